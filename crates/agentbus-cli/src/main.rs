@@ -1,0 +1,3 @@
+//! The `agentbus` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The AgentBus wire: envelope, subjects, error payloads, stream reassembly, JSON-RPC line scan.

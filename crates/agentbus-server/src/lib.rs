@@ -1,0 +1,1 @@
+//! The AgentBus HTTP host: routes, SSE, WebSocket, authentication, OpenAPI.

@@ -1,0 +1,1 @@
+//! A transport that reaches a running agentbus server over one WebSocket.

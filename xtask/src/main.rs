@@ -1,0 +1,3 @@
+//! The project tooling: `cargo xtask help`.
+
+fn main() {}
