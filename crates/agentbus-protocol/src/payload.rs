@@ -1,0 +1,129 @@
+//! Opaque JSON bytes.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+/// One JSON value as the bytes it was written in; never `null`, never empty.
+///
+/// The bus moves these bytes and does not look inside. They are shared by reference count, are
+/// valid JSON in UTF-8, and hold no line break, so that a payload always fits on one line of
+/// NDJSON or of a server-sent event.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Payload(Bytes);
+
+/// Tells why bytes are no payload, or why a payload is not what the reader wanted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PayloadError {
+    /// The bytes are not one JSON value.
+    #[error("the payload is not valid JSON: {0}")]
+    Malformed(String),
+    /// The value has no JSON form.
+    #[error("the value cannot be written as JSON: {0}")]
+    Unwritable(String),
+    /// The payload is valid JSON of another shape.
+    #[error("the payload has another shape than expected: {0}")]
+    Mismatch(String),
+    /// There is no payload.
+    #[error("the envelope has no payload")]
+    Absent,
+}
+
+impl Payload {
+    /// Writes a value as JSON. A value that writes as `null` has no payload: `None`.
+    ///
+    /// # Errors
+    /// Fails when the value has no JSON form.
+    pub fn from_value(value: &(impl Serialize + ?Sized)) -> Result<Option<Self>, PayloadError> {
+        let bytes = serde_json::to_vec(value)
+            .map_err(|error| PayloadError::Unwritable(error.to_string()))?;
+        Ok((bytes != b"null").then(|| Self(bytes.into())))
+    }
+
+    /// Writes a value that is known not to be `null`.
+    ///
+    /// # Errors
+    /// Fails when the value has no JSON form, or is `null`.
+    pub fn json(value: &(impl Serialize + ?Sized)) -> Result<Self, PayloadError> {
+        Self::from_value(value)?.ok_or(PayloadError::Absent)
+    }
+
+    /// Takes bytes that a peer sent. Blank bytes and `null` mean that there is no payload.
+    ///
+    /// # Errors
+    /// Fails when the bytes are not exactly one JSON value in UTF-8.
+    pub fn from_bytes(bytes: &Bytes) -> Result<Option<Self>, PayloadError> {
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(None);
+        }
+        let raw: &RawValue = serde_json::from_slice(bytes)
+            .map_err(|error| PayloadError::Malformed(error.to_string()))?;
+        Ok(Self::from_raw(bytes, raw))
+    }
+
+    /// Takes a value that a JSON reader found inside `bytes`, without a copy.
+    pub(crate) fn from_raw(bytes: &Bytes, raw: &RawValue) -> Option<Self> {
+        let text = raw.get();
+        if text == "null" {
+            return None;
+        }
+        if memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_some() {
+            return Some(Self(without_blanks(text.as_bytes()).into()));
+        }
+        Some(Self(bytes.slice_ref(text.as_bytes())))
+    }
+
+    /// Writes a text as a JSON string.
+    #[must_use]
+    pub fn text(text: &str) -> Self {
+        Self(serde_json::Value::from(text).to_string().into())
+    }
+
+    /// The JSON bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The JSON text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Every constructor has seen UTF-8, so the fallback is never taken.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// Reads the payload as `T`.
+    ///
+    /// # Errors
+    /// Fails when the JSON has another shape.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
+        serde_json::from_slice(&self.0).map_err(|error| PayloadError::Mismatch(error.to_string()))
+    }
+}
+
+/// Drops the blanks between the tokens of valid JSON; those inside strings stay.
+fn without_blanks(json: &[u8]) -> Vec<u8> {
+    let mut compact = Vec::with_capacity(json.len());
+    let (mut in_string, mut escaped) = (false, false);
+    for &byte in json {
+        if in_string || !byte.is_ascii_whitespace() {
+            compact.push(byte);
+        }
+        in_string = if in_string {
+            escaped || byte != b'"'
+        } else {
+            byte == b'"'
+        };
+        escaped = in_string && !escaped && byte == b'\\';
+    }
+    compact
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,291 @@
+//! Where envelopes go: the subject grammar.
+//!
+//! ```text
+//! events   {prefix}[.{tenant}].events.{event_type}
+//! invoke   {prefix}[.{tenant}].invoke.{target}
+//! cancel   {prefix}[.{tenant}].cancel.{target}
+//! dlq      {prefix}.dlq.{event_type}
+//! ```
+//!
+//! Event types and targets may contain dots; a tenant is one token. Unlike other implementations
+//! of this grammar, names are checked before they become part of a subject, so that a tenant
+//! called `>` or `a.invoke` cannot reach into another tenant.
+
+use std::fmt;
+
+use crate::limits::{NAME_BYTES_MAX, SUBJECT_BYTES_MAX, SUBJECT_TOKENS_MAX};
+use crate::{Pattern, PatternError, Text};
+
+/// The prefix that peers agree on unless told otherwise.
+pub const DEFAULT_PREFIX: &str = "acp.v1";
+
+/// Tokens that mean something right after the prefix and so cannot name a tenant.
+const RESERVED_TENANTS: [&str; 4] = ["events", "invoke", "cancel", "dlq"];
+
+/// A full subject without wildcards: tokens of printable text, separated by dots.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Subject(Text);
+
+/// Tells why a text cannot be a subject or a part of one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubjectError {
+    /// Nothing there.
+    #[error("the {what} is empty")]
+    Empty {
+        /// Which name: `event type`, `target`, `tenant` …
+        what: &'static str,
+    },
+    /// More bytes or tokens than the limit.
+    #[error("the {what} is longer than {limit} bytes or has more than {SUBJECT_TOKENS_MAX} tokens")]
+    TooLong {
+        /// Which name.
+        what: &'static str,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Two dots in a row, or one at an end.
+    #[error("the {what} `{text}` has an empty token; write names such as `order.paid`")]
+    EmptyToken {
+        /// Which name.
+        what: &'static str,
+        /// The refused text.
+        text: String,
+    },
+    /// A blank, a control character or a wildcard.
+    #[error("the {what} `{text}` contains {found:?}, which no subject can hold")]
+    Character {
+        /// Which name.
+        what: &'static str,
+        /// The refused text.
+        text: String,
+        /// The offending character.
+        found: char,
+    },
+    /// A tenant of several tokens, or one whose name is part of the grammar.
+    #[error(
+        "`{0}` cannot name a tenant: it must be one token and none of events, invoke, cancel, dlq"
+    )]
+    Tenant(String),
+}
+
+impl Subject {
+    /// Reads a full subject.
+    ///
+    /// # Errors
+    /// Fails on empty tokens, blanks, control characters, wildcards and over-long text.
+    pub fn parse(text: &str) -> Result<Self, SubjectError> {
+        check_name("subject", text, SUBJECT_BYTES_MAX)?;
+        Ok(Self(Text::from(text)))
+    }
+
+    /// The subject as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Subject({})", self.0)
+    }
+}
+
+/// Checks that `text` is dot-separated tokens of printable, wildcard-free text.
+pub(crate) fn check_name(what: &'static str, text: &str, limit: usize) -> Result<(), SubjectError> {
+    if text.is_empty() {
+        return Err(SubjectError::Empty { what });
+    }
+    if text.len() > limit {
+        return Err(SubjectError::TooLong { what, limit });
+    }
+    let mut dots = 0;
+    let mut previous = b'.';
+    for &byte in text.as_bytes() {
+        match byte {
+            b'.' if previous == b'.' => return Err(empty_token(what, text)),
+            b'.' => dots += 1,
+            0..=b' ' | 0x7f | b'*' | b'>' => return Err(character(what, text, byte.into())),
+            _ => {}
+        }
+        previous = byte;
+    }
+    match previous {
+        b'.' => Err(empty_token(what, text)),
+        _ if dots >= SUBJECT_TOKENS_MAX => Err(SubjectError::TooLong { what, limit }),
+        _ => Ok(()),
+    }
+}
+
+fn empty_token(what: &'static str, text: &str) -> SubjectError {
+    SubjectError::EmptyToken {
+        what,
+        text: text.to_owned(),
+    }
+}
+
+fn character(what: &'static str, text: &str, found: char) -> SubjectError {
+    SubjectError::Character {
+        what,
+        text: text.escape_debug().collect(),
+        found,
+    }
+}
+
+fn check_tenant(tenant: &str) -> Result<(), SubjectError> {
+    check_name("tenant", tenant, NAME_BYTES_MAX)?;
+    if tenant.contains('.') || RESERVED_TENANTS.contains(&tenant) {
+        return Err(SubjectError::Tenant(tenant.to_owned()));
+    }
+    Ok(())
+}
+
+/// Builds subjects under one prefix and, usually, one tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectSpace {
+    prefix: Text,
+    tenant: Text,
+}
+
+impl Default for SubjectSpace {
+    fn default() -> Self {
+        Self {
+            prefix: Text::const_new(DEFAULT_PREFIX),
+            tenant: Text::const_new(""),
+        }
+    }
+}
+
+impl SubjectSpace {
+    /// Makes a space; an empty `tenant` is the tenant-less space.
+    ///
+    /// # Errors
+    /// Fails when a name cannot be part of a subject.
+    pub fn new(prefix: &str, tenant: &str) -> Result<Self, SubjectError> {
+        check_name("prefix", prefix, NAME_BYTES_MAX)?;
+        Self {
+            prefix: prefix.into(),
+            tenant: Text::const_new(""),
+        }
+        .with_tenant(tenant)
+    }
+
+    /// The same prefix with another tenant.
+    ///
+    /// # Errors
+    /// Fails when the tenant cannot be part of a subject.
+    pub fn with_tenant(&self, tenant: &str) -> Result<Self, SubjectError> {
+        if !tenant.is_empty() {
+            check_tenant(tenant)?;
+        }
+        Ok(Self {
+            prefix: self.prefix.clone(),
+            tenant: tenant.into(),
+        })
+    }
+
+    /// The prefix.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The tenant, empty in the tenant-less space.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    /// The subject of a published event.
+    ///
+    /// # Errors
+    /// Fails when the event type is empty or cannot be part of a subject.
+    pub fn events(&self, event_type: &str) -> Result<Subject, SubjectError> {
+        check_name("event type", event_type, NAME_BYTES_MAX)?;
+        Ok(self.join("events", event_type))
+    }
+
+    /// The pattern of a subscription; `event_type` may use the wildcards `*` and `>`.
+    ///
+    /// # Errors
+    /// Fails when the event type is no pattern.
+    pub fn events_pattern(&self, event_type: &str) -> Result<Pattern, PatternError> {
+        Pattern::check_name(event_type)?;
+        Pattern::parse(&self.join("events", event_type).0)
+    }
+
+    /// The subject on which requests to a target travel.
+    ///
+    /// # Errors
+    /// Fails when the target is empty or cannot be part of a subject.
+    pub fn invoke(&self, target: &str) -> Result<Subject, SubjectError> {
+        check_name("target", target, NAME_BYTES_MAX)?;
+        Ok(self.join("invoke", target))
+    }
+
+    /// The subject on which callers tell the handlers of a target that they gave up.
+    ///
+    /// # Errors
+    /// Fails when the target is empty or cannot be part of a subject.
+    pub fn cancel(&self, target: &str) -> Result<Subject, SubjectError> {
+        check_name("target", target, NAME_BYTES_MAX)?;
+        Ok(self.join("cancel", target))
+    }
+
+    /// The subject of dead letters; it never has a tenant segment.
+    ///
+    /// # Errors
+    /// Fails when the event type is empty or cannot be part of a subject.
+    pub fn dlq(&self, event_type: &str) -> Result<Subject, SubjectError> {
+        check_name("event type", event_type, NAME_BYTES_MAX)?;
+        Ok(Self {
+            prefix: self.prefix.clone(),
+            tenant: Text::const_new(""),
+        }
+        .join("dlq", event_type))
+    }
+
+    /// The event type inside a subject of this space's events, if it is one.
+    #[must_use]
+    pub fn event_type_of<'a>(&self, subject: &'a Subject) -> Option<&'a str> {
+        self.strip("events", subject.as_str())
+    }
+
+    /// The target inside a subject of this space's requests, if it is one.
+    #[must_use]
+    pub fn target_of<'a>(&self, subject: &'a Subject) -> Option<&'a str> {
+        self.strip("invoke", subject.as_str())
+    }
+
+    fn strip<'a>(&self, kind: &str, subject: &'a str) -> Option<&'a str> {
+        let mut rest = subject
+            .strip_prefix(self.prefix.as_str())?
+            .strip_prefix('.')?;
+        if !self.tenant.is_empty() {
+            rest = rest.strip_prefix(self.tenant.as_str())?.strip_prefix('.')?;
+        }
+        rest.strip_prefix(kind)?.strip_prefix('.')
+    }
+
+    fn join(&self, kind: &str, name: &str) -> Subject {
+        let dots = 3;
+        let length = self.prefix.len() + self.tenant.len() + kind.len() + name.len() + dots;
+        let mut text = Text::with_capacity(length);
+        text.push_str(&self.prefix);
+        text.push('.');
+        if !self.tenant.is_empty() {
+            text.push_str(&self.tenant);
+            text.push('.');
+        }
+        text.push_str(kind);
+        text.push('.');
+        text.push_str(name);
+        Subject(text)
+    }
+}

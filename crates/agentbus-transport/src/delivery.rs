@@ -1,0 +1,178 @@
+//! A message in a subscriber's hands.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentbus_protocol::{Envelope, Subject};
+
+use crate::{Completion, Message, TransportError};
+
+/// What a subscription or an inbox yields.
+#[derive(Debug)]
+pub enum Received {
+    /// A message to act on.
+    Live(Delivery),
+    /// A message whose deadline passed before it got here. It must not be acted on, but whoever
+    /// waits for an answer can be told.
+    Expired(Delivery),
+    /// For an inbox: the carrier says that nobody serves what was asked.
+    NoResponder,
+}
+
+/// What a subscriber decides about a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Handled.
+    Ack,
+    /// Not handled; deliver again after the delay.
+    Nak {
+        /// How long to wait first.
+        delay: Duration,
+    },
+    /// Still working; do not give it to somebody else for this long.
+    Extend {
+        /// The new lease, counted from now.
+        lease: Duration,
+    },
+    /// Dropped without a word: the subscriber panicked, was cancelled or forgot.
+    Abandoned,
+    /// Refused for good: do not deliver again.
+    Reject,
+}
+
+/// The side of a transport that hears verdicts.
+///
+/// Shared by many deliveries; `token` tells them apart where the transport needs that.
+pub trait Settle: fmt::Debug + Send + Sync {
+    /// Takes a verdict on a delivery of `message`, which was attempt number `attempt`.
+    fn settle(
+        self: Arc<Self>,
+        token: u64,
+        message: &Arc<Message>,
+        attempt: u32,
+        verdict: Verdict,
+    ) -> Completion<Result<(), TransportError>>;
+}
+
+/// A message handed to one subscriber, to be settled by [`ack`](Self::ack), [`nak`](Self::nak) or
+/// [`reject`](Self::reject). Dropping it unsettled counts as [`Verdict::Abandoned`].
+pub struct Delivery {
+    message: Arc<Message>,
+    attempt: u32,
+    missed: u64,
+    token: u64,
+    /// Taken when settled; `None` from the start where the transport knows no acknowledgement.
+    settle: Option<Arc<dyn Settle>>,
+}
+
+impl Delivery {
+    /// Makes a delivery of a transport that takes no verdicts.
+    #[must_use]
+    pub const fn new(message: Arc<Message>, attempt: u32) -> Self {
+        Self {
+            message,
+            attempt,
+            missed: 0,
+            token: 0,
+            settle: None,
+        }
+    }
+
+    /// Attaches the side that hears the verdict.
+    #[must_use]
+    pub fn settled_by(mut self, settle: Arc<dyn Settle>, token: u64) -> Self {
+        self.settle = Some(settle);
+        self.token = token;
+        self
+    }
+
+    /// Says how many messages this subscriber lost just before this one.
+    #[must_use]
+    pub const fn after_missing(mut self, missed: u64) -> Self {
+        self.missed = missed;
+        self
+    }
+
+    /// The message.
+    #[must_use]
+    pub const fn message(&self) -> &Arc<Message> {
+        &self.message
+    }
+
+    /// The envelope.
+    #[must_use]
+    pub fn envelope(&self) -> &Envelope {
+        &self.message.envelope
+    }
+
+    /// The subject it was published to.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        &self.message.subject
+    }
+
+    /// Which attempt this is, from 1.
+    #[must_use]
+    pub const fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// How many messages the subscriber lost just before this one because it was too slow.
+    #[must_use]
+    pub const fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// Says that the message was handled.
+    pub fn ack(mut self) -> Completion<Result<(), TransportError>> {
+        self.settle(Verdict::Ack)
+    }
+
+    /// Asks for the message again, to this subscriber or another of its group, after `delay`.
+    pub fn nak(mut self, delay: Duration) -> Completion<Result<(), TransportError>> {
+        self.settle(Verdict::Nak { delay })
+    }
+
+    /// Refuses the message for good.
+    pub fn reject(mut self) -> Completion<Result<(), TransportError>> {
+        self.settle(Verdict::Reject)
+    }
+
+    /// Keeps the message for longer before it is given to somebody else.
+    pub fn extend(&self, lease: Duration) -> Completion<Result<(), TransportError>> {
+        match &self.settle {
+            Some(settle) => Arc::clone(settle).settle(
+                self.token,
+                &self.message,
+                self.attempt,
+                Verdict::Extend { lease },
+            ),
+            None => Completion::ready(Ok(())),
+        }
+    }
+
+    fn settle(&mut self, verdict: Verdict) -> Completion<Result<(), TransportError>> {
+        match self.settle.take() {
+            Some(settle) => settle.settle(self.token, &self.message, self.attempt, verdict),
+            None => Completion::ready(Ok(())),
+        }
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        // There is nobody left to wait for the outcome; transports act on abandonment at once.
+        drop(self.settle(Verdict::Abandoned));
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("subject", &self.message.subject)
+            .field("event_id", &self.message.envelope.event_id)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,118 @@
+//! Why a transport could not do what it was asked.
+
+use agentbus_protocol::{ErrorCode, Subject};
+
+use crate::Capability;
+
+/// Everything that can go wrong between a publisher and a subscriber.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The transport was closed.
+    #[error("the transport is closed")]
+    Closed,
+    /// Nobody listens where a listener was required.
+    #[error("nobody serves {subject}")]
+    NoResponder {
+        /// The subject without a listener.
+        subject: Subject,
+    },
+    /// A subscriber's queue is full and its policy is to fail.
+    #[error(
+        "a subscriber of {subject} has {capacity} messages waiting and takes no more; publish slower, or give it a larger queue"
+    )]
+    QueueFull {
+        /// The subject.
+        subject: Subject,
+        /// The capacity of the full queue.
+        capacity: usize,
+    },
+    /// A confirmed publish was not handled by everyone who received it.
+    #[error("{failed} of {receivers} receivers of {subject} did not confirm: {reason}")]
+    Unconfirmed {
+        /// The subject.
+        subject: Subject,
+        /// How many received it.
+        receivers: usize,
+        /// How many did not confirm.
+        failed: usize,
+        /// What became of the first that failed: `expired`, `abandoned`, `rejected`, `dropped` …
+        reason: &'static str,
+    },
+    /// The message was already expired when it was published.
+    #[error("the message for {subject} had expired before it was published")]
+    Expired {
+        /// The subject.
+        subject: Subject,
+    },
+    /// The message is larger than the carrier takes.
+    #[error("the message has {bytes} bytes; the {transport} transport carries at most {limit}")]
+    TooLarge {
+        /// The transport's name.
+        transport: &'static str,
+        /// Size of the message.
+        bytes: usize,
+        /// Size that would have been accepted.
+        limit: usize,
+    },
+    /// One of the named limits is reached.
+    #[error("the {transport} transport holds {limit} {what} already; close some first")]
+    TooMany {
+        /// The transport's name.
+        transport: &'static str,
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// The transport lacks what was asked for.
+    #[error("the {transport} transport cannot give {capability}; {}", capability.who_has_it())]
+    Unsupported {
+        /// The transport's name.
+        transport: &'static str,
+        /// What it lacks.
+        capability: Capability,
+    },
+    /// The far side refused the connection's credentials or an operation.
+    #[error("the {transport} transport was refused: {reason}")]
+    Refused {
+        /// The transport's name.
+        transport: &'static str,
+        /// What the far side said.
+        reason: String,
+    },
+    /// The connection to the carrier failed.
+    #[error("the {transport} transport failed: {reason}")]
+    Carrier {
+        /// The transport's name.
+        transport: &'static str,
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl TransportError {
+    /// The code under which a caller hears of this.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::NoResponder { .. } => ErrorCode::NoHandler,
+            Self::QueueFull { .. } | Self::TooMany { .. } => ErrorCode::BackpressureDrop,
+            Self::Expired { .. } => ErrorCode::AgentTimeout,
+            Self::TooLarge { .. } | Self::Unsupported { .. } => ErrorCode::InvalidRequest,
+            Self::Refused { .. } => ErrorCode::AuthFailure,
+            Self::Closed | Self::Unconfirmed { .. } | Self::Carrier { .. } => {
+                ErrorCode::TransportFailure
+            }
+        }
+    }
+
+    /// Whether the same operation may succeed later.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::QueueFull { .. } | Self::TooMany { .. } | Self::Carrier { .. }
+        )
+    }
+}

@@ -1,0 +1,106 @@
+//! The receiving ends that a transport hands out.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use agentbus_protocol::Subject;
+
+use crate::Received;
+
+/// Where a receiving end gets its messages from; implemented by each transport.
+///
+/// Dropping a source ends it: the subject is no longer served by it, and what was queued for it
+/// alone is abandoned.
+pub trait Source: fmt::Debug + Send + Sync {
+    /// Moves up to `max` messages into `batch` and returns how many; 0 means that no more will
+    /// ever come. Cancel-safe: a message is either in `batch` or still in the queue.
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        batch: &mut Vec<Received>,
+        max: usize,
+    ) -> Poll<usize>;
+
+    /// Takes no new messages from now on; what is queued can still be received.
+    fn stop(&mut self);
+}
+
+/// The receiving end of a subscription.
+#[derive(Debug)]
+pub struct Subscription(Box<dyn Source>);
+
+impl Subscription {
+    /// Wraps a transport's source.
+    #[must_use]
+    pub fn new(source: impl Source + 'static) -> Self {
+        Self(Box::new(source))
+    }
+
+    /// Receives the next message; `None` when there will be no more. Cancel-safe.
+    pub async fn receive(&mut self) -> Option<Received> {
+        let mut one = Vec::with_capacity(1);
+        self.receive_many(&mut one, 1).await;
+        one.pop()
+    }
+
+    /// Receives what is there, at least one and at most `max`; 0 when there will be no more.
+    /// Cancel-safe.
+    pub async fn receive_many(&mut self, batch: &mut Vec<Received>, max: usize) -> usize {
+        poll_fn(|cx| self.0.poll_receive(cx, batch, max)).await
+    }
+
+    /// Polls for messages; see [`Source::poll_receive`].
+    pub fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        batch: &mut Vec<Received>,
+        max: usize,
+    ) -> Poll<usize> {
+        self.0.poll_receive(cx, batch, max)
+    }
+
+    /// Takes no new messages from now on; what is queued can still be received.
+    pub fn stop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// A private subject on which the replies to one call arrive.
+#[derive(Debug)]
+pub struct Inbox {
+    subject: Subject,
+    replies: Subscription,
+}
+
+impl Inbox {
+    /// Wraps a transport's source of replies.
+    #[must_use]
+    pub fn new(subject: Subject, source: impl Source + 'static) -> Self {
+        Self {
+            subject,
+            replies: Subscription::new(source),
+        }
+    }
+
+    /// The subject to put into a request's `reply_to`.
+    #[must_use]
+    pub const fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// Receives the next reply; `None` when the transport closed. Cancel-safe.
+    pub async fn receive(&mut self) -> Option<Received> {
+        self.replies.receive().await
+    }
+
+    /// Polls for replies; see [`Source::poll_receive`].
+    pub fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        batch: &mut Vec<Received>,
+        max: usize,
+    ) -> Poll<usize> {
+        self.replies.poll_receive(cx, batch, max)
+    }
+}
