@@ -176,3 +176,5 @@ impl PartialEq for ErrorPayload {
             && cause(self) == cause(other)
     }
 }
+
+impl Eq for ErrorPayload {}

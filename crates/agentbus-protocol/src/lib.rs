@@ -24,6 +24,7 @@ pub mod limits;
 mod metadata;
 mod pattern;
 mod payload;
+pub mod reassembly;
 mod reply;
 pub mod subject;
 mod time;

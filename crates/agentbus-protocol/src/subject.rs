@@ -5,6 +5,7 @@
 //! invoke   {prefix}[.{tenant}].invoke.{target}
 //! cancel   {prefix}[.{tenant}].cancel.{target}
 //! dlq      {prefix}.dlq.{event_type}
+//! inbox    _INBOX.{26 random letters and digits}
 //! ```
 //!
 //! Event types and targets may contain dots; a tenant is one token. Unlike other implementations
@@ -18,6 +19,9 @@ use crate::{Pattern, PatternError, Text};
 
 /// The prefix that peers agree on unless told otherwise.
 pub const DEFAULT_PREFIX: &str = "acp.v1";
+
+/// What the subject of every inbox begins with.
+const INBOX_PREFIX: &str = "_INBOX.";
 
 /// Tokens that mean something right after the prefix and so cannot name a tenant.
 const RESERVED_TENANTS: [&str; 4] = ["events", "invoke", "cancel", "dlq"];
@@ -78,9 +82,36 @@ impl Subject {
         Ok(Self(Text::from(text)))
     }
 
+    /// Makes the subject of an inbox from 128 random bits. Nobody must be able to guess it, since
+    /// whoever knows it can answer the call.
+    #[must_use]
+    pub fn inbox(random: u128) -> Self {
+        const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
+        let mut text = Text::with_capacity(INBOX_PREFIX.len() + 26);
+        text.push_str(INBOX_PREFIX);
+        for digit in 0..26 {
+            let value = (random >> (5 * digit)) & 31;
+            text.push(char::from(DIGITS[value as usize]));
+        }
+        Self(text)
+    }
+
+    /// Whether this is the subject of an inbox.
+    #[must_use]
+    pub fn is_inbox(&self) -> bool {
+        self.0.starts_with(INBOX_PREFIX)
+    }
+
     /// The subject as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+// A subject hashes and compares as its text, so maps keyed by it can be asked with a `&str`.
+impl std::borrow::Borrow<str> for Subject {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
