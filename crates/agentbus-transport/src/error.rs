@@ -1,6 +1,6 @@
 //! Why a transport could not do what it was asked.
 
-use agentbus_protocol::{ErrorCode, Subject};
+use agentbus_protocol::{ErrorCode, ErrorPayload, Subject};
 
 use crate::Capability;
 
@@ -81,6 +81,9 @@ pub enum TransportError {
         /// What the far side said.
         reason: String,
     },
+    /// The far side could not do what was asked and says why.
+    #[error("{}", .0.message)]
+    Remote(ErrorPayload),
     /// The connection to the carrier failed.
     #[error("the {transport} transport failed: {reason}")]
     Carrier {
@@ -94,8 +97,9 @@ pub enum TransportError {
 impl TransportError {
     /// The code under which a caller hears of this.
     #[must_use]
-    pub const fn code(&self) -> ErrorCode {
+    pub fn code(&self) -> ErrorCode {
         match self {
+            Self::Remote(payload) => payload.code.clone(),
             Self::NoResponder { .. } => ErrorCode::NoHandler,
             Self::QueueFull { .. } | Self::TooMany { .. } => ErrorCode::BackpressureDrop,
             Self::Expired { .. } => ErrorCode::AgentTimeout,

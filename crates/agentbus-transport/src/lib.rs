@@ -12,16 +12,20 @@ mod completion;
 mod delivery;
 mod error;
 pub mod limits;
+mod memory;
 mod message;
 mod receive;
+mod stats;
 mod transport;
 
 pub use capabilities::{Capabilities, Capability, Confirmation, Durability, Ordering};
 pub use completion::Completion;
 pub use delivery::{Delivery, Received, Settle, Verdict};
 pub use error::TransportError;
+pub use memory::MemoryTransport;
 pub use message::{Message, Priority};
 pub use receive::{Inbox, Source, Subscription};
+pub use stats::{QueueStats, TransportStats};
 pub use transport::{
     BoxFuture, Drained, Overflow, PublishOptions, Receipt, Start, Subscribe, Transport,
 };

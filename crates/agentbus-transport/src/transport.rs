@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use agentbus_protocol::{Pattern, Text};
 
 use crate::{
-    Capabilities, Completion, Durability, Inbox, Message, Subscription, TransportError, limits,
+    Capabilities, Completion, Durability, Inbox, Message, Subscription, TransportError,
+    TransportStats, limits,
 };
 
 /// A boxed future, for operations that are not on a hot path.
@@ -48,6 +49,11 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
     /// Takes no more publishes, lets subscribers receive what is queued for at most `drain`, then
     /// ends every subscription. Calling it again is harmless.
     fn close(&self, drain: Duration) -> BoxFuture<'_, Drained>;
+
+    /// What can be seen of the transport from here; a carrier in another process shows nothing.
+    fn stats(&self) -> TransportStats {
+        TransportStats::default()
+    }
 }
 
 /// How a publish is to be treated.

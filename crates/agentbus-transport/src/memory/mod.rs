@@ -1,0 +1,206 @@
+//! The in-memory broker.
+//!
+//! It moves messages by reference count inside one process and never writes them down.
+//! Every subscription has one bounded queue, every queue group shares one, and a publish puts the
+//! message straight into the queues of all receivers: there is no task in between, no polling and
+//! no timer, except for redeliveries that were asked for with a delay.
+//!
+//! What would surprise: a group is one queue from which its members pull, not a round robin over
+//! their queues. A slow member therefore never holds messages that an idle one could handle, and
+//! nothing is lost when a member leaves.
+
+mod confirm;
+mod inbox;
+mod publish;
+mod queue;
+mod registry;
+mod source;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use agentbus_protocol::Subject;
+use rand::RngExt;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::stats::TransportStats;
+use crate::{
+    BoxFuture, Capabilities, Capability, Completion, Confirmation, Drained, Durability, Inbox,
+    Message, Ordering as MessageOrdering, PublishOptions, Receipt, Start, Subscribe, Subscription,
+    Transport, TransportError, limits,
+};
+use inbox::Inboxes;
+use queue::{Queue, QueueOptions};
+use registry::Registry;
+use source::{Home, MemorySource};
+
+const NAME: &str = "memory";
+
+/// A broker inside this process. Clones are handles to the same broker.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryTransport(Arc<Broker>);
+
+/// What the handles share.
+#[derive(Debug, Default)]
+pub(crate) struct Broker {
+    registry: Registry,
+    inboxes: Inboxes,
+    /// Once set, no publish is taken any more.
+    closed: AtomicBool,
+    published: AtomicU64,
+    delays: Arc<Delays>,
+}
+
+/// Redeliveries that wait for their time, and the signal that a stopping queue ran empty.
+#[derive(Debug, Default)]
+pub(crate) struct Delays {
+    tasks: TaskTracker,
+    /// Ends the waiting; whatever still waits is given up.
+    over: CancellationToken,
+    emptied: Notify,
+}
+
+impl MemoryTransport {
+    /// Makes a broker that nobody else uses yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Transport for MemoryTransport {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            name: NAME,
+            ordering: MessageOrdering::PerPublisher,
+            durability: Durability::Memory,
+            confirmation: Confirmation::Handled,
+            ack: true,
+            redelivery: true,
+            replay: false,
+            durable: false,
+            queue_groups: true,
+            wildcards: true,
+            priority: true,
+            ttl: true,
+            no_responder: true,
+            max_payload_bytes: None,
+        }
+    }
+
+    fn publish(
+        &self,
+        message: Arc<Message>,
+        options: PublishOptions,
+    ) -> Completion<Result<Receipt, TransportError>> {
+        publish::publish(&self.0, message, options)
+    }
+
+    fn subscribe(&self, request: Subscribe) -> BoxFuture<'_, Result<Subscription, TransportError>> {
+        Box::pin(std::future::ready(self.0.subscribe(request)))
+    }
+
+    fn open_inbox(&self) -> Result<Inbox, TransportError> {
+        self.0.open_inbox()
+    }
+
+    fn close(&self, drain: Duration) -> BoxFuture<'_, Drained> {
+        Box::pin(self.0.close(drain))
+    }
+
+    fn stats(&self) -> TransportStats {
+        TransportStats {
+            published: self.0.published.load(Ordering::Relaxed),
+            inboxes: self.0.inboxes.len(),
+            queues: self
+                .0
+                .registry
+                .queues()
+                .iter()
+                .map(|queue| queue.stats())
+                .collect(),
+        }
+    }
+}
+
+impl Broker {
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn subscribe(self: &Arc<Self>, request: Subscribe) -> Result<Subscription, TransportError> {
+        if self.is_closed() {
+            return Err(TransportError::Closed);
+        }
+        let lacks = |capability| TransportError::Unsupported {
+            transport: NAME,
+            capability,
+        };
+        if request.durable.is_some() {
+            return Err(lacks(Capability::Durable));
+        }
+        if request.start != Start::New {
+            return Err(lacks(Capability::Replay));
+        }
+        let options = QueueOptions {
+            capacity: request.capacity.clamp(1, limits::QUEUE_CAPACITY_MAX),
+            overflow: request.overflow,
+            acknowledge: true,
+        };
+        let queue = self
+            .registry
+            .join(request.pattern, request.group, |pattern, group| {
+                Queue::new(pattern, group, options, Arc::clone(&self.delays))
+            })?;
+        Ok(Subscription::new(MemorySource::new(
+            Arc::clone(self),
+            queue,
+            Home::Registry,
+        )))
+    }
+
+    fn open_inbox(self: &Arc<Self>) -> Result<Inbox, TransportError> {
+        if self.is_closed() {
+            return Err(TransportError::Closed);
+        }
+        let subject = Subject::inbox(rand::rng().random());
+        let queue = self.inboxes.open(&subject, &self.delays)?;
+        let source = MemorySource::new(Arc::clone(self), queue, Home::Inboxes);
+        Ok(Inbox::new(subject, source))
+    }
+
+    /// Ends a receiving end; the last one of a queue takes the queue with it.
+    fn leave(&self, queue: &Arc<Queue>, home: Home) {
+        match home {
+            Home::Registry => self.registry.leave(queue),
+            Home::Inboxes => self.inboxes.close(queue),
+        }
+    }
+
+    async fn close(&self, drain: Duration) -> Drained {
+        self.closed.store(true, Ordering::Release);
+        let deadline = Instant::now() + drain;
+        let mut queues = self.registry.queues();
+        queues.extend(self.inboxes.queues());
+        queues.iter().for_each(|queue| queue.stop());
+        loop {
+            // Made before the look, so that a queue that runs empty in between is not missed.
+            let emptied = self.delays.emptied.notified();
+            if queues.iter().all(|queue| queue.is_empty()) {
+                break;
+            }
+            if tokio::time::timeout_at(deadline, emptied).await.is_err() {
+                break;
+            }
+        }
+        let abandoned = queues.iter().map(|queue| queue.end()).sum();
+        self.delays.over.cancel();
+        self.delays.tasks.close();
+        self.delays.tasks.wait().await;
+        Drained { abandoned }
+    }
+}

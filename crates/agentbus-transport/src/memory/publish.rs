@@ -1,0 +1,139 @@
+//! From a publisher into the queues.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Broker;
+use super::confirm::Confirm;
+use super::queue::{Entry, Pushed, Queue};
+use crate::{Completion, Durability, Message, PublishOptions, Receipt, TransportError};
+
+type Outcome = Result<Receipt, TransportError>;
+
+pub(super) fn publish(
+    broker: &Arc<Broker>,
+    message: Arc<Message>,
+    options: PublishOptions,
+) -> Completion<Outcome> {
+    if broker.is_closed() {
+        return Completion::ready(Err(TransportError::Closed));
+    }
+    if message.is_expired() {
+        let subject = message.subject.clone();
+        return Completion::ready(Err(TransportError::Expired { subject }));
+    }
+    broker.published.fetch_add(1, Ordering::Relaxed);
+    if message.subject.is_inbox() {
+        return publish_reply(broker, message);
+    }
+    let route = broker.registry.route(&message.subject);
+    let mut round = Round::new(message, options, route.receivers());
+    route.all.iter().for_each(|queue| round.push(queue));
+    route
+        .groups
+        .iter()
+        .for_each(|group| round.push(group.next()));
+    round.finish(broker)
+}
+
+/// A reply goes to one inbox or to nobody, and the replier is told which.
+fn publish_reply(broker: &Arc<Broker>, message: Arc<Message>) -> Completion<Outcome> {
+    let options = PublishOptions {
+        confirm: false,
+        require_responder: true,
+    };
+    match broker.inboxes.find(&message.subject) {
+        Some(inbox) => {
+            let mut round = Round::new(message, options, 1);
+            round.push(&inbox);
+            round.finish(broker)
+        }
+        None => Round::new(message, options, 0).finish(broker),
+    }
+}
+
+/// One message on its round through the queues of its receivers.
+struct Round {
+    message: Arc<Message>,
+    options: PublishOptions,
+    confirm: Option<Arc<Confirm>>,
+    taken: usize,
+    /// Queues without room; the publisher waits for them when all others have the message.
+    full: Vec<(Arc<Queue>, Entry)>,
+    /// The capacity of a queue that refused.
+    refused: Option<usize>,
+}
+
+impl Round {
+    fn new(message: Arc<Message>, options: PublishOptions, receivers: usize) -> Self {
+        let confirm = options.confirm.then(|| Arc::new(Confirm::new(receivers)));
+        Self {
+            message,
+            options,
+            confirm,
+            taken: 0,
+            full: Vec::new(),
+            refused: None,
+        }
+    }
+
+    fn push(&mut self, queue: &Arc<Queue>) {
+        let message = Arc::clone(&self.message);
+        let entry = Entry {
+            message,
+            attempt: 1,
+            confirm: self.confirm.clone(),
+        };
+        let pushed = queue.push(entry);
+        self.note(queue, pushed);
+    }
+
+    fn note(&mut self, queue: &Arc<Queue>, pushed: Pushed) {
+        match pushed {
+            Pushed::Taken => self.taken += 1,
+            Pushed::Full(entry) => self.full.push((Arc::clone(queue), entry)),
+            Pushed::Refused => self.refused = Some(queue.options.capacity),
+            Pushed::Gone => {}
+        }
+    }
+
+    fn finish(self, broker: &Arc<Broker>) -> Completion<Outcome> {
+        if self.full.is_empty() && self.confirm.is_none() {
+            return Completion::ready(self.outcome());
+        }
+        Completion::waiting(self.wait(Arc::clone(broker)))
+    }
+
+    async fn wait(mut self, broker: Arc<Broker>) -> Outcome {
+        for (queue, entry) in std::mem::take(&mut self.full) {
+            let pushed = queue.push_when_room(entry).await;
+            if matches!(pushed, Pushed::Gone) && broker.is_closed() {
+                return Err(TransportError::Closed);
+            }
+            self.note(&queue, pushed);
+        }
+        let receipt = self.outcome()?;
+        if let Some(confirm) = &self.confirm {
+            confirm.outcome(&self.message.subject).await?;
+        }
+        Ok(receipt)
+    }
+
+    fn outcome(&self) -> Outcome {
+        let subject = || self.message.subject.clone();
+        if let Some(capacity) = self.refused {
+            return Err(TransportError::QueueFull {
+                subject: subject(),
+                capacity,
+            });
+        }
+        let wanted = self.options.require_responder || self.options.confirm;
+        if self.taken == 0 && wanted {
+            return Err(TransportError::NoResponder { subject: subject() });
+        }
+        Ok(Receipt {
+            durability: Durability::Memory,
+            receivers: Some(self.taken),
+        })
+    }
+}

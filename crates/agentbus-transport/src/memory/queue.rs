@@ -1,0 +1,482 @@
+//! The queue of one subscription, one queue group or one inbox.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use agentbus_protocol::{Pattern, Text};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::Delays;
+use super::confirm::Confirm;
+use crate::stats::QueueStats;
+use crate::{
+    Completion, Delivery, Message, Overflow, Priority, Received, Settle, TransportError, Verdict,
+    limits,
+};
+
+const LANES: usize = Priority::ALL.len();
+
+/// One message in a queue.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) message: Arc<Message>,
+    pub(super) attempt: u32,
+    /// Whom to tell how it ended; only for confirmed publishes.
+    pub(super) confirm: Option<Arc<Confirm>>,
+}
+
+impl Entry {
+    fn fail(self, reason: &'static str) {
+        if let Some(confirm) = self.confirm {
+            confirm.failed(reason);
+        }
+    }
+}
+
+/// What became of a push.
+#[derive(Debug)]
+pub(super) enum Pushed {
+    /// It is in the queue.
+    Taken,
+    /// The queue is full and its policy is that the publisher waits.
+    Full(Entry),
+    /// The queue is full and its policy is to fail.
+    Refused,
+    /// The queue takes no messages any more.
+    Gone,
+}
+
+/// How a queue behaves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QueueOptions {
+    pub(super) capacity: usize,
+    pub(super) overflow: Overflow,
+    /// Whether deliveries can be settled; replies in an inbox need no verdict.
+    pub(super) acknowledge: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) pattern: Pattern,
+    pub(super) group: Option<Text>,
+    pub(super) options: QueueOptions,
+    state: Mutex<State>,
+    /// Wakes publishers when there is room again.
+    room: Notify,
+    delays: Arc<Delays>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    phase: Phase,
+    /// One lane per priority; lane 0 is served first.
+    lanes: [VecDeque<Entry>; LANES],
+    depth: usize,
+    /// Receivers that found nothing, the longest waiting first.
+    waiting: VecDeque<(u64, Waker)>,
+    publishers_waiting: usize,
+    /// Messages lost since the last delivery.
+    missed: u64,
+    counts: Counts,
+}
+
+/// ## Open => Stopping => Ended, or Open => Ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    /// Takes messages and gives them out.
+    #[default]
+    Open,
+    /// Only gives out what it has.
+    Stopping,
+    /// Neither.
+    Ended,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    delivered: u64,
+    dropped: u64,
+    expired: u64,
+    redelivered: u64,
+    stalled: u64,
+}
+
+impl Queue {
+    pub(super) fn new(
+        pattern: Pattern,
+        group: Option<Text>,
+        options: QueueOptions,
+        delays: Arc<Delays>,
+    ) -> Self {
+        let state = Mutex::default();
+        Self {
+            pattern,
+            group,
+            options,
+            state,
+            room: Notify::new(),
+            delays,
+        }
+    }
+
+    /// Puts a message in, or says why not. Never waits.
+    pub(super) fn push(&self, entry: Entry) -> Pushed {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Open {
+            drop(state);
+            entry.fail("abandoned");
+            return Pushed::Gone;
+        }
+        if state.depth >= self.options.capacity {
+            match self.options.overflow {
+                Overflow::Wait => return Pushed::Full(entry),
+                Overflow::Fail => {
+                    drop(state);
+                    entry.fail("refused by a full queue");
+                    return Pushed::Refused;
+                }
+                Overflow::DropOldest => {
+                    let (entry, lost) = state.make_room(entry);
+                    let waker = entry.map(|entry| state.push(entry, End::Back));
+                    drop(state);
+                    lost.fail("dropped");
+                    wake(waker.flatten());
+                    return Pushed::Taken;
+                }
+            }
+        }
+        let waker = state.push(entry, End::Back);
+        drop(state);
+        wake(waker);
+        Pushed::Taken
+    }
+
+    /// Puts a message in, waiting for room as long as the queue lives.
+    pub(super) async fn push_when_room(&self, mut entry: Entry) -> Pushed {
+        let _waiting = WaitingPublisher::new(self);
+        loop {
+            // Registered before the attempt, so that room made in between is not missed.
+            let mut room = std::pin::pin!(self.room.notified());
+            room.as_mut().enable();
+            entry = match self.push(entry) {
+                Pushed::Full(entry) => entry,
+                settled => return settled,
+            };
+            room.await;
+        }
+    }
+
+    /// Takes up to `max` messages for the receiver of this number.
+    pub(super) fn poll_receive(
+        self: &Arc<Self>,
+        receiver: u64,
+        cx: &Context<'_>,
+        batch: &mut Vec<Received>,
+        max: usize,
+    ) -> Poll<usize> {
+        let mut state = self.state.lock();
+        if state.depth == 0 {
+            return state.wait(receiver, cx);
+        }
+        state.waiting.retain(|(waiting, _)| *waiting != receiver);
+        let taken = max.min(state.depth);
+        for _ in 0..taken {
+            let Some(entry) = state.pop() else { break };
+            let missed = std::mem::take(&mut state.missed);
+            batch.push(self.hand_out(entry, missed, &mut state.counts));
+        }
+        let next = if state.depth > 0 {
+            state.waiting.pop_front()
+        } else {
+            None
+        };
+        let publishers = state.publishers_waiting.min(taken);
+        let emptied = state.depth == 0 && state.phase == Phase::Stopping;
+        drop(state);
+        (0..publishers).for_each(|_| self.room.notify_one());
+        wake(next.map(|(_, waker)| waker));
+        if emptied {
+            self.emptied();
+        }
+        Poll::Ready(taken)
+    }
+
+    fn hand_out(self: &Arc<Self>, entry: Entry, missed: u64, counts: &mut Counts) -> Received {
+        let Entry {
+            message,
+            attempt,
+            confirm,
+        } = entry;
+        if message.is_expired() {
+            counts.expired += 1;
+            if let Some(confirm) = confirm {
+                confirm.failed("expired");
+            }
+            return Received::Expired(Delivery::new(message, attempt).after_missing(missed));
+        }
+        counts.delivered += 1;
+        let delivery = Delivery::new(message, attempt).after_missing(missed);
+        Received::Live(match confirm {
+            Some(confirm) => {
+                let settle = Arc::new(Confirmed {
+                    queue: Arc::clone(self),
+                    confirm,
+                });
+                delivery.settled_by(settle, 0)
+            }
+            None if self.options.acknowledge => {
+                delivery.settled_by(Arc::clone(self) as Arc<dyn Settle>, 0)
+            }
+            None => delivery,
+        })
+    }
+
+    /// Gives a message back for another attempt; says whether it will be made.
+    fn give_back(self: &Arc<Self>, entry: Entry, delay: Duration) -> Result<(), Entry> {
+        if entry.attempt > limits::ATTEMPTS_MAX || self.state.lock().phase == Phase::Ended {
+            return Err(entry);
+        }
+        if delay.is_zero() || tokio::runtime::Handle::try_current().is_err() {
+            return self.put_front(entry);
+        }
+        let (queue, delays) = (Arc::clone(self), Arc::clone(&self.delays));
+        let delay = delay.min(limits::NAK_DELAY_MAX);
+        self.delays.tasks.spawn(async move {
+            tokio::select! {
+                () = delays.over.cancelled() => entry.fail("abandoned"),
+                () = tokio::time::sleep(delay) => {
+                    if let Err(entry) = queue.put_front(entry) {
+                        entry.fail("abandoned");
+                    }
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn put_front(&self, entry: Entry) -> Result<(), Entry> {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Ended {
+            return Err(entry);
+        }
+        state.counts.redelivered += 1;
+        let waker = state.push(entry, End::Front);
+        drop(state);
+        wake(waker);
+        Ok(())
+    }
+
+    /// Takes no messages from now on, but gives out what it has.
+    pub(super) fn stop(&self) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Stopping;
+        }
+        self.release(state);
+    }
+
+    /// Takes and gives no messages from now on. Returns how many were given up.
+    pub(super) fn end(&self) -> usize {
+        let mut state = self.state.lock();
+        state.phase = Phase::Ended;
+        let abandoned = std::mem::take(&mut state.depth);
+        let lanes = std::mem::take(&mut state.lanes);
+        self.release(state);
+        lanes
+            .into_iter()
+            .flatten()
+            .for_each(|entry| entry.fail("abandoned"));
+        self.emptied();
+        abandoned
+    }
+
+    /// Lets everybody who waits look again.
+    fn release(&self, mut state: parking_lot::MutexGuard<'_, State>) {
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        waiting.into_iter().for_each(|(_, waker)| waker.wake());
+        self.room.notify_waiters();
+    }
+
+    /// Forgets a receiver and passes a wake-up that was meant for it to the next.
+    pub(super) fn forget(&self, receiver: u64) {
+        let mut state = self.state.lock();
+        state.waiting.retain(|(waiting, _)| *waiting != receiver);
+        let next = if state.depth > 0 {
+            state.waiting.pop_front()
+        } else {
+            None
+        };
+        drop(state);
+        wake(next.map(|(_, waker)| waker));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.lock().depth == 0
+    }
+
+    fn emptied(&self) {
+        self.delays.emptied.notify_waiters();
+    }
+
+    pub(super) fn stats(&self) -> QueueStats {
+        let state = self.state.lock();
+        QueueStats {
+            pattern: self.pattern.to_string(),
+            group: self.group.as_ref().map(ToString::to_string),
+            depth: state.depth,
+            capacity: self.options.capacity,
+            delivered: state.counts.delivered,
+            dropped: state.counts.dropped,
+            expired: state.counts.expired,
+            redelivered: state.counts.redelivered,
+            stalled: state.counts.stalled,
+        }
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Front,
+    Back,
+}
+
+impl State {
+    /// Puts an entry into its lane and returns the receiver to wake.
+    fn push(&mut self, entry: Entry, end: End) -> Option<Waker> {
+        let lane = &mut self.lanes[entry.message.priority.lane()];
+        match end {
+            End::Front => lane.push_front(entry),
+            End::Back => lane.push_back(entry),
+        }
+        self.depth += 1;
+        self.waiting.pop_front().map(|(_, waker)| waker)
+    }
+
+    fn pop(&mut self) -> Option<Entry> {
+        let entry = self.lanes.iter_mut().find_map(VecDeque::pop_front)?;
+        self.depth -= 1;
+        Some(entry)
+    }
+
+    /// Loses the oldest entry of the lowest waiting priority, or the new one if it is lower still.
+    /// Returns the new one, if it stays, and the lost one.
+    fn make_room(&mut self, entry: Entry) -> (Option<Entry>, Entry) {
+        self.counts.dropped += 1;
+        self.missed += 1;
+        let lowest = self.lanes.iter().rposition(|lane| !lane.is_empty());
+        let oldest = lowest
+            .filter(|lane| *lane >= entry.message.priority.lane())
+            .and_then(|lane| self.lanes[lane].pop_front());
+        match oldest {
+            Some(oldest) => {
+                self.depth -= 1;
+                (Some(entry), oldest)
+            }
+            None => (None, entry),
+        }
+    }
+
+    fn wait(&mut self, receiver: u64, cx: &Context<'_>) -> Poll<usize> {
+        if self.phase != Phase::Open {
+            return Poll::Ready(0);
+        }
+        match self
+            .waiting
+            .iter_mut()
+            .find(|(waiting, _)| *waiting == receiver)
+        {
+            Some((_, waker)) => waker.clone_from(cx.waker()),
+            None => self.waiting.push_back((receiver, cx.waker().clone())),
+        }
+        Poll::Pending
+    }
+}
+
+/// Counts a publisher as waiting for as long as it does, also when it gives up.
+struct WaitingPublisher<'a>(&'a Queue);
+
+impl<'a> WaitingPublisher<'a> {
+    fn new(queue: &'a Queue) -> Self {
+        let mut state = queue.state.lock();
+        state.publishers_waiting += 1;
+        state.counts.stalled += 1;
+        drop(state);
+        Self(queue)
+    }
+}
+
+impl Drop for WaitingPublisher<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().publishers_waiting -= 1;
+    }
+}
+
+impl Settle for Queue {
+    fn settle(
+        self: Arc<Self>,
+        _token: u64,
+        message: &Arc<Message>,
+        attempt: u32,
+        verdict: Verdict,
+    ) -> Completion<Result<(), TransportError>> {
+        if let Verdict::Nak { delay } = verdict {
+            let message = Arc::clone(message);
+            // Beyond the last attempt the message is given up, which nobody waits to hear.
+            let _ = self.give_back(
+                Entry {
+                    message,
+                    attempt: attempt + 1,
+                    confirm: None,
+                },
+                delay,
+            );
+        }
+        Completion::ready(Ok(()))
+    }
+}
+
+/// Settles a delivery whose publisher waits to hear how it ends.
+#[derive(Debug)]
+struct Confirmed {
+    queue: Arc<Queue>,
+    confirm: Arc<Confirm>,
+}
+
+impl Settle for Confirmed {
+    fn settle(
+        self: Arc<Self>,
+        _token: u64,
+        message: &Arc<Message>,
+        attempt: u32,
+        verdict: Verdict,
+    ) -> Completion<Result<(), TransportError>> {
+        match verdict {
+            Verdict::Ack => self.confirm.acknowledged(),
+            Verdict::Extend { .. } => {}
+            Verdict::Abandoned => self.confirm.failed("abandoned"),
+            Verdict::Reject => self.confirm.failed("rejected"),
+            Verdict::Nak { delay } => {
+                let (message, confirm) = (Arc::clone(message), Some(Arc::clone(&self.confirm)));
+                let again = Entry {
+                    message,
+                    attempt: attempt + 1,
+                    confirm,
+                };
+                if let Err(entry) = self.queue.give_back(again, delay) {
+                    entry.fail("given up after the last attempt");
+                }
+            }
+        }
+        Completion::ready(Ok(()))
+    }
+}
