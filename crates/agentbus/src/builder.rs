@@ -1,0 +1,139 @@
+//! How a bus is set up.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use agentbus_protocol::{Envelope, SubjectSpace, Text, subject};
+use agentbus_transport::Transport;
+use tokio_util::task::TaskTracker;
+use tower::{Layer, Service};
+
+use crate::bus::{Inner, LayerFn, Preparer};
+use crate::cancel::Cancellations;
+use crate::handler::{HandlerService, Reply, Request};
+use crate::targets::Targets;
+use crate::{Bus, Error, limits, open};
+
+/// Sets up a [`Bus`].
+#[must_use = "a builder does nothing until it is connected"]
+pub struct Builder {
+    agent_id: Text,
+    prefix: Text,
+    tenant: Text,
+    carrier: Carrier,
+    invoke_timeout: Option<Duration>,
+    layers: Vec<LayerFn>,
+    preparers: Vec<Preparer>,
+}
+
+/// What will carry the envelopes.
+enum Carrier {
+    Url(String),
+    Ready(Arc<dyn Transport>),
+}
+
+impl Builder {
+    pub(crate) fn new(agent_id: Text) -> Self {
+        Self {
+            agent_id,
+            prefix: subject::DEFAULT_PREFIX.into(),
+            tenant: Text::default(),
+            carrier: Carrier::Url("memory://".to_owned()),
+            invoke_timeout: Some(limits::INVOKE_TIMEOUT),
+            layers: Vec::new(),
+            preparers: Vec::new(),
+        }
+    }
+
+    /// Carries over the transport of this URL: `memory://` (the default), a broker of its own in
+    /// this process, or `http://HOST:PORT`, a running `agentbus serve`.
+    pub fn transport(mut self, url: impl Into<String>) -> Self {
+        self.carrier = Carrier::Url(url.into());
+        self
+    }
+
+    /// Carries over a transport that is open already; buses that share one reach each other.
+    pub fn transport_instance(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.carrier = Carrier::Ready(transport);
+        self
+    }
+
+    /// Listens in this tenant, and sends into it unless an envelope names another.
+    pub fn tenant(mut self, tenant: impl Into<Text>) -> Self {
+        self.tenant = tenant.into();
+        self
+    }
+
+    /// Uses another subject prefix than `acp.v1`.
+    pub fn subject_prefix(mut self, prefix: impl Into<Text>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Sets how long `invoke` and `request` wait by default; `None` waits for ever.
+    pub fn invoke_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.invoke_timeout = timeout;
+        self
+    }
+
+    /// Wraps every handler in a layer. The first layer added is the outermost; outside of all
+    /// stands a [`Recover`](crate::middleware::Recover), so that a panic is always answered.
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<HandlerService> + Send + Sync + 'static,
+        L::Service:
+            Service<Request, Response = Reply, Error = Error> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Request>>::Future: Send + 'static,
+    {
+        self.layers.push(Arc::new(move |inner| {
+            HandlerService::new(layer.layer(inner))
+        }));
+        self
+    }
+
+    /// Changes every outgoing request and event just before it is sent, in the order added.
+    pub fn prepare(mut self, preparer: impl Fn(&mut Envelope) + Send + Sync + 'static) -> Self {
+        self.preparers.push(Arc::new(preparer));
+        self
+    }
+
+    /// Opens the transport and makes the bus.
+    ///
+    /// # Errors
+    /// Fails when the agent id is empty, a name cannot be part of a subject, the URL is unknown,
+    /// or the transport cannot be opened.
+    pub async fn connect(self) -> Result<Bus, Error> {
+        if self.agent_id.is_empty() {
+            return Err(Error::Setup(
+                "the agent id is empty; a bus needs a name".to_owned(),
+            ));
+        }
+        let space = SubjectSpace::new(&self.prefix, &self.tenant)?;
+        let transport = match self.carrier {
+            Carrier::Ready(transport) => transport,
+            Carrier::Url(url) => open::transport(&url, &self.agent_id).await?,
+        };
+        Ok(Bus::new(Inner {
+            agent_id: self.agent_id,
+            space,
+            transport,
+            invoke_timeout: self.invoke_timeout,
+            layers: self.layers,
+            preparers: self.preparers,
+            targets: Targets::default(),
+            cancellations: Cancellations::default(),
+            tasks: TaskTracker::new(),
+            closed: AtomicBool::new(false),
+        }))
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("agent_id", &self.agent_id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,207 @@
+//! Calls that wait for one reply.
+
+use std::future::{Future, IntoFuture};
+use std::time::Duration;
+
+use agentbus_protocol::{Envelope, ErrorPayload, EventType, FrameKind, Text};
+use agentbus_transport::{BoxFuture, Inbox, PublishOptions, Received, TransportError};
+
+use crate::bus::PreparedPayload;
+use crate::cancel::CancelOnDrop;
+use crate::draft::{Draft, draft_setters};
+use crate::{Bus, Error, mint};
+
+/// A request must find somebody at once, or its caller would wait for nothing.
+pub(crate) const REQUEST: PublishOptions = PublishOptions {
+    confirm: false,
+    require_responder: true,
+};
+
+/// A call of a target, about to be made.
+#[derive(Debug)]
+#[must_use = "nothing is sent until this is awaited"]
+pub struct Invoke<'a> {
+    draft: Draft<'a>,
+    timeout: Option<Duration>,
+}
+
+impl<'a> Invoke<'a> {
+    pub(crate) fn new(bus: &'a Bus, target: Text, payload: PreparedPayload) -> Self {
+        let request = Envelope::request(mint::stamp(), bus.agent_id_text().clone(), target, None);
+        Self {
+            draft: Draft::new(bus, request, payload),
+            timeout: bus.inner().invoke_timeout,
+        }
+    }
+
+    draft_setters!();
+
+    /// Sets how long to wait.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Waits for as long as it takes.
+    pub const fn no_timeout(mut self) -> Self {
+        self.timeout = None;
+        self
+    }
+
+    /// Sends on an envelope that came from elsewhere. What it says stays, also its id and its
+    /// sender; only an empty `to` is filled in.
+    pub fn forward(mut self, envelope: Envelope) -> Self {
+        let target = std::mem::take(&mut self.draft.envelope.to);
+        self.draft.forward(envelope);
+        if self.draft.envelope.to.is_empty() {
+            self.draft.envelope.to = target;
+        }
+        if self.draft.envelope.frame_type.is_empty() {
+            self.draft.envelope.frame_type = FrameKind::Request.text();
+        }
+        self
+    }
+
+    /// Makes the call.
+    ///
+    /// Cancel-safe in the sense that matters: dropping the future tells the handler to stop.
+    ///
+    /// # Errors
+    /// [`Error::NoHandler`] at once when nobody serves the target, [`Error::Remote`] when the
+    /// handler answered with an error, [`Error::Timeout`] when it did not answer in time.
+    pub async fn send(self) -> Result<Envelope, Error> {
+        let bus = self.draft.bus;
+        let target = self.draft.envelope.to.clone();
+        let mut inbox = bus.transport().open_inbox()?;
+        let message = self
+            .draft
+            .into_message(Some(inbox.subject()), |space| space.invoke(&target))?;
+        let mut cancel = CancelOnDrop::new(bus, &message);
+        let exchange = async {
+            bus.transport().publish(message, REQUEST).await?;
+            first_answer(&mut inbox, &target).await
+        };
+        let reply = within(self.timeout, &target, exchange).await;
+        if !matches!(reply, Err(Error::Timeout { .. })) {
+            cancel.disarm();
+        }
+        accept(reply, &target)
+    }
+}
+
+impl<'a> IntoFuture for Invoke<'a> {
+    type Output = Result<Envelope, Error>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
+/// A request to whoever subscribes to a topic, about to be made.
+#[derive(Debug)]
+#[must_use = "nothing is sent until this is awaited"]
+pub struct TopicRequest<'a> {
+    draft: Draft<'a>,
+    timeout: Option<Duration>,
+}
+
+impl<'a> TopicRequest<'a> {
+    pub(crate) fn new(bus: &'a Bus, topic: Text, payload: PreparedPayload) -> Self {
+        let request = Envelope::new(mint::stamp(), EventType::new(topic));
+        Self {
+            draft: Draft::new(bus, request, payload),
+            timeout: bus.inner().invoke_timeout,
+        }
+    }
+
+    draft_setters!();
+
+    /// Sets how long to wait.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Publishes the request and waits for the first reply. Replies travel to a private inbox,
+    /// so that no replier ever hears its own answer.
+    ///
+    /// # Errors
+    /// As [`Invoke::send`]; without a subscriber it fails at once.
+    pub async fn send(self) -> Result<Envelope, Error> {
+        let bus = self.draft.bus;
+        let topic = self.draft.envelope.event_type.clone();
+        let mut inbox = bus.transport().open_inbox()?;
+        let message = self
+            .draft
+            .into_message(Some(inbox.subject()), |space| space.events(topic.as_str()))?;
+        let exchange = async {
+            bus.transport().publish(message, REQUEST).await?;
+            first_answer(&mut inbox, topic.as_str()).await
+        };
+        let reply = within(self.timeout, topic.as_str(), exchange).await;
+        accept(reply, topic.as_str())
+    }
+}
+
+impl<'a> IntoFuture for TopicRequest<'a> {
+    type Output = Result<Envelope, Error>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
+async fn within<T>(
+    timeout: Option<Duration>,
+    target: &str,
+    exchange: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let Some(after) = timeout else {
+        return exchange.await;
+    };
+    let expired = |_| Error::Timeout {
+        target: target.to_owned(),
+        after,
+    };
+    tokio::time::timeout(after, exchange)
+        .await
+        .map_err(expired)?
+}
+
+/// Waits for the reply; frames that only lead up to one, from a target that streams, are skipped.
+async fn first_answer(inbox: &mut Inbox, target: &str) -> Result<Envelope, Error> {
+    loop {
+        match inbox.receive().await {
+            Some(Received::Live(delivery)) => {
+                let envelope = crate::take_envelope(delivery);
+                let kind = envelope.event_type.frame_kind();
+                if !matches!(kind, Some(FrameKind::Started | FrameKind::Delta)) {
+                    return Ok(envelope);
+                }
+            }
+            Some(Received::Expired(_)) => {}
+            Some(Received::NoResponder) => {
+                return Err(Error::NoHandler {
+                    target: target.to_owned(),
+                });
+            }
+            None => return Err(TransportError::Closed.into()),
+        }
+    }
+}
+
+/// Turns an error reply and the notice that nobody listens into errors.
+pub(crate) fn accept(reply: Result<Envelope, Error>, target: &str) -> Result<Envelope, Error> {
+    let reply = reply.map_err(|error| match error {
+        Error::Transport(TransportError::NoResponder { .. }) => Error::NoHandler {
+            target: target.to_owned(),
+        },
+        other => other,
+    })?;
+    match ErrorPayload::of(&reply) {
+        Some(error) => Err(Error::Remote(error)),
+        None => Ok(reply),
+    }
+}

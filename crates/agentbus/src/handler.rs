@@ -1,0 +1,230 @@
+//! What a handler is given and what it gives back.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use agentbus_protocol::{Envelope, Payload, PayloadError, Subject};
+use agentbus_transport::{BoxFuture, Message};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tower::Service;
+use tower::util::BoxCloneSyncService;
+
+use crate::{Bus, Error, StreamWriter};
+
+/// A handler with all its middleware: a tower service from [`Request`] to [`Reply`].
+pub type HandlerService = BoxCloneSyncService<Request, Reply, Error>;
+
+/// One message on its way through the middleware to a handler.
+#[derive(Debug, Clone)]
+pub struct Request {
+    message: Arc<Message>,
+    bus: Bus,
+    attempt: u32,
+    stream: Option<StreamWriter>,
+}
+
+impl Request {
+    pub(crate) const fn new(
+        message: Arc<Message>,
+        bus: Bus,
+        attempt: u32,
+        stream: Option<StreamWriter>,
+    ) -> Self {
+        Self {
+            message,
+            bus,
+            attempt,
+            stream,
+        }
+    }
+
+    /// The envelope.
+    #[must_use]
+    pub fn envelope(&self) -> &Envelope {
+        &self.message.envelope
+    }
+
+    /// The message, as the transport delivered it.
+    #[must_use]
+    pub const fn message(&self) -> &Arc<Message> {
+        &self.message
+    }
+
+    /// The subject it arrived on.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        &self.message.subject
+    }
+
+    /// The payload, if there is one.
+    #[must_use]
+    pub fn payload(&self) -> Option<&Payload> {
+        self.message.envelope.payload.as_ref()
+    }
+
+    /// Reads the payload.
+    ///
+    /// # Errors
+    /// Fails when there is none or when it has another shape; as an error of the handler this
+    /// becomes `INVALID_REQUEST`.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        Ok(self.payload().ok_or(PayloadError::Absent)?.decode()?)
+    }
+
+    /// The bus that serves this handler, for calls to others.
+    #[must_use]
+    pub const fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// Which attempt this is, from 1; redeliveries and retries count.
+    #[must_use]
+    pub const fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The writer of the reply's frames, for stream handlers.
+    #[must_use]
+    pub const fn stream(&self) -> Option<&StreamWriter> {
+        self.stream.as_ref()
+    }
+
+    /// Whether frames have gone out, so that trying again would send them twice.
+    #[must_use]
+    pub fn has_sent_frames(&self) -> bool {
+        self.stream.as_ref().is_some_and(StreamWriter::has_sent)
+    }
+
+    /// The same request as another attempt, marked so in its metadata.
+    #[must_use]
+    pub fn for_attempt(&self, attempt: u32) -> Self {
+        let mut message = (*self.message).clone();
+        // A number always has a JSON form.
+        let key = agentbus_protocol::Metadata::RETRY_ATTEMPT;
+        let _ = message.envelope.metadata.insert(key, &attempt);
+        Self {
+            message: Arc::new(message),
+            attempt,
+            ..self.clone()
+        }
+    }
+
+    /// The same request with its envelope changed.
+    #[must_use]
+    pub fn map_envelope(&self, change: impl FnOnce(&mut Envelope)) -> Self {
+        let mut message = (*self.message).clone();
+        change(&mut message.envelope);
+        Self {
+            message: Arc::new(message),
+            ..self.clone()
+        }
+    }
+}
+
+/// What a handler answers.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Reply {
+    /// Done, nothing to say: a reply without payload.
+    #[default]
+    Empty,
+    /// A reply with this payload.
+    Payload(Payload),
+    /// An envelope of the handler's own making; empty fields are filled in.
+    Envelope(Box<Envelope>),
+}
+
+impl From<Option<Payload>> for Reply {
+    fn from(payload: Option<Payload>) -> Self {
+        payload.map_or(Self::Empty, Self::Payload)
+    }
+}
+
+/// What can be returned from a handler.
+pub trait IntoReply {
+    /// Makes the reply.
+    ///
+    /// # Errors
+    /// Fails when the value has no JSON form.
+    fn into_reply(self) -> Result<Reply, Error>;
+}
+
+impl IntoReply for Reply {
+    fn into_reply(self) -> Result<Reply, Error> {
+        Ok(self)
+    }
+}
+
+impl IntoReply for () {
+    fn into_reply(self) -> Result<Reply, Error> {
+        Ok(Reply::Empty)
+    }
+}
+
+impl IntoReply for Payload {
+    fn into_reply(self) -> Result<Reply, Error> {
+        Ok(Reply::Payload(self))
+    }
+}
+
+impl IntoReply for Option<Payload> {
+    fn into_reply(self) -> Result<Reply, Error> {
+        Ok(self.into())
+    }
+}
+
+impl IntoReply for Envelope {
+    fn into_reply(self) -> Result<Reply, Error> {
+        Ok(Reply::Envelope(Box::new(self)))
+    }
+}
+
+impl IntoReply for serde_json::Value {
+    fn into_reply(self) -> Result<Reply, Error> {
+        Json(self).into_reply()
+    }
+}
+
+/// A value that is written as JSON.
+#[derive(Debug, Clone, Copy)]
+pub struct Json<T>(
+    /// The value.
+    pub T,
+);
+
+impl<T: Serialize> IntoReply for Json<T> {
+    fn into_reply(self) -> Result<Reply, Error> {
+        Payload::from_value(&self.0)?.into_reply()
+    }
+}
+
+/// Turns an async function into the innermost service.
+pub(crate) struct FunctionService<F>(pub(crate) Arc<F>);
+
+// Not derived: a clone shares the function, so the function need not be cloneable itself.
+impl<F> Clone for FunctionService<F> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<F, Fut, R> Service<Request> for FunctionService<F>
+where
+    F: Fn(Request) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<R, Error>> + Send + 'static,
+    R: IntoReply,
+{
+    type Response = Reply;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Reply, Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let handled = (self.0)(request);
+        Box::pin(async move { handled.await?.into_reply() })
+    }
+}

@@ -1,0 +1,32 @@
+//! Every limit of the bus, with its reason. Each can be changed where it is used.
+
+use std::time::Duration;
+
+/// Default of how long `invoke` and `request` wait for the reply.
+pub const INVOKE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Default of the longest silence between two frames of a stream. There is no overall limit by
+/// default: an agent may well speak for an hour, but it should not fall silent unnoticed.
+pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Default of how many requests one handler works on at the same time.
+pub const HANDLER_CONCURRENCY: usize = 256;
+
+/// How many messages a worker takes from its queue at once: enough to share the price of the
+/// lock, few enough that a batch is not held back behind a slow handler for long.
+pub const RECEIVE_BATCH: usize = 64;
+
+/// How many cancellations are remembered whose request has not been started yet.
+pub const EARLY_CANCELS: usize = 1024;
+
+/// Default of how long [`close`](crate::Bus::close) lets running handlers finish.
+pub const CLOSE_DRAIN: Duration = Duration::from_secs(10);
+
+/// Default of the most dead letters kept in memory.
+pub const DEAD_LETTERS: usize = 10_000;
+
+/// Default of how often a dead letter may be driven again.
+pub const REDRIVES: u32 = 3;
+
+/// Longest error text that is put into a dead letter's metadata, in bytes.
+pub const DEAD_LETTER_ERROR_BYTES: usize = 4096;

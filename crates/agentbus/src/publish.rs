@@ -1,0 +1,98 @@
+//! Publishing events.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use agentbus_protocol::{Envelope, EventType, Text};
+use agentbus_transport::{Completion, PublishOptions, Receipt, TransportError};
+
+use crate::bus::PreparedPayload;
+use crate::draft::{Draft, draft_setters};
+use crate::{Bus, Error, mint};
+
+/// An event about to be published.
+#[derive(Debug)]
+#[must_use = "nothing is published until this is awaited"]
+pub struct Publish<'a> {
+    draft: Draft<'a>,
+    options: PublishOptions,
+}
+
+impl<'a> Publish<'a> {
+    pub(crate) fn new(bus: &'a Bus, event_type: Text, payload: PreparedPayload) -> Self {
+        let envelope = Envelope::new(mint::stamp(), EventType::new(event_type));
+        let draft = Draft::new(bus, envelope, payload);
+        Self {
+            draft,
+            options: PublishOptions::default(),
+        }
+    }
+
+    draft_setters!();
+
+    /// Waits for the strongest confirmation that the transport has: in memory, that every
+    /// subscriber has acknowledged the event.
+    pub const fn confirm(mut self) -> Self {
+        self.options.confirm = true;
+        self
+    }
+
+    /// Fails when nobody subscribes.
+    pub const fn require_subscriber(mut self) -> Self {
+        self.options.require_responder = true;
+        self
+    }
+
+    /// Says where replies are wanted.
+    pub fn reply_to(mut self, subject: impl Into<Text>) -> Self {
+        self.draft.envelope.reply_to = subject.into();
+        self
+    }
+
+    fn start(self) -> Result<Completion<Result<Receipt, TransportError>>, Error> {
+        let bus = self.draft.bus;
+        let event_type = self.draft.envelope.event_type.clone();
+        let message = self
+            .draft
+            .into_message(None, |space| space.events(event_type.as_str()))?;
+        Ok(bus.transport().publish(message, self.options))
+    }
+}
+
+impl<'a> IntoFuture for Publish<'a> {
+    type Output = Result<Receipt, Error>;
+    type IntoFuture = Publishing;
+
+    fn into_future(self) -> Publishing {
+        Publishing(match self.start() {
+            Ok(completion) => Progress::Sent(completion),
+            Err(error) => Progress::Refused(Some(error)),
+        })
+    }
+}
+
+/// An event being published; waits only where the transport makes it wait.
+#[derive(Debug)]
+pub struct Publishing(Progress);
+
+#[derive(Debug)]
+enum Progress {
+    Sent(Completion<Result<Receipt, TransportError>>),
+    Refused(Option<Error>),
+}
+
+impl Future for Publishing {
+    type Output = Result<Receipt, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Progress::Sent(completion) => Pin::new(completion)
+                .poll(cx)
+                .map(|result| result.map_err(Error::from)),
+            Progress::Refused(error) => error
+                .take()
+                .map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+        }
+    }
+}

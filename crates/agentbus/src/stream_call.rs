@@ -1,0 +1,274 @@
+//! Calls that are answered frame by frame.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use agentbus_protocol::reassembly::{Limits, Reassembly};
+use agentbus_protocol::{Envelope, FrameKind, Text};
+use agentbus_transport::{BoxFuture, Inbox, Received, TransportError};
+use futures_util::Stream;
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::bus::PreparedPayload;
+use crate::call::{REQUEST, accept};
+use crate::cancel::CancelOnDrop;
+use crate::draft::{Draft, draft_setters};
+use crate::{Bus, Error, limits, mint};
+
+/// A streaming call, about to be made.
+#[derive(Debug)]
+#[must_use = "nothing is sent until this is awaited"]
+pub struct StreamCall<'a> {
+    draft: Draft<'a>,
+    timeout: Option<Duration>,
+    idle_timeout: Option<Duration>,
+    reorder: Limits,
+}
+
+impl<'a> StreamCall<'a> {
+    pub(crate) fn new(bus: &'a Bus, target: Text, payload: PreparedPayload) -> Self {
+        let request = Envelope::request(mint::stamp(), bus.agent_id_text().clone(), target, None);
+        Self {
+            draft: Draft::new(bus, request, payload),
+            timeout: None,
+            idle_timeout: Some(limits::STREAM_IDLE_TIMEOUT),
+            reorder: Limits::default(),
+        }
+    }
+
+    draft_setters!();
+
+    /// Ends the stream with an error after this time, however busy it is.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Ends the stream with an error when no frame comes for this long.
+    pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// Lets the agent be silent for as long as it likes.
+    pub const fn no_idle_timeout(mut self) -> Self {
+        self.idle_timeout = None;
+        self
+    }
+
+    /// Sets how many frames may wait for a missing one, and how far ahead one may be.
+    pub const fn reorder_limits(mut self, reorder: Limits) -> Self {
+        self.reorder = reorder;
+        self
+    }
+
+    /// Sends on an envelope that came from elsewhere; see [`Invoke::forward`](crate::Invoke::forward).
+    pub fn forward(mut self, envelope: Envelope) -> Self {
+        let target = std::mem::take(&mut self.draft.envelope.to);
+        self.draft.forward(envelope);
+        if self.draft.envelope.to.is_empty() {
+            self.draft.envelope.to = target;
+        }
+        if self.draft.envelope.frame_type.is_empty() {
+            self.draft.envelope.frame_type = FrameKind::Request.text();
+        }
+        self
+    }
+
+    /// Makes the call and returns as soon as the request is on its way.
+    ///
+    /// # Errors
+    /// [`Error::NoHandler`] at once when nobody serves the target, and what the carrier reports.
+    pub async fn send(self) -> Result<Frames, Error> {
+        let bus = self.draft.bus;
+        let target = self.draft.envelope.to.clone();
+        let inbox = bus.transport().open_inbox()?;
+        let message = self
+            .draft
+            .into_message(Some(inbox.subject()), |space| space.invoke(&target))?;
+        let mut cancel = CancelOnDrop::new(bus, &message);
+        let published = bus.transport().publish(message, REQUEST).await;
+        if let Err(error) = published {
+            cancel.disarm();
+            return Err(accept(Err(error.into()), &target)
+                .err()
+                .unwrap_or(Error::StreamEnded));
+        }
+        Ok(Frames {
+            inbox,
+            batch: Vec::new(),
+            reassembly: Reassembly::new(self.reorder),
+            overall: self.timeout.map(Timer::new),
+            idle: self.idle_timeout.map(Timer::new),
+            heard: false,
+            target,
+            cancel,
+            ended: false,
+        })
+    }
+}
+
+impl<'a> IntoFuture for StreamCall<'a> {
+    type Output = Result<Frames, Error>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
+#[derive(Debug)]
+struct Timer {
+    after: Duration,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Timer {
+    fn new(after: Duration) -> Self {
+        Self {
+            after,
+            sleep: Box::pin(sleep(after)),
+        }
+    }
+
+    fn restart(&mut self) {
+        self.sleep.as_mut().reset(Instant::now() + self.after);
+    }
+
+    fn has_passed(&mut self, cx: &mut Context<'_>) -> bool {
+        self.sleep.as_mut().poll(cx).is_ready()
+    }
+}
+
+/// The frames of a streamed reply, in order, ending with the one that has `is_final`.
+///
+/// An error frame of the agent is a frame like any other; [`ErrorPayload::of`] reads it. `Err`
+/// means that the stream itself failed, and is the last item. Dropping the stream before its end
+/// tells the handler to stop.
+///
+/// [`ErrorPayload::of`]: agentbus_protocol::ErrorPayload::of
+#[derive(Debug)]
+pub struct Frames {
+    inbox: Inbox,
+    batch: Vec<Received>,
+    reassembly: Reassembly<Envelope>,
+    overall: Option<Timer>,
+    idle: Option<Timer>,
+    /// Whether anything came since the idle timer was last restarted. The timer is touched only
+    /// before waiting, so that a busy stream does not pay for it frame by frame.
+    heard: bool,
+    target: Text,
+    cancel: CancelOnDrop,
+    ended: bool,
+}
+
+impl Frames {
+    /// Receives the next frame; `None` after the last. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Result<Envelope, Error>> {
+        std::future::poll_fn(|cx| self.poll_frame(cx)).await
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Envelope, Error>>> {
+        loop {
+            if let Some(frame) = self.reassembly.pop_ready() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            if self.reassembly.is_finished() {
+                self.end();
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            match self.poll_inbox(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Feeds the reassembly with what came, or finds out why nothing will.
+    fn poll_inbox(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self
+            .overall
+            .as_mut()
+            .is_some_and(|timer| timer.has_passed(cx))
+        {
+            return Poll::Ready(Err(self.timed_out()));
+        }
+        let max = limits::RECEIVE_BATCH;
+        match self.inbox.poll_receive(cx, &mut self.batch, max) {
+            Poll::Ready(0) => Poll::Ready(Err(TransportError::Closed.into())),
+            Poll::Ready(_) => {
+                self.heard = true;
+                Poll::Ready(self.take_batch())
+            }
+            Poll::Pending => self.poll_idle(cx),
+        }
+    }
+
+    fn take_batch(&mut self) -> Result<(), Error> {
+        for received in self.batch.drain(..) {
+            match received {
+                Received::Live(delivery) => {
+                    let frame = crate::take_envelope(delivery);
+                    self.reassembly.accept(frame.seq, frame.is_final, frame)?;
+                }
+                Received::Expired(_) => {}
+                Received::NoResponder => {
+                    return Err(Error::NoHandler {
+                        target: self.target.to_string(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let heard = std::mem::take(&mut self.heard);
+        let Some(idle) = &mut self.idle else {
+            return Poll::Pending;
+        };
+        if heard {
+            idle.restart();
+        }
+        if idle.has_passed(cx) {
+            let after = idle.after;
+            return Poll::Ready(Err(Error::IdleTimeout {
+                target: self.target.to_string(),
+                after,
+            }));
+        }
+        Poll::Pending
+    }
+
+    fn timed_out(&self) -> Error {
+        let after = self
+            .overall
+            .as_ref()
+            .map_or(Duration::ZERO, |timer| timer.after);
+        Error::Timeout {
+            target: self.target.to_string(),
+            after,
+        }
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.cancel.disarm();
+    }
+}
+
+impl Stream for Frames {
+    type Item = Result<Envelope, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_frame(cx)
+    }
+}

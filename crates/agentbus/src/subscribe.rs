@@ -1,0 +1,156 @@
+//! Subscribing to events.
+
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use agentbus_protocol::{Pattern, Text};
+use agentbus_transport::{BoxFuture, Capability, Delivery, Overflow, Received, Start, Subscribe};
+use futures_util::Stream;
+
+use crate::{Bus, Error, limits};
+
+/// A subscription about to begin.
+#[derive(Debug)]
+#[must_use = "nothing is subscribed until this is awaited"]
+pub struct SubscribeBuilder<'a> {
+    bus: &'a Bus,
+    pattern: Text,
+    group: Option<Text>,
+    durable: Option<Text>,
+    start: Start,
+    capacity: usize,
+    overflow: Overflow,
+}
+
+impl<'a> SubscribeBuilder<'a> {
+    pub(crate) fn new(bus: &'a Bus, pattern: Text) -> Self {
+        Self {
+            bus,
+            pattern,
+            group: None,
+            durable: None,
+            start: Start::New,
+            capacity: agentbus_transport::limits::QUEUE_CAPACITY,
+            overflow: Overflow::Wait,
+        }
+    }
+
+    /// Shares the events with the other members of this group; each goes to one of them.
+    pub fn queue(mut self, group: impl Into<Text>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    /// Uses a name that outlives this connection.
+    pub fn durable(mut self, name: impl Into<Text>) -> Self {
+        self.durable = Some(name.into());
+        self
+    }
+
+    /// Begins elsewhere than with the next event.
+    pub const fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Sets how many events may wait in the queue.
+    pub const fn capacity(mut self, capacity: usize) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
+    /// Sets what happens when the queue is full.
+    pub const fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+
+    async fn open(self) -> Result<Subscription, Error> {
+        self.bus.check_open()?;
+        let pattern = self.bus.subjects().events_pattern(&self.pattern)?;
+        let request = self.into_request(pattern);
+        Subscription::open(request.0, request.1).await
+    }
+
+    fn into_request(self, pattern: Pattern) -> (&'a Bus, Subscribe) {
+        let mut request = Subscribe::new(pattern);
+        request.group = self.group;
+        request.durable = self.durable;
+        request.start = self.start;
+        request.capacity = self.capacity;
+        request.overflow = self.overflow;
+        (self.bus, request)
+    }
+}
+
+impl<'a> IntoFuture for SubscribeBuilder<'a> {
+    type Output = Result<Subscription, Error>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.open())
+    }
+}
+
+/// A running subscription: a stream of deliveries. Dropping it ends it.
+#[derive(Debug)]
+pub struct Subscription {
+    source: agentbus_transport::Subscription,
+    batch: Vec<Received>,
+}
+
+impl Subscription {
+    async fn open(bus: &Bus, request: Subscribe) -> Result<Self, Error> {
+        let capabilities = bus.transport().capabilities();
+        if request.durable.is_some() {
+            capabilities.require(Capability::Durable)?;
+        }
+        if request.start != Start::New {
+            capabilities.require(Capability::Replay)?;
+        }
+        let source = bus.transport().subscribe(request).await?;
+        Ok(Self {
+            source,
+            batch: Vec::new(),
+        })
+    }
+
+    /// Receives the next event; `None` when there will be no more. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        std::future::poll_fn(|cx| self.poll_delivery(cx)).await
+    }
+
+    /// Takes no new events from now on; those that wait can still be received.
+    pub fn stop(&mut self) {
+        self.source.stop();
+    }
+
+    /// Polls for the next event; see [`Subscription::next`].
+    pub fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        loop {
+            // Batches are kept in reverse so that the oldest is popped from the end.
+            while let Some(received) = self.batch.pop() {
+                if let Received::Live(delivery) = received {
+                    return Poll::Ready(Some(delivery));
+                }
+            }
+            match self
+                .source
+                .poll_receive(cx, &mut self.batch, limits::RECEIVE_BATCH)
+            {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(0) => return Poll::Ready(None),
+                Poll::Ready(_) => self.batch.reverse(),
+            }
+        }
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Delivery;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        self.poll_delivery(cx)
+    }
+}

@@ -1,0 +1,232 @@
+//! The list of what a bus serves, with its counters.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use agentbus_protocol::Text;
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Bus, Error};
+
+/// How a handler answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetKind {
+    /// With one reply.
+    Invoke,
+    /// With a stream of frames.
+    Stream,
+    /// Not at all: it handles events.
+    Events,
+}
+
+impl TargetKind {
+    /// The word for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Invoke => "invoke",
+            Self::Stream => "stream",
+            Self::Events => "events",
+        }
+    }
+}
+
+/// What one handler has done so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetInfo {
+    /// The target, or the pattern of events.
+    pub name: String,
+    /// How it answers.
+    pub kind: TargetKind,
+    /// With whom it shares the work.
+    pub group: Option<String>,
+    /// Messages being worked on.
+    pub in_flight: u64,
+    /// Messages handled with success.
+    pub handled: u64,
+    /// Messages whose handler failed.
+    pub failed: u64,
+    /// Requests that their caller cancelled.
+    pub cancelled: u64,
+    /// Messages that expired in the queue.
+    pub expired: u64,
+}
+
+/// One registered handler.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) name: Text,
+    pub(crate) kind: TargetKind,
+    pub(crate) group: Option<Text>,
+    /// Ends the worker once its queue is empty.
+    pub(crate) stop: CancellationToken,
+    worker: OnceLock<AbortHandle>,
+    in_flight: AtomicU64,
+    handled: AtomicU64,
+    failed: AtomicU64,
+    cancelled: AtomicU64,
+    expired: AtomicU64,
+}
+
+impl Target {
+    pub(crate) fn new(name: Text, kind: TargetKind, group: Option<Text>) -> Self {
+        Self {
+            name,
+            kind,
+            group,
+            stop: CancellationToken::new(),
+            worker: OnceLock::new(),
+            in_flight: AtomicU64::new(0),
+            handled: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn set_worker(&self, worker: AbortHandle) {
+        // Called once, right after the worker was spawned.
+        let _ = self.worker.set(worker);
+    }
+
+    pub(crate) fn begin(self: &Arc<Self>) -> Running {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Running {
+            target: Arc::clone(self),
+            ended: false,
+        }
+    }
+
+    pub(crate) fn cancelled(&self) {
+        self.cancelled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn expired(&self) {
+        self.expired.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn info(&self) -> TargetInfo {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        TargetInfo {
+            name: self.name.to_string(),
+            kind: self.kind,
+            group: self.group.as_ref().map(ToString::to_string),
+            in_flight: read(&self.in_flight),
+            handled: read(&self.handled),
+            failed: read(&self.failed),
+            cancelled: read(&self.cancelled),
+            expired: read(&self.expired),
+        }
+    }
+}
+
+/// Counts one message from its start to its end; one that is dropped before was cancelled.
+#[derive(Debug)]
+pub(crate) struct Running {
+    target: Arc<Target>,
+    ended: bool,
+}
+
+impl Running {
+    pub(crate) fn end(mut self, success: bool) {
+        self.ended = true;
+        let counter = if success {
+            &self.target.handled
+        } else {
+            &self.target.failed
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.target.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if !self.ended {
+            self.target.cancelled();
+        }
+    }
+}
+
+/// All handlers of one bus.
+#[derive(Debug, Default)]
+pub(crate) struct Targets(Mutex<Vec<Arc<Target>>>);
+
+impl Targets {
+    /// Adds a handler, unless its target is served in the other way on this bus already: callers
+    /// could not know which of the two they get.
+    pub(crate) fn add(&self, target: Target) -> Result<Arc<Target>, Error> {
+        let mut all = self.0.lock();
+        let calls = |kind| kind != TargetKind::Events;
+        let clash = all.iter().find(|present| {
+            present.name == target.name
+                && present.kind != target.kind
+                && calls(present.kind)
+                && calls(target.kind)
+        });
+        if let Some(present) = clash {
+            return Err(Error::MixedTarget {
+                target: target.name.to_string(),
+                present: present.kind.as_str(),
+                wanted: target.kind.as_str(),
+            });
+        }
+        let target = Arc::new(target);
+        all.push(Arc::clone(&target));
+        Ok(target)
+    }
+
+    pub(crate) fn remove(&self, target: &Arc<Target>) {
+        self.0
+            .lock()
+            .retain(|present| !Arc::ptr_eq(present, target));
+    }
+
+    pub(crate) fn list(&self) -> Vec<TargetInfo> {
+        self.0.lock().iter().map(|target| target.info()).collect()
+    }
+
+    pub(crate) fn stop_all(&self) {
+        self.0.lock().iter().for_each(|target| target.stop.cancel());
+    }
+
+    pub(crate) fn abort_all(&self) {
+        for worker in self
+            .0
+            .lock()
+            .drain(..)
+            .filter_map(|target| target.worker.get().cloned())
+        {
+            worker.abort();
+        }
+    }
+}
+
+/// A registered handler. It stays registered when this is dropped; call
+/// [`stop`](Registration::stop) to end it.
+#[derive(Debug)]
+pub struct Registration {
+    bus: Bus,
+    target: Arc<Target>,
+}
+
+impl Registration {
+    pub(crate) const fn new(bus: Bus, target: Arc<Target>) -> Self {
+        Self { bus, target }
+    }
+
+    /// Takes no new messages; what is queued and what runs comes to its end.
+    pub fn stop(&self) {
+        self.target.stop.cancel();
+        self.bus.inner().targets.remove(&self.target);
+    }
+
+    /// What the handler has done so far.
+    #[must_use]
+    pub fn info(&self) -> TargetInfo {
+        self.target.info()
+    }
+}
