@@ -1,1 +1,3 @@
-//! A transport that reaches a running agentbus server over one WebSocket.
+//! A transport that reaches a running `agentbus serve` over one WebSocket.
+
+pub mod wire;

@@ -1,0 +1,238 @@
+//! What client and server say to each other on `/v1/ws`: one JSON object per text frame.
+//!
+//! Every frame has an `op`. A client numbers its operations with `id`s of its own choosing, which
+//! mean something on this connection only; the server answers each with `ok`, `reply` or `error`
+//! of the same `id`. Subscriptions and inboxes are numbered by the client with `sub`.
+//!
+//! Replies never travel to a subject that a client made up: a request names a numbered inbox, the
+//! server opens a real one for it, and no connection can listen on another's.
+
+use agentbus_protocol::ErrorPayload;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// Largest text frame in bytes, in both directions: one envelope and what is around it.
+pub const FRAME_BYTES_MAX: usize = agentbus_protocol::limits::ENVELOPE_BYTES_MAX + 64 * 1024;
+
+/// Most deliveries of one subscription that wait for their verdict before the server sends more.
+/// This is the flow control of the connection: a client that does not keep up fills its own
+/// queue on the server, where its overflow policy decides.
+pub const UNSETTLED_MAX: usize = 256;
+
+/// Most subscriptions and inboxes of one connection.
+pub const SUBSCRIPTIONS_MAX: usize = 4096;
+
+/// Most operations of one connection that wait for their answer.
+pub const OPERATIONS_MAX: usize = 4096;
+
+/// What a client sends.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ClientFrame {
+    /// The first frame: who is speaking. The name becomes `from` in everything this connection
+    /// sends, whatever its envelopes say.
+    Hello {
+        /// The agent id.
+        agent: String,
+    },
+    /// Publishes an event, or sends an envelope to a full subject. Answered with `ok`.
+    Publish {
+        /// Number of the operation.
+        id: u64,
+        /// The event type; or else `subject`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        event_type: Option<String>,
+        /// A full subject within the server's prefix, or the `reply_to` of a delivered message.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subject: Option<String>,
+        /// The payload of an event.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        payload: Option<Box<RawValue>>,
+        /// A whole envelope instead of a payload.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        envelope: Option<Box<RawValue>>,
+        /// The inbox to which replies shall come; opened when it is first named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        inbox: Option<u64>,
+        /// One of the six priority names.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        priority: Option<String>,
+        /// Time to live in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttl_ms: Option<u64>,
+        /// Whether to wait for the strongest confirmation.
+        #[serde(default)]
+        confirm: bool,
+        /// Whether to fail when nobody listens.
+        #[serde(default)]
+        require_responder: bool,
+    },
+    /// Subscribes. Answered with `ok`, then with `message`s.
+    Subscribe {
+        /// Number of the operation.
+        id: u64,
+        /// Number of the subscription.
+        sub: u64,
+        /// A pattern of event types; or else `subject`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pattern: Option<String>,
+        /// A pattern of full subjects within the server's prefix.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subject: Option<String>,
+        /// The queue group.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<String>,
+        /// Most messages that wait on the server.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        capacity: Option<usize>,
+        /// `wait` (the default), `drop_oldest` or `fail`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        overflow: Option<String>,
+    },
+    /// Takes no new messages; those that wait are still sent, then `end`.
+    Stop {
+        /// Number of the subscription.
+        sub: u64,
+    },
+    /// Ends a subscription or closes an inbox at once.
+    Unsubscribe {
+        /// Number of the subscription or inbox.
+        sub: u64,
+    },
+    /// Settles a delivery.
+    Settle {
+        /// Number of the subscription.
+        sub: u64,
+        /// Number of the delivery.
+        delivery: u64,
+        /// `ack`, `nak`, `extend`, `reject` or `abandoned`.
+        verdict: String,
+        /// The delay of a `nak` or the lease of an `extend`, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ms: Option<u64>,
+    },
+    /// Calls a target. Answered with `reply` or `error`.
+    Invoke {
+        /// Number of the operation.
+        id: u64,
+        /// The target.
+        target: String,
+        /// The payload.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        payload: Option<Box<RawValue>>,
+        /// The session.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session_id: Option<String>,
+        /// W3C trace context.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        traceparent: Option<String>,
+        /// How long to wait, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
+    },
+    /// Streams from a target. Answered with `frame`s, then `end`, or with `error`.
+    Stream {
+        /// Number of the operation.
+        id: u64,
+        /// The target.
+        target: String,
+        /// The payload.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        payload: Option<Box<RawValue>>,
+        /// The session.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session_id: Option<String>,
+        /// W3C trace context.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        traceparent: Option<String>,
+        /// Longest duration of the whole stream, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
+        /// Longest silence between two frames, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        idle_timeout_ms: Option<u64>,
+    },
+    /// Gives up an `invoke` or a `stream`; its handler is cancelled.
+    Cancel {
+        /// Number of the operation to give up.
+        id: u64,
+    },
+}
+
+/// What a server sends.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum ServerFrame {
+    /// The answer to `hello`.
+    Welcome {
+        /// The agent id under which this connection speaks.
+        agent: String,
+        /// The subject prefix of the bus.
+        prefix: String,
+        /// The tenant of the bus, empty without one.
+        tenant: String,
+        /// Largest text frame in bytes.
+        frame_bytes_max: usize,
+    },
+    /// A `publish` or `subscribe` was done.
+    Ok {
+        /// Number of the operation.
+        id: u64,
+        /// How many subscriptions and groups received the message.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        receivers: Option<usize>,
+    },
+    /// An operation failed; without `id`, the connection itself is in error and ends.
+    Error {
+        /// Number of the operation.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<u64>,
+        /// Why.
+        error: ErrorPayload,
+    },
+    /// A message for a subscription or an inbox.
+    Message {
+        /// Number of the subscription or inbox.
+        sub: u64,
+        /// Number of the delivery, to settle it by; `None` needs no verdict.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delivery: Option<u64>,
+        /// The subject it was published to.
+        subject: String,
+        /// Which attempt this is, from 1.
+        attempt: u32,
+        /// Messages lost just before this one.
+        #[serde(default)]
+        missed: u64,
+        /// The priority name.
+        priority: String,
+        /// Time that is left, in milliseconds; 0 means that it has expired.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttl_ms: Option<u64>,
+        /// The envelope.
+        envelope: Box<RawValue>,
+    },
+    /// The reply of an `invoke`.
+    Reply {
+        /// Number of the operation.
+        id: u64,
+        /// The whole reply.
+        envelope: Box<RawValue>,
+    },
+    /// A frame of a `stream`.
+    Frame {
+        /// Number of the operation.
+        id: u64,
+        /// The frame.
+        envelope: Box<RawValue>,
+    },
+    /// A `stream` has had its last frame, or a stopped subscription its last message.
+    End {
+        /// Number of the `stream`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<u64>,
+        /// Number of the subscription.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sub: Option<u64>,
+    },
+}
