@@ -1,1 +1,34 @@
-//! The AgentBus HTTP host: routes, SSE, WebSocket, authentication, OpenAPI.
+//! The HTTP host of AgentBus.
+//!
+//! One port serves the bus over HTTP, server-sent events and WebSocket, its metrics, its OpenAPI
+//! description and a small page. The host translates and authenticates; everything else is the
+//! bus's.
+//!
+//! What it promises: no route answers a foreign `Host` or `Origin`; no route but `/healthz`
+//! answers without the token, unless authentication was switched off on a loopback address; a
+//! client that leaves cancels what it asked for; a shutdown finishes what was accepted.
+
+mod auth;
+mod config;
+mod data_dir;
+mod error;
+mod guard;
+mod idempotency;
+pub mod limits;
+mod metrics;
+mod routes;
+mod server;
+mod sse;
+mod state;
+mod ws;
+
+pub use config::{AuthMode, DEFAULT_PORT, ServerConfig};
+pub use data_dir::DataDir;
+pub use error::ServerError;
+pub use server::{RunningServer, Server};
+
+/// The OpenAPI description that `/openapi.json` serves.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    routes::openapi()
+}

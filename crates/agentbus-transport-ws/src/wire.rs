@@ -7,7 +7,7 @@
 //! Replies never travel to a subject that a client made up: a request names a numbered inbox, the
 //! server opens a real one for it, and no connection can listen on another's.
 
-use agentbus_protocol::ErrorPayload;
+use agentbus_protocol::{Envelope, ErrorPayload};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -24,6 +24,25 @@ pub const SUBSCRIPTIONS_MAX: usize = 4096;
 
 /// Most operations of one connection that wait for their answer.
 pub const OPERATIONS_MAX: usize = 4096;
+
+/// Writes a frame.
+#[must_use]
+pub fn encode(frame: &impl Serialize) -> String {
+    // Frames are made of text, numbers and JSON that was read before; that cannot fail.
+    serde_json::to_string(frame).unwrap_or_default()
+}
+
+/// Writes a frame whose `envelope` is empty, and puts an envelope there without parsing it again.
+#[must_use]
+pub fn encode_with(frame: &impl Serialize, envelope: &Envelope) -> String {
+    let mut text = encode(frame).into_bytes();
+    // Frames are objects with at least an `op`, so they end with a brace.
+    text.pop();
+    text.extend_from_slice(br#","envelope":"#);
+    envelope.encode_into(&mut text);
+    text.push(b'}');
+    String::from_utf8(text).unwrap_or_default()
+}
 
 /// What a client sends.
 #[derive(Debug, Serialize, Deserialize)]
@@ -210,21 +229,24 @@ pub enum ServerFrame {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ttl_ms: Option<u64>,
         /// The envelope.
-        envelope: Box<RawValue>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        envelope: Option<Box<RawValue>>,
     },
     /// The reply of an `invoke`.
     Reply {
         /// Number of the operation.
         id: u64,
         /// The whole reply.
-        envelope: Box<RawValue>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        envelope: Option<Box<RawValue>>,
     },
     /// A frame of a `stream`.
     Frame {
         /// Number of the operation.
         id: u64,
         /// The frame.
-        envelope: Box<RawValue>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        envelope: Option<Box<RawValue>>,
     },
     /// A `stream` has had its last frame, or a stopped subscription its last message.
     End {

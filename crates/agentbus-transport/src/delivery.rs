@@ -124,6 +124,12 @@ impl Delivery {
         self.missed
     }
 
+    /// The same delivery once its loss was reported.
+    #[must_use]
+    pub fn without_missed(self) -> Self {
+        self.after_missing(0)
+    }
+
     /// Says that the message was handled.
     pub fn ack(mut self) -> Completion<Result<(), TransportError>> {
         self.settle(Verdict::Ack)

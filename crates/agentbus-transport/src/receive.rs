@@ -83,6 +83,12 @@ impl Inbox {
         }
     }
 
+    /// Takes the inbox apart into its subject and its replies.
+    #[must_use]
+    pub fn into_parts(self) -> (Subject, Subscription) {
+        (self.subject, self.replies)
+    }
+
     /// The subject to put into a request's `reply_to`.
     #[must_use]
     pub const fn subject(&self) -> &Subject {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use agentbus_protocol::reassembly::{Limits, Reassembly};
-use agentbus_protocol::{Envelope, FrameKind, Text};
+use agentbus_protocol::{Envelope, EventId, FrameKind, Text};
 use agentbus_transport::{BoxFuture, Inbox, Received, TransportError};
 use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep};
@@ -89,6 +89,7 @@ impl<'a> StreamCall<'a> {
             .draft
             .into_message(Some(inbox.subject()), |space| space.invoke(&target))?;
         let mut cancel = CancelOnDrop::new(bus, &message);
+        let request = message.envelope.event_id.clone();
         let published = bus.transport().publish(message, REQUEST).await;
         if let Err(error) = published {
             cancel.disarm();
@@ -98,6 +99,7 @@ impl<'a> StreamCall<'a> {
         }
         Ok(Frames {
             inbox,
+            request,
             batch: Vec::new(),
             reassembly: Reassembly::new(self.reorder),
             overall: self.timeout.map(Timer::new),
@@ -152,6 +154,7 @@ impl Timer {
 #[derive(Debug)]
 pub struct Frames {
     inbox: Inbox,
+    request: EventId,
     batch: Vec<Received>,
     reassembly: Reassembly<Envelope>,
     overall: Option<Timer>,
@@ -168,6 +171,12 @@ impl Frames {
     /// Receives the next frame; `None` after the last. Cancel-safe.
     pub async fn next(&mut self) -> Option<Result<Envelope, Error>> {
         std::future::poll_fn(|cx| self.poll_frame(cx)).await
+    }
+
+    /// The id of the request that these frames answer.
+    #[must_use]
+    pub const fn request_id(&self) -> &EventId {
+        &self.request
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Envelope, Error>>> {

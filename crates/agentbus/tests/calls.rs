@@ -28,7 +28,11 @@ async fn a_reply_is_correlated_addressed_and_carries_the_context() {
     let mut context = Context::default();
     context.edit().session_id = "s1".into();
     context.edit().user_id = "u1".into();
-    let reply = bus.invoke("echo", &json!({"a": 1})).context(context.clone()).await.unwrap();
+    let reply = bus
+        .invoke("echo", &json!({"a": 1}))
+        .context(context.clone())
+        .await
+        .unwrap();
     assert_eq!(value(&reply), json!({"a": 1}));
     assert_eq!(reply.event_type.as_str(), "agent.response.final");
     assert_eq!(reply.frame_type, "response.final");
@@ -66,7 +70,11 @@ async fn ten_slow_handlers_run_side_by_side() {
     for call in calls.collect::<Vec<_>>() {
         call.await.unwrap().unwrap();
     }
-    assert_eq!(begun.elapsed().as_millis() / 10, 10, "ten calls of 100 ms take about 100 ms");
+    assert_eq!(
+        begun.elapsed().as_millis() / 10,
+        10,
+        "ten calls of 100 ms take about 100 ms"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -122,11 +130,18 @@ async fn dropping_a_call_cancels_its_handler() {
     let call = tokio::spawn(async move { caller.invoke("stuck", &json!({})).await });
     started.notified().await;
     call.abort();
-    tokio::time::timeout(Duration::from_secs(5), dropped.notified()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), dropped.notified())
+        .await
+        .unwrap();
     // The timeout of a call cancels in the same way.
-    let error = bus.invoke("stuck", &json!({})).timeout(Duration::from_millis(10)).await;
+    let error = bus
+        .invoke("stuck", &json!({}))
+        .timeout(Duration::from_millis(10))
+        .await;
     assert_eq!(error.unwrap_err().code(), ErrorCode::AgentTimeout);
-    tokio::time::timeout(Duration::from_secs(5), dropped.notified()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), dropped.notified())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -150,7 +165,12 @@ async fn dropping_a_stream_cancels_its_handler() {
     frames.next().await.unwrap().unwrap();
     drop(frames);
     // The sender is dropped with the handler.
-    assert!(tokio::time::timeout(Duration::from_secs(5), told).await.unwrap().is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_secs(5), told)
+            .await
+            .unwrap()
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -192,17 +212,24 @@ async fn stream_frames_are_numbered_and_end() {
         seen.push((frame.seq, frame.frame_type.to_string(), frame.is_final));
     }
     let kinds = ["started", "delta", "delta", "delta", "final"];
-    let want: Vec<_> =
-        (0_u64..).zip(kinds).map(|(n, kind)| (n, format!("response.{kind}"), n == 4)).collect();
+    let want: Vec<_> = (0_u64..)
+        .zip(kinds)
+        .map(|(n, kind)| (n, format!("response.{kind}"), n == 4))
+        .collect();
     assert_eq!(seen, want);
     // A single-reply call of a streaming target gets the result, not the first frame.
-    assert_eq!(value(&bus.invoke("count", &json!({})).await.unwrap()), json!({"total": 3}));
+    assert_eq!(
+        value(&bus.invoke("count", &json!({})).await.unwrap()),
+        json!({"total": 3})
+    );
 }
 
 #[tokio::test]
 async fn a_stream_handler_that_just_returns_ends_its_stream() {
     let bus = bus().await;
-    bus.handle_stream("ok", |_, out| async move { out.delta(&1).await }).await.unwrap();
+    bus.handle_stream("ok", |_, out| async move { out.delta(&1).await })
+        .await
+        .unwrap();
     bus.handle_stream("err", |_, out| async move {
         out.delta(&1).await?;
         Err(Error::invalid_request("no more"))
@@ -224,7 +251,10 @@ async fn a_stream_handler_that_just_returns_ends_its_stream() {
     assert_eq!((end.seq, end.is_final, end.payload), (1, true, None));
     let end = last("err").await;
     assert_eq!((end.seq, end.is_final), (1, true));
-    assert_eq!(ErrorPayload::of(&end).unwrap().code, ErrorCode::InvalidRequest);
+    assert_eq!(
+        ErrorPayload::of(&end).unwrap().code,
+        ErrorCode::InvalidRequest
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -238,8 +268,16 @@ async fn silence_and_length_of_a_stream_are_limited() {
     })
     .await
     .unwrap();
-    let idle = bus.stream("quiet", &1).idle_timeout(Duration::from_secs(2)).await.unwrap();
-    let overall = bus.stream("quiet", &1).timeout(Duration::from_secs(10)).await.unwrap();
+    let idle = bus
+        .stream("quiet", &1)
+        .idle_timeout(Duration::from_secs(2))
+        .await
+        .unwrap();
+    let overall = bus
+        .stream("quiet", &1)
+        .timeout(Duration::from_secs(10))
+        .await
+        .unwrap();
     for (mut frames, want) in [(idle, 1), (overall, 4)] {
         let mut count = 0;
         let error = loop {
@@ -248,7 +286,11 @@ async fn silence_and_length_of_a_stream_are_limited() {
                 Err(error) => break error,
             }
         };
-        assert_eq!((count, error.code()), (want, ErrorCode::AgentTimeout), "{error}");
+        assert_eq!(
+            (count, error.code()),
+            (want, ErrorCode::AgentTimeout),
+            "{error}"
+        );
         assert!(frames.next().await.is_none());
     }
 }
@@ -258,7 +300,11 @@ async fn nested_calls_inherit_session_and_trace_but_not_the_user() {
     let bus = bus().await;
     bus.handle("inner", |request: Request| async move {
         let context = &request.envelope().context;
-        Ok(json!([context.session_id.as_str(), context.traceparent.as_str(), context.user_id.as_str()]))
+        Ok(json!([
+            context.session_id.as_str(),
+            context.traceparent.as_str(),
+            context.user_id.as_str()
+        ]))
     })
     .await
     .unwrap();
@@ -272,7 +318,11 @@ async fn nested_calls_inherit_session_and_trace_but_not_the_user() {
     context.edit().user_id = "u".into();
     let trace = agentbus::mint::trace().to_string();
     context.edit().traceparent = trace.as_str().into();
-    let reply = bus.invoke("outer", &json!({})).context(context).await.unwrap();
+    let reply = bus
+        .invoke("outer", &json!({}))
+        .context(context)
+        .await
+        .unwrap();
     assert_eq!(value(&reply), json!(["s", trace, ""]));
 }
 
@@ -283,7 +333,12 @@ async fn a_request_on_a_topic_is_answered_once_and_without_a_loop() {
     let count = Arc::clone(&calls);
     bus.on("agent.query", move |request: Request| {
         count.fetch_add(1, Ordering::SeqCst);
-        async move { request.bus().reply(request.envelope(), &json!("pong")).await }
+        async move {
+            request
+                .bus()
+                .reply(request.envelope(), &json!("pong"))
+                .await
+        }
     })
     .await
     .unwrap();
@@ -297,7 +352,9 @@ async fn one_target_is_served_in_one_way() {
     let bus = bus().await;
     bus.handle("x", echo).await.unwrap();
     bus.handle("x", echo).await.unwrap();
-    let streaming = bus.handle_stream("x", |_, out| async move { out.finish(&1).await }).await;
+    let streaming = bus
+        .handle_stream("x", |_, out| async move { out.finish(&1).await })
+        .await;
     assert!(matches!(streaming, Err(Error::MixedTarget { .. })));
 }
 
@@ -324,7 +381,10 @@ async fn tenants_do_not_hear_each_other() {
     let shared: Arc<dyn agentbus::transport::Transport> =
         Arc::new(agentbus::transport::MemoryTransport::new());
     let open = |tenant: &'static str| {
-        Bus::builder("t").tenant(tenant).transport_instance(Arc::clone(&shared)).connect()
+        Bus::builder("t")
+            .tenant(tenant)
+            .transport_instance(Arc::clone(&shared))
+            .connect()
     };
     let (acme, plain) = (open("acme").await.unwrap(), open("").await.unwrap());
     acme.handle("echo", echo).await.unwrap();
@@ -332,7 +392,10 @@ async fn tenants_do_not_hear_each_other() {
     assert_eq!(error.code(), ErrorCode::NoHandler);
     let mut context = Context::default();
     context.edit().tenant_id = "acme".into();
-    assert_eq!(value(&plain.invoke("echo", &1).context(context).await.unwrap()), json!(1));
+    assert_eq!(
+        value(&plain.invoke("echo", &1).context(context).await.unwrap()),
+        json!(1)
+    );
     for bad in ["a.invoke", ">", "events"] {
         let mut context = Context::default();
         context.edit().tenant_id = bad.into();
@@ -360,6 +423,9 @@ async fn closing_finishes_what_was_accepted() {
     started.notified().await;
     bus.close(Duration::from_secs(5)).await;
     assert_eq!(value(&call.await.unwrap().unwrap()), json!("done"));
-    assert!(matches!(bus.invoke("slow", &1).await, Err(Error::Transport(_))));
+    assert!(matches!(
+        bus.invoke("slow", &1).await,
+        Err(Error::Transport(_))
+    ));
     assert!(bus.targets().is_empty());
 }

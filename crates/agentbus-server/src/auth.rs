@@ -1,0 +1,141 @@
+//! Who may speak: the token, browser sessions and console links.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Instant;
+
+use axum::http::{HeaderMap, header};
+use parking_lot::Mutex;
+use rand::RngExt;
+use subtle::ConstantTimeEq;
+
+use crate::limits;
+
+/// Characters of a secret: 256 random bits as hexadecimal digits.
+pub(crate) const TOKEN_CHARS: usize = 64;
+
+const COOKIE: &str = "agentbus_session";
+
+/// A secret that is never logged and is compared in constant time.
+#[derive(Clone)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    pub(crate) fn random() -> Self {
+        let random: [u8; TOKEN_CHARS / 2] = rand::rng().random();
+        Self(random.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    pub(crate) fn known(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+
+    fn is(&self, offered: &str) -> bool {
+        self.0.as_bytes().ct_eq(offered.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// What a client can prove itself with.
+#[derive(Debug)]
+pub(crate) enum Auth {
+    /// Nothing is needed.
+    Off,
+    /// The token, or a browser session that began with a console link.
+    Token {
+        token: Secret,
+        /// Links that were not used yet, with the time they were made.
+        links: Mutex<VecDeque<(Secret, Instant)>>,
+        sessions: Mutex<VecDeque<Secret>>,
+    },
+}
+
+impl Auth {
+    pub(crate) fn with_token(token: Secret) -> Self {
+        Self::Token {
+            token,
+            links: Mutex::default(),
+            sessions: Mutex::default(),
+        }
+    }
+
+    /// Whether these headers prove who speaks.
+    pub(crate) fn admits(&self, headers: &HeaderMap) -> bool {
+        match self {
+            Self::Off => true,
+            Self::Token {
+                token, sessions, ..
+            } => {
+                bearer(headers).is_some_and(|offered| token.is(offered))
+                    || cookie(headers).is_some_and(|offered| {
+                        sessions.lock().iter().any(|session| session.is(offered))
+                    })
+            }
+        }
+    }
+
+    /// Makes a code that opens the console once.
+    pub(crate) fn console_code(&self) -> Option<String> {
+        let Self::Token { links, .. } = self else {
+            return None;
+        };
+        let code = Secret::random();
+        let text = code.expose().to_owned();
+        let mut links = links.lock();
+        links.retain(|(_, made)| made.elapsed() < limits::CONSOLE_LINK_TTL);
+        links.push_back((code, Instant::now()));
+        Some(text)
+    }
+
+    /// Trades a console code for a session; the value of the cookie to set.
+    pub(crate) fn open_session(&self, offered: &str) -> Option<String> {
+        let Self::Token {
+            links, sessions, ..
+        } = self
+        else {
+            return None;
+        };
+        let mut links = links.lock();
+        links.retain(|(_, made)| made.elapsed() < limits::CONSOLE_LINK_TTL);
+        let at = links.iter().position(|(code, _)| code.is(offered))?;
+        links.remove(at);
+        let session = Secret::random();
+        let cookie = format!(
+            "{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict",
+            session.expose()
+        );
+        let mut sessions = sessions.lock();
+        if sessions.len() == limits::SESSIONS_MAX {
+            sessions.pop_front();
+        }
+        sessions.push_back(session);
+        Some(cookie)
+    }
+}
+
+/// The token of `Authorization: Bearer TOKEN`; the scheme is case-insensitive (RFC 9110, 11.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let all = headers
+        .get_all(header::COOKIE)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    all.flat_map(|value| value.split(';')).find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        (name == COOKIE).then_some(value)
+    })
+}

@@ -1,0 +1,77 @@
+//! How the host is set up.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::{ServerError, limits};
+
+/// The port that clients try when they are told nothing.
+pub const DEFAULT_PORT: u16 = 39765;
+
+/// Whether clients must show the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AuthMode {
+    /// They must.
+    #[default]
+    Token,
+    /// They need not; only allowed on a loopback address.
+    Off,
+}
+
+/// Everything the host is told; complete before any port is opened.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where the token and the lock live.
+    pub data_dir: PathBuf,
+    /// Whether clients must show the token.
+    pub auth: AuthMode,
+    /// Host names besides the loopback ones under which the host may be addressed.
+    pub allowed_hosts: Vec<String>,
+    /// Origins besides its own from which browsers may call, such as `https://example.org`.
+    pub allowed_origins: Vec<String>,
+    /// How long an invoke may take.
+    pub invoke_timeout: Duration,
+    /// Longest duration of a stream; `None` lets it run.
+    pub stream_timeout: Option<Duration>,
+    /// Longest silence of a stream.
+    pub stream_idle_timeout: Duration,
+    /// Longest silence of an event stream before a heartbeat.
+    pub heartbeat: Duration,
+    /// How long a shutdown lets work finish.
+    pub drain: Duration,
+}
+
+impl ServerConfig {
+    /// The defaults, for a data directory.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT),
+            data_dir: data_dir.into(),
+            auth: AuthMode::Token,
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            invoke_timeout: agentbus::limits::INVOKE_TIMEOUT,
+            stream_timeout: None,
+            stream_idle_timeout: agentbus::limits::STREAM_IDLE_TIMEOUT,
+            heartbeat: limits::HEARTBEAT,
+            drain: agentbus::limits::CLOSE_DRAIN,
+        }
+    }
+
+    /// Refuses what would open the bus to strangers.
+    pub(crate) fn check(&self) -> Result<(), ServerError> {
+        if self.listen.ip().is_loopback() {
+            return Ok(());
+        }
+        if self.auth == AuthMode::Off || self.allowed_hosts.is_empty() {
+            return Err(ServerError::Exposed {
+                address: self.listen,
+            });
+        }
+        Ok(())
+    }
+}

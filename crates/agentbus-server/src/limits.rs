@@ -1,0 +1,44 @@
+//! Every limit of the HTTP host, with its reason.
+
+use std::time::Duration;
+
+/// Largest request body: the limit that peers of the HTTP adapter already know.
+pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Most connections at a time; each idle one costs a few kilobytes.
+pub const CONNECTIONS_MAX: usize = 10_000;
+
+/// How long a client may take to send its request line and headers.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest silence of an event stream before a comment line proves that it lives. Below the
+/// idle timeouts of the usual proxies, which begin at 30 s.
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// What a stream's reader is told to wait before it connects again, in milliseconds.
+pub const SSE_RETRY_MS: u64 = 3000;
+
+/// Most events that wait for one reader of `GET /v1/events`; beyond it the oldest are dropped
+/// and the reader is told how many.
+pub const EVENT_QUEUE: usize = 1024;
+
+/// Most outcomes that are kept for repeated `Idempotency-Key`s.
+pub const IDEMPOTENCY_KEYS_MAX: usize = 10_000;
+
+/// How long an outcome is kept for a repeated `Idempotency-Key`.
+pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(600);
+
+/// Longest `Idempotency-Key` in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// How long a client may take to say `hello` on a WebSocket.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Most frames that wait to be written to one WebSocket.
+pub const WS_OUTGOING: usize = 256;
+
+/// How long a console link can be used.
+pub const CONSOLE_LINK_TTL: Duration = Duration::from_secs(600);
+
+/// Most browser sessions; the oldest is signed out beyond it.
+pub const SESSIONS_MAX: usize = 64;

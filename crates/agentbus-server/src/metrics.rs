@@ -1,0 +1,95 @@
+//! Figures for operators, in Prometheus text.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::http::StatusCode;
+use metrics::{counter, gauge};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use parking_lot::Mutex;
+
+use crate::state::App;
+
+/// What the host itself counts; the bus and the transport count for themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    requests: Mutex<BTreeMap<String, BTreeMap<u16, u64>>>,
+    refused: AtomicU64,
+    pub(crate) sockets: AtomicU64,
+}
+
+impl Metrics {
+    pub(crate) fn answered(&self, route: &str, status: StatusCode) {
+        let mut requests = self.requests.lock();
+        // Routes are patterns of the router, so the map stays small whatever clients ask for.
+        if !requests.contains_key(route) {
+            requests.insert(route.to_owned(), BTreeMap::new());
+        }
+        if let Some(by_status) = requests.get_mut(route) {
+            *by_status.entry(status.as_u16()).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Writes everything that is known at this moment. A recorder of its own per call keeps the
+/// figures where they are counted and needs no global.
+pub(crate) fn render(app: &App) -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        record_host(app);
+        record_targets(app);
+        record_transport(app);
+    });
+    recorder.handle().render()
+}
+
+fn record_host(app: &App) {
+    gauge!("agentbus_uptime_seconds").set(app.started.elapsed().as_secs_f64());
+    gauge!("agentbus_websockets").set(as_gauge(app.metrics.sockets.load(Ordering::Relaxed)));
+    counter!("agentbus_http_refused_total").absolute(app.metrics.refused.load(Ordering::Relaxed));
+    for (route, by_status) in &*app.metrics.requests.lock() {
+        for (status, count) in by_status {
+            let labels = [("route", route.clone()), ("status", status.to_string())];
+            counter!("agentbus_http_requests_total", &labels).absolute(*count);
+        }
+    }
+}
+
+fn record_targets(app: &App) {
+    for target in app.bus.targets() {
+        let labels = [
+            ("target", target.name),
+            ("kind", target.kind.as_str().to_owned()),
+        ];
+        gauge!("agentbus_handler_in_flight", &labels).set(as_gauge(target.in_flight));
+        counter!("agentbus_handled_total", &labels).absolute(target.handled);
+        counter!("agentbus_failed_total", &labels).absolute(target.failed);
+        counter!("agentbus_cancelled_total", &labels).absolute(target.cancelled);
+    }
+}
+
+fn record_transport(app: &App) {
+    let stats = app.bus.transport().stats();
+    counter!("agentbus_published_total").absolute(stats.published);
+    gauge!("agentbus_calls_open").set(as_gauge(stats.inboxes as u64));
+    for queue in stats.queues {
+        let labels = [
+            ("pattern", queue.pattern),
+            ("group", queue.group.unwrap_or_default()),
+        ];
+        gauge!("agentbus_queue_depth", &labels).set(as_gauge(queue.depth as u64));
+        counter!("agentbus_delivered_total", &labels).absolute(queue.delivered);
+        counter!("agentbus_dropped_total", &labels).absolute(queue.dropped);
+        counter!("agentbus_expired_total", &labels).absolute(queue.expired);
+        counter!("agentbus_backpressure_total", &labels).absolute(queue.stalled);
+    }
+}
+
+/// Gauges are floating point; counts beyond 2^53 do not occur.
+fn as_gauge(count: u64) -> f64 {
+    count as f64
+}

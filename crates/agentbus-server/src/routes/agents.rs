@@ -1,0 +1,179 @@
+//! Calls of agents: one reply, or a stream of frames.
+
+use std::sync::Arc;
+
+use agentbus::{Envelope, Error, ErrorPayload, EventId, EventType, Frames, Payload, mint};
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+
+use super::context;
+use crate::error::Failure;
+use crate::idempotency::Stored;
+use crate::sse::{self, Blocks};
+use crate::state::App;
+
+/// Calls an agent and answers with the payload of its reply.
+#[utoipa::path(
+    post,
+    path = "/v1/agents/{target}/invoke",
+    params(
+        ("target" = String, Path, description = "The target, one path segment"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeat with the same key to get the same outcome, for 10 minutes"),
+        ("traceparent" = Option<String>, Header, description = "W3C trace context"),
+        ("X-Session-Id" = Option<String>, Header, description = "Session"),
+        ("X-Tenant-Id" = Option<String>, Header, description = "Tenant"),
+    ),
+    request_body(content = serde_json::Value, description = "Any JSON up to 4 MiB; empty for none"),
+    responses(
+        (status = 200, description = "The reply's payload", body = serde_json::Value),
+        (status = 204, description = "A reply without payload"),
+        (status = 400, description = "INVALID_REQUEST"),
+        (status = 404, description = "NO_HANDLER: nobody serves the target"),
+        (status = 429, description = "BACKPRESSURE_DROP"),
+        (status = 502, description = "AGENT_UNAVAILABLE: the agent failed"),
+        (status = 504, description = "AGENT_TIMEOUT"),
+    )
+)]
+pub(super) async fn invoke(
+    State(app): State<Arc<App>>,
+    Path(target): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    refuse_empty(&target)?;
+    let body = context::body(body).await?;
+    let context = context::context(&headers)?;
+    let payload = context::payload(&body)?;
+    let call = app
+        .bus
+        .invoke_payload(target.as_str(), payload)
+        .context(context)
+        .timeout(app.config.invoke_timeout);
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(reply(call.send().await?.payload));
+    };
+    let key = key.to_str().unwrap_or_default();
+    let route = format!("invoke {target}");
+    let run = async { stored(call.send().await).await };
+    Ok(app
+        .outcomes
+        .once(key, &route, &body, run)
+        .await?
+        .into_response())
+}
+
+/// `{target}` that is empty after decoding is no target.
+fn refuse_empty(target: &str) -> Result<(), Failure> {
+    if target.is_empty() {
+        Err(Failure::invalid("the target is empty"))
+    } else {
+        Ok(())
+    }
+}
+
+fn reply(payload: Option<Payload>) -> Response {
+    match payload {
+        Some(payload) => {
+            let json = [(header::CONTENT_TYPE, "application/json")];
+            (json, Body::from(payload.bytes().clone())).into_response()
+        }
+        None => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
+/// Keeps an outcome, good or bad, for those who ask again.
+async fn stored(outcome: Result<Envelope, Error>) -> Stored {
+    match outcome {
+        Ok(Envelope {
+            payload: Some(payload),
+            ..
+        }) => Stored {
+            status: StatusCode::OK,
+            body: payload.bytes().clone(),
+        },
+        Ok(_) => Stored {
+            status: StatusCode::NO_CONTENT,
+            body: Bytes::new(),
+        },
+        Err(error) => Stored::failed(Failure::from(error)),
+    }
+}
+
+/// Calls an agent and answers with its frames as server-sent events.
+#[utoipa::path(
+    post,
+    path = "/v1/agents/{target}/stream",
+    params(("target" = String, Path, description = "The target, one path segment")),
+    request_body(content = serde_json::Value, description = "Any JSON up to 4 MiB; empty for none"),
+    responses(
+        (status = 200, description = "One event per frame, the whole envelope as data", content_type = "text/event-stream", body = String),
+        (status = 400, description = "INVALID_REQUEST"),
+        (status = 404, description = "NO_HANDLER: nobody serves the target"),
+    )
+)]
+pub(super) async fn stream(
+    State(app): State<Arc<App>>,
+    Path(target): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    refuse_empty(&target)?;
+    let body = context::body(body).await?;
+    let context = context::context(&headers)?;
+    let mut call = app
+        .bus
+        .stream_payload(target, context::payload(&body)?)
+        .context(context.clone())
+        .idle_timeout(app.config.stream_idle_timeout);
+    if let Some(timeout) = app.config.stream_timeout {
+        call = call.timeout(timeout);
+    }
+    let frames = call.send().await?;
+    let request = frames.request_id().clone();
+    let answer = Answer {
+        frames,
+        agent: app.bus.agent_id().into(),
+        request,
+        context,
+    };
+    Ok(sse::respond(
+        answer,
+        app.config.heartbeat,
+        app.stopping.clone(),
+    ))
+}
+
+/// The frames of one call as events. Dropping it, as a client that leaves does, cancels the call.
+struct Answer {
+    frames: Frames,
+    agent: agentbus::Text,
+    request: EventId,
+    context: agentbus::Context,
+}
+
+impl Blocks for Answer {
+    async fn next(&mut self) -> Option<Bytes> {
+        Some(match self.frames.next().await? {
+            Ok(frame) => sse::block(&frame),
+            Err(error) => sse::block(&self.broken(&error.to_payload())),
+        })
+    }
+}
+
+impl Answer {
+    /// The frame that ends a stream which failed on this side of the agent.
+    fn broken(&self, error: &ErrorPayload) -> Envelope {
+        let mut frame = Envelope::new(mint::stamp(), EventType::RESPONSE_ERROR);
+        frame.frame_type = agentbus::protocol::FrameKind::Error.text();
+        frame.is_final = true;
+        frame.from.clone_from(&self.agent);
+        frame.to.clone_from(&self.agent);
+        frame.correlation_id = self.request.clone();
+        frame.context = self.context.clone();
+        frame.payload = Payload::json(error).ok();
+        frame
+    }
+}

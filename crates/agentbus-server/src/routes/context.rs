@@ -1,0 +1,65 @@
+//! From HTTP headers and body to an envelope's context and payload.
+
+use agentbus::protocol::TraceParent;
+use agentbus::{Context, ContextFields, Payload, Text, mint};
+use axum::body::Body;
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+
+use crate::error::Failure;
+use crate::limits::BODY_BYTES_MAX;
+
+/// Longest value that is taken over from a context header, in bytes.
+const CONTEXT_VALUE_BYTES_MAX: usize = 1024;
+
+/// Reads the context headers. A request without a trace begins one here, so that everything it
+/// causes can be found under one id.
+pub(super) fn context(headers: &HeaderMap) -> Result<Context, Failure> {
+    let mut fields = ContextFields {
+        trace_id: text(headers, "x-trace-id")?,
+        tenant_id: text(headers, "x-tenant-id")?,
+        session_id: text(headers, "x-session-id")?,
+        conversation_id: text(headers, "x-conversation-id")?,
+        user_id: text(headers, "x-user-id")?,
+        channel: text(headers, "x-channel")?,
+        traceparent: text(headers, "x-traceparent")?,
+        ..ContextFields::default()
+    };
+    if fields.traceparent.is_empty() {
+        let standard = text(headers, "traceparent")?;
+        let trace = TraceParent::parse(&standard).unwrap_or_else(mint::trace);
+        fields.traceparent = Text::from(trace.to_string());
+    }
+    Ok(fields.into())
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Result<Text, Failure> {
+    let Some(value) = headers.get(name) else {
+        return Ok(Text::default());
+    };
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(value) if value.len() <= CONTEXT_VALUE_BYTES_MAX => Ok(value.trim().into()),
+        _ => Err(Failure::invalid(format!(
+            "the header {name} must be UTF-8 of at most {CONTEXT_VALUE_BYTES_MAX} bytes"
+        ))),
+    }
+}
+
+/// Reads a body within the limit.
+pub(super) async fn body(body: Body) -> Result<Bytes, Failure> {
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Failure::invalid("body exceeds 4 MiB limit"))
+        }
+        Err(error) => Err(Failure::invalid(format!(
+            "the body could not be read: {error}"
+        ))),
+    }
+}
+
+/// Takes a body as payload; an empty one and `null` are none.
+pub(super) fn payload(body: &Bytes) -> Result<Option<Payload>, Failure> {
+    Payload::from_bytes(body).map_err(|_| Failure::invalid("body is not valid JSON"))
+}

@@ -1,0 +1,138 @@
+//! Events: publish one, or read all that match.
+
+use std::sync::Arc;
+
+use agentbus::{Delivery, Overflow, Subscription};
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::context;
+use crate::error::Failure;
+use crate::idempotency::Stored;
+use crate::limits;
+use crate::sse::{self, Blocks};
+use crate::state::App;
+
+/// Publishes an event.
+#[utoipa::path(
+    post,
+    path = "/v1/events/{event_type}",
+    params(
+        ("event_type" = String, Path, description = "For example order.paid"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeat with the same key without publishing twice, for 10 minutes"),
+    ),
+    request_body(content = serde_json::Value, description = "Any JSON up to 4 MiB; empty for none"),
+    responses(
+        (status = 202, description = "The transport has taken the event"),
+        (status = 400, description = "INVALID_REQUEST"),
+    )
+)]
+pub(super) async fn publish(
+    State(app): State<Arc<App>>,
+    Path(event_type): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let body = context::body(body).await?;
+    let context = context::context(&headers)?;
+    let payload = context::payload(&body)?;
+    let event = app
+        .bus
+        .publish_payload(event_type.as_str(), payload)
+        .context(context);
+    let Some(key) = headers.get("idempotency-key") else {
+        event.await?;
+        return Ok(StatusCode::ACCEPTED.into_response());
+    };
+    let run = async {
+        match event.await {
+            Ok(_) => Stored {
+                status: StatusCode::ACCEPTED,
+                body: Bytes::new(),
+            },
+            Err(error) => Stored::failed(error.into()),
+        }
+    };
+    let key = key.to_str().unwrap_or_default();
+    let route = format!("publish {event_type}");
+    Ok(app
+        .outcomes
+        .once(key, &route, &body, run)
+        .await?
+        .into_response())
+}
+
+/// What to read.
+#[derive(Debug, Deserialize, IntoParams)]
+pub(super) struct Filter {
+    /// A pattern of event types: `*` is one token, `>` the rest. All events without it.
+    pattern: Option<String>,
+}
+
+/// Reads events as server-sent events from now on.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    params(Filter),
+    responses(
+        (status = 200, description = "One event each, the whole envelope as data; comments in between", content_type = "text/event-stream", body = String),
+        (status = 400, description = "INVALID_REQUEST: the pattern is not valid"),
+    )
+)]
+pub(super) async fn subscribe(
+    State(app): State<Arc<App>>,
+    Query(filter): Query<Filter>,
+) -> Result<Response, Failure> {
+    let pattern = filter.pattern.unwrap_or_else(|| ">".to_owned());
+    let events = app
+        .bus
+        .subscribe(pattern)
+        .capacity(limits::EVENT_QUEUE)
+        .overflow(Overflow::DropOldest)
+        .await?;
+    let reader = Reader {
+        events,
+        waiting: None,
+        greeted: false,
+    };
+    Ok(sse::respond(
+        reader,
+        app.config.heartbeat,
+        app.stopping.clone(),
+    ))
+}
+
+/// Events of one reader. A reader who lost some is told so before the next one.
+struct Reader {
+    events: Subscription,
+    waiting: Option<Delivery>,
+    greeted: bool,
+}
+
+impl Blocks for Reader {
+    async fn next(&mut self) -> Option<Bytes> {
+        if !self.greeted {
+            // The first bytes tell the reader that from here on it misses nothing.
+            self.greeted = true;
+            return Some(sse::heartbeat());
+        }
+        let delivery = match self.waiting.take() {
+            Some(delivery) => delivery,
+            None => self.events.next().await?,
+        };
+        if delivery.missed() > 0 && self.waiting.is_none() {
+            let notice = sse::missed(delivery.missed());
+            self.waiting = Some(delivery.without_missed());
+            return Some(notice);
+        }
+        let block = sse::block(delivery.envelope());
+        // What the reader does with it cannot be known; the event was handed out.
+        let _ = delivery.ack().await;
+        Some(block)
+    }
+}

@@ -1,0 +1,93 @@
+//! The routes and their order of checks: guard, route, body, bus.
+
+mod agents;
+mod context;
+mod events;
+mod operator;
+mod page;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::guard::guard;
+use crate::state::App;
+use crate::ws;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "AgentBus",
+    description = "One bus for AI agents: invoke, stream, publish and subscribe over HTTP. \
+        Every route but /healthz wants `Authorization: Bearer TOKEN`."
+))]
+struct Description;
+
+/// Builds the router with everything around it.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let (routes, _) = described().split_for_parts();
+    routes
+        .route("/v1/ws", get(ws::upgrade))
+        .route("/", get(page::index))
+        .route("/page.js", get(page::script))
+        .route("/page.css", get(page::style))
+        .route("/open", get(page::open))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(|| async { (StatusCode::NOT_FOUND, "Not Found") })
+        // The routes read their bodies themselves, within their own limit and with their own
+        // error, so the framework's smaller limit must not come first.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), count))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), guard))
+        .with_state(app)
+}
+
+fn described() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(agents::invoke))
+        .routes(routes!(agents::stream))
+        .routes(routes!(events::publish))
+        .routes(routes!(events::subscribe))
+        .routes(routes!(operator::targets))
+        .routes(routes!(operator::health))
+        .routes(routes!(operator::ready))
+        .routes(routes!(operator::metrics))
+        .routes(routes!(operator::openapi_json))
+}
+
+pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
+    described().into_openapi()
+}
+
+/// Says which methods there are, in the words that peers of the HTTP adapter know.
+async fn method_not_allowed(request: Request) -> Response {
+    let path = request.uri().path();
+    let posts = path.starts_with("/v1/agents/") || path.starts_with("/v1/events/");
+    let allow = if posts { "POST" } else { "GET, HEAD" };
+    (
+        StatusCode::METHOD_NOT_ALLOWED,
+        [(header::ALLOW, allow)],
+        "Method Not Allowed",
+    )
+        .into_response()
+}
+
+/// Counts answers by route, so that an operator sees errors without reading logs.
+async fn count(
+    State(app): State<Arc<App>>,
+    matched: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let response = next.run(request).await;
+    let route = matched.as_ref().map_or("none", MatchedPath::as_str);
+    app.metrics.answered(route, response.status());
+    response
+}

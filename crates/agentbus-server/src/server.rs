@@ -1,0 +1,214 @@
+//! Opens the port, accepts connections, and stops without losing what was accepted.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agentbus::Bus;
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::Auth;
+use crate::guard::AllowList;
+use crate::state::App;
+use crate::{AuthMode, DataDir, ServerConfig, ServerError, limits, routes};
+
+/// How long the accept loop rests after the system ran out of descriptors.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// Starts hosts.
+#[derive(Debug)]
+pub struct Server;
+
+/// A host that serves until it is told to stop.
+#[derive(Debug)]
+pub struct RunningServer {
+    app: Arc<App>,
+    data_dir: DataDir,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// Checks the configuration, locks the data directory, opens the port and serves.
+    ///
+    /// # Errors
+    /// Fails before anything is served; see [`ServerError`] for the reasons.
+    pub async fn start(config: ServerConfig, bus: Bus) -> Result<RunningServer, ServerError> {
+        config.check()?;
+        check_origins(&config.allowed_origins)?;
+        let data_dir = DataDir::open(&config.data_dir)?;
+        let auth = match config.auth {
+            AuthMode::Off => Auth::Off,
+            AuthMode::Token => Auth::with_token(data_dir.token()?),
+        };
+        let listener = bind(config.listen).await?;
+        let failed = |source| ServerError::Listen {
+            address: config.listen,
+            source,
+        };
+        let app = Arc::new(App {
+            address: listener.local_addr().map_err(failed)?,
+            auth,
+            allowed: AllowList::new(&config.allowed_hosts, &config.allowed_origins),
+            outcomes: Default::default(),
+            metrics: Default::default(),
+            started: Instant::now(),
+            agents: Default::default(),
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            bus,
+            config,
+        });
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&app)));
+        Ok(RunningServer {
+            app,
+            data_dir,
+            accepting,
+        })
+    }
+}
+
+impl RunningServer {
+    /// Where it listens, with the port that the system chose for port 0.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.app.address
+    }
+
+    /// The base URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.app.address)
+    }
+
+    /// A link that opens the page once in a browser; without authentication, the page itself.
+    #[must_use]
+    pub fn console_link(&self) -> String {
+        match self.app.auth.console_code() {
+            Some(code) => format!("{}/open?code={code}", self.url()),
+            None => self.url(),
+        }
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub const fn data_dir(&self) -> &DataDir {
+        &self.data_dir
+    }
+
+    /// Stops: accepts no connection, finishes requests within the configured drain time, ends
+    /// long-lived streams, closes the bus.
+    pub async fn shutdown(self) {
+        let deadline = tokio::time::Instant::now() + self.app.config.drain;
+        self.app.stopping.cancel();
+        // The loop ends by itself: it holds the deadline too.
+        let _ = self.accepting.await;
+        self.app.tasks.close();
+        let _ = tokio::time::timeout_at(deadline, self.app.tasks.wait()).await;
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        self.app.bus.close(left).await;
+    }
+}
+
+fn check_origins(origins: &[String]) -> Result<(), ServerError> {
+    let valid = |origin: &String| {
+        let rest = origin
+            .strip_prefix("https://")
+            .or_else(|| origin.strip_prefix("http://"));
+        rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', '@']))
+    };
+    match origins.iter().find(|origin| !valid(origin)) {
+        Some(bad) => Err(ServerError::BadOrigin(bad.clone())),
+        None => Ok(()),
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => ServerError::AddressInUse { address },
+            _ => ServerError::Listen { address, source },
+        })
+}
+
+/// Accepts until the host stops, then waits for the connections to finish their requests.
+async fn accept(listener: TcpListener, app: Arc<App>) {
+    let router = routes::router(Arc::clone(&app));
+    let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = app.stopping.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = next(&listener, &places) => match accepted {
+                Ok((stream, place)) => {
+                    let stopping = app.stopping.clone();
+                    connections.spawn(serve(stream, router.clone(), stopping, place));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+            }
+        }
+    }
+    drop(listener);
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(app.config.drain, all).await.is_err() {
+        tracing::warn!(
+            connections = connections.len(),
+            "cutting off what did not finish in time"
+        );
+    }
+    connections.shutdown().await;
+}
+
+async fn next(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    // A full house leaves new connections in the system's own queue.
+    let place = Arc::clone(places)
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    // Answers are small; waiting to fill a packet would only delay them.
+    stream.set_nodelay(true)?;
+    Ok((stream, place))
+}
+
+/// Serves one connection; when the host stops, it finishes the request it is at.
+async fn serve(
+    stream: TcpStream,
+    router: Router,
+    stopping: CancellationToken,
+    _place: OwnedSemaphorePermit,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended early");
+    }
+}

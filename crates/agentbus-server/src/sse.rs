@@ -1,0 +1,80 @@
+//! Server-sent events, in the exact layout that peers of the HTTP adapter read.
+
+use std::future::Future;
+use std::time::Duration;
+
+use agentbus::Envelope;
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream;
+use tokio_util::sync::CancellationToken;
+
+use crate::limits::SSE_RETRY_MS;
+
+/// Writes one event: type, id, retry and the whole envelope on one line.
+pub(crate) fn block(envelope: &Envelope) -> Bytes {
+    let mut out = Vec::with_capacity(768);
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(one_line(envelope.event_type.as_str()).as_bytes());
+    if !envelope.event_id.is_absent() {
+        out.extend_from_slice(b"\nid: ");
+        envelope
+            .event_id
+            .with_str(|id| out.extend_from_slice(one_line(id).as_bytes()));
+    }
+    out.extend_from_slice(format!("\nretry: {SSE_RETRY_MS}\ndata: ").as_bytes());
+    envelope.encode_into(&mut out);
+    out.extend_from_slice(b"\n\n");
+    out.into()
+}
+
+/// Cuts a text from a peer at its first line break, so that it cannot begin a field of its own.
+fn one_line(text: &str) -> &str {
+    text.split(['\r', '\n']).next().unwrap_or_default()
+}
+
+/// A comment, which readers skip; it proves that the stream lives.
+pub(crate) fn heartbeat() -> Bytes {
+    Bytes::from_static(b": hb\n\n")
+}
+
+/// A comment that tells how many events a slow reader has lost.
+pub(crate) fn missed(count: u64) -> Bytes {
+    format!(": missed {count}\n\n").into()
+}
+
+/// Something that yields blocks one after the other. `next` must be cancel-safe.
+pub(crate) trait Blocks: Send + 'static {
+    /// The next block; `None` ends the stream.
+    fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
+}
+
+/// Makes the answer: the blocks, with heartbeats in every silence, until the host stops.
+pub(crate) fn respond(
+    blocks: impl Blocks,
+    heartbeat_after: Duration,
+    stopping: CancellationToken,
+) -> Response {
+    let body = stream::unfold(
+        (blocks, stopping),
+        move |(mut blocks, stopping)| async move {
+            let block = tokio::select! {
+                biased;
+                block = blocks.next() => block?,
+                () = stopping.cancelled() => return None,
+                () = tokio::time::sleep(heartbeat_after) => heartbeat(),
+            };
+            Some((Ok::<_, std::convert::Infallible>(block), (blocks, stopping)))
+        },
+    );
+    let mut response = Response::new(Body::from_stream(body));
+    *response.status_mut() = StatusCode::OK;
+    let headers = response.headers_mut();
+    let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
+    set(header::CONTENT_TYPE, "text/event-stream; charset=utf-8");
+    set(header::CACHE_CONTROL, "no-cache");
+    set(header::HeaderName::from_static("x-accel-buffering"), "no");
+    response
+}

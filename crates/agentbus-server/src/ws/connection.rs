@@ -1,0 +1,239 @@
+//! The life of one connection.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use agentbus::{Error, ErrorPayload, Text};
+use agentbus_transport_ws::wire::{self, ClientFrame, OPERATIONS_MAX, ServerFrame};
+use axum::extract::ws::{Message, WebSocket};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::subscriptions::Subscriptions;
+use crate::limits;
+use crate::state::App;
+
+/// Longest time that a frame may wait for a client who does not read.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What a task of the connection was for, told when it ends.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// An invoke or a stream.
+    Call(u64),
+    /// A subscription or an inbox.
+    Sub(u64),
+    /// An operation that nobody asks about any more.
+    Other,
+}
+
+/// What the operations share.
+pub(super) struct Connection {
+    pub(super) app: Arc<App>,
+    pub(super) number: u64,
+    /// The agent id under which this connection speaks.
+    pub(super) agent: Text,
+    pub(super) out: Out,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) calls: HashMap<u64, AbortHandle>,
+    pub(super) tasks: JoinSet<Ended>,
+}
+
+/// Frames on their way to the client, in order.
+#[derive(Debug, Clone)]
+pub(super) struct Out(mpsc::Sender<String>);
+
+impl Out {
+    /// Queues a frame; waits while the client does not keep up. A frame to a client that has left
+    /// is dropped, and the connection's tasks with it.
+    pub(super) async fn send(&self, frame: String) {
+        let _ = self.0.send(frame).await;
+    }
+
+    pub(super) async fn answer(&self, id: u64, outcome: Result<Option<usize>, Error>) {
+        let frame = match outcome {
+            Ok(receivers) => ServerFrame::Ok { id, receivers },
+            Err(error) => ServerFrame::Error {
+                id: Some(id),
+                error: error.to_payload(),
+            },
+        };
+        self.send(wire::encode(&frame)).await;
+    }
+}
+
+pub(super) async fn run(app: Arc<App>, socket: WebSocket) {
+    static NUMBER: AtomicU64 = AtomicU64::new(1);
+    app.metrics.sockets.fetch_add(1, Ordering::Relaxed);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let (sink, mut incoming) = socket.split();
+    let (sender, frames) = mpsc::channel(limits::WS_OUTGOING);
+    let out = Out(sender);
+    let writing = write(sink, frames);
+    let reading = async {
+        if let Some(agent) = greet(&app, &mut incoming, &out).await {
+            let mut connection = Connection {
+                app: Arc::clone(&app),
+                number,
+                agent,
+                out: out.clone(),
+                subscriptions: Subscriptions::default(),
+                calls: HashMap::new(),
+                tasks: JoinSet::new(),
+            };
+            connection.read(&mut incoming).await;
+            connection.tasks.shutdown().await;
+        }
+        // The writer ends when the last sender is gone, after the last frame.
+        drop(out);
+    };
+    tokio::select! {
+        () = async { tokio::join!(reading, writing).0 } => {}
+        () = overdue(&app) => {}
+    }
+    app.agents.remove_all(number);
+    app.metrics.sockets.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Ends when the host has waited long enough for connections to close by themselves.
+async fn overdue(app: &App) {
+    app.stopping.cancelled().await;
+    tokio::time::sleep(app.config.drain).await;
+}
+
+async fn write(mut sink: SplitSink<WebSocket, Message>, mut frames: mpsc::Receiver<String>) {
+    while let Some(frame) = frames.recv().await {
+        let sent = tokio::time::timeout(WRITE_TIMEOUT, sink.send(Message::Text(frame.into())));
+        if !matches!(sent.await, Ok(Ok(()))) {
+            return;
+        }
+    }
+    let _ = sink.send(Message::Close(None)).await;
+}
+
+/// Waits for `hello` and answers it.
+async fn greet(app: &App, incoming: &mut SplitStream<WebSocket>, out: &Out) -> Option<Text> {
+    let first = tokio::time::timeout(limits::HELLO_TIMEOUT, next(incoming)).await;
+    let problem = match first {
+        Ok(Some(Ok(ClientFrame::Hello { agent }))) if is_name(&agent) => {
+            let welcome = ServerFrame::Welcome {
+                agent: agent.clone(),
+                prefix: app.bus.subjects().prefix().to_owned(),
+                tenant: app.bus.subjects().tenant().to_owned(),
+                frame_bytes_max: wire::FRAME_BYTES_MAX,
+            };
+            out.send(wire::encode(&welcome)).await;
+            return Some(agent.into());
+        }
+        Ok(None) => return None,
+        Ok(Some(Ok(_))) => "the first frame must be a `hello` with an agent id of 1 to 255 \
+            printable characters"
+            .to_owned(),
+        Ok(Some(Err(problem))) => problem,
+        Err(_) => "no `hello` came in time".to_owned(),
+    };
+    out.send(refusal(problem)).await;
+    None
+}
+
+fn is_name(agent: &str) -> bool {
+    (1..=255).contains(&agent.len()) && !agent.chars().any(char::is_control)
+}
+
+fn refusal(problem: String) -> String {
+    let code = agentbus::ErrorCode::InvalidRequest;
+    wire::encode(&ServerFrame::Error {
+        id: None,
+        error: ErrorPayload::new(code, problem),
+    })
+}
+
+/// Reads the next frame; `None` when the client has left, `Err` when it speaks nonsense.
+async fn next(incoming: &mut SplitStream<WebSocket>) -> Option<Result<ClientFrame, String>> {
+    loop {
+        match incoming.next().await?.ok()? {
+            Message::Text(text) => {
+                let read = serde_json::from_str(&text);
+                return Some(
+                    read.map_err(|error| format!("not a frame of this protocol: {error}")),
+                );
+            }
+            Message::Binary(_) => return Some(Err("frames are text, not binary".to_owned())),
+            Message::Close(_) => return None,
+            // The library answers pings itself.
+            Message::Ping(_) | Message::Pong(_) => {}
+        }
+    }
+}
+
+impl Connection {
+    async fn read(&mut self, incoming: &mut SplitStream<WebSocket>) {
+        let stopping = self.app.stopping.clone();
+        loop {
+            tokio::select! {
+                frame = next(incoming) => match frame {
+                    Some(Ok(frame)) => self.take(frame).await,
+                    Some(Err(problem)) => return self.out.send(refusal(problem)).await,
+                    None => return,
+                },
+                Some(ended) = self.tasks.join_next() => self.forget(&ended),
+                () = stopping.cancelled() => return,
+            }
+        }
+    }
+
+    async fn take(&mut self, frame: ClientFrame) {
+        match frame {
+            ClientFrame::Hello { .. } => {
+                let problem = "`hello` was said already".to_owned();
+                self.out.send(refusal(problem)).await;
+            }
+            ClientFrame::Cancel { id } => {
+                if let Some(call) = self.calls.remove(&id) {
+                    call.abort();
+                }
+            }
+            ClientFrame::Stop { sub } => self.subscriptions.stop(sub),
+            ClientFrame::Unsubscribe { sub } => {
+                self.subscriptions.remove(sub);
+                self.app.agents.remove(self.number, sub);
+            }
+            ClientFrame::Settle {
+                sub,
+                delivery,
+                verdict,
+                ms,
+            } => {
+                self.settle(sub, delivery, &verdict, ms);
+            }
+            ClientFrame::Publish { .. } => self.publish(frame).await,
+            ClientFrame::Subscribe { .. } => self.subscribe(frame).await,
+            ClientFrame::Invoke { .. } | ClientFrame::Stream { .. } => self.call(frame).await,
+        }
+    }
+
+    fn forget(&mut self, ended: &Result<Ended, tokio::task::JoinError>) {
+        match ended {
+            Ok(Ended::Call(id)) => drop(self.calls.remove(id)),
+            Ok(Ended::Sub(sub)) => {
+                self.subscriptions.remove(*sub);
+                self.app.agents.remove(self.number, *sub);
+            }
+            Ok(Ended::Other) | Err(_) => {}
+        }
+    }
+
+    /// Refuses one more waiting operation when there are too many.
+    pub(super) fn check_room(&self) -> Result<(), Error> {
+        if self.tasks.len() < OPERATIONS_MAX + wire::SUBSCRIPTIONS_MAX {
+            return Ok(());
+        }
+        let message = format!("more than {OPERATIONS_MAX} operations of this connection wait");
+        let code = agentbus::ErrorCode::BackpressureDrop;
+        Err(ErrorPayload::new(code, message).into())
+    }
+}

@@ -1,0 +1,297 @@
+//! Subscriptions and inboxes of one WebSocket.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentbus::protocol::{Pattern, Subject};
+use agentbus::transport::{self, Delivery, Received, Subscribe};
+use agentbus::{Error, Overflow};
+use agentbus_transport_ws::wire::{
+    self, ClientFrame, SUBSCRIPTIONS_MAX, ServerFrame, UNSETTLED_MAX,
+};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{Connection, Ended, Out};
+use crate::state::Served;
+
+/// All subscriptions and inboxes by the client's number.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions(HashMap<u64, Sub>);
+
+#[derive(Debug)]
+struct Sub {
+    pump: AbortHandle,
+    stop: CancellationToken,
+    window: Arc<Window>,
+    /// The real subject behind an inbox number.
+    inbox: Option<Subject>,
+}
+
+/// Deliveries that the client has and has not settled, and room for more of them.
+#[derive(Debug)]
+struct Window {
+    unsettled: Mutex<HashMap<u64, Delivery>>,
+    room: Semaphore,
+}
+
+impl Subscriptions {
+    pub(super) fn stop(&self, sub: u64) {
+        if let Some(sub) = self.0.get(&sub) {
+            sub.stop.cancel();
+        }
+    }
+
+    /// Ends a subscription. What the client had not settled is abandoned.
+    pub(super) fn remove(&mut self, sub: u64) {
+        if let Some(sub) = self.0.remove(&sub) {
+            sub.pump.abort();
+        }
+    }
+}
+
+impl Connection {
+    pub(super) async fn subscribe(&mut self, frame: ClientFrame) {
+        let ClientFrame::Subscribe { id, .. } = frame else {
+            return;
+        };
+        let outcome = self.open(frame).await;
+        self.out.answer(id, outcome.map(|()| None)).await;
+    }
+
+    async fn open(&mut self, frame: ClientFrame) -> Result<(), Error> {
+        let ClientFrame::Subscribe {
+            sub,
+            pattern,
+            subject,
+            group,
+            capacity,
+            overflow,
+            ..
+        } = frame
+        else {
+            return Err(Error::invalid_request("not a subscribe"));
+        };
+        self.check_number(sub)?;
+        let pattern = self.pattern(pattern.as_deref(), subject.as_deref())?;
+        let served = self.served(&pattern, group.as_deref());
+        let mut request = Subscribe::new(pattern);
+        request.group = group.map(Into::into);
+        request.overflow = read_overflow(overflow.as_deref())?;
+        if let Some(capacity) = capacity {
+            request.capacity = capacity;
+        }
+        let source = self.app.bus.transport().subscribe(request).await?;
+        self.pump(sub, source, None);
+        if let Some(served) = served {
+            self.app.agents.add(self.number, sub, served);
+        }
+        Ok(())
+    }
+
+    fn check_number(&self, sub: u64) -> Result<(), Error> {
+        if self.subscriptions.0.contains_key(&sub) {
+            return Err(Error::invalid_request(format!(
+                "the number {sub} is in use"
+            )));
+        }
+        if self.subscriptions.0.len() >= SUBSCRIPTIONS_MAX {
+            let message = format!("this connection has {SUBSCRIPTIONS_MAX} subscriptions already");
+            return Err(Error::invalid_request(message));
+        }
+        Ok(())
+    }
+
+    /// Resolves what to listen on: events, or full subjects of this bus; never an inbox.
+    fn pattern(&self, events: Option<&str>, subject: Option<&str>) -> Result<Pattern, Error> {
+        match (events, subject) {
+            (Some(events), None) => Ok(self.app.bus.subjects().events_pattern(events)?),
+            (None, Some(subject)) if self.is_ours(subject) => Ok(Pattern::parse(subject)?),
+            (None, Some(subject)) => {
+                let message = format!("`{subject}` is outside of this bus's subjects");
+                Err(Error::invalid_request(message))
+            }
+            _ => Err(Error::invalid_request("give either `pattern` or `subject`")),
+        }
+    }
+
+    /// What others shall see of this subscription: only agents are listed, not readers.
+    fn served(&self, pattern: &Pattern, group: Option<&str>) -> Option<Served> {
+        let subject = Subject::parse(pattern.as_str()).ok()?;
+        let target = self.app.bus.subjects().target_of(&subject)?;
+        Some(Served {
+            name: target.to_owned(),
+            agent: self.agent.to_string(),
+            group: group.map(str::to_owned),
+        })
+    }
+
+    /// The real inbox behind a number; opened when the number is new.
+    pub(super) fn inbox(&mut self, number: u64) -> Result<Subject, Error> {
+        if let Some(subject) = self
+            .subscriptions
+            .0
+            .get(&number)
+            .and_then(|sub| sub.inbox.clone())
+        {
+            return Ok(subject);
+        }
+        self.check_number(number)?;
+        let (subject, replies) = self.app.bus.transport().open_inbox()?.into_parts();
+        self.pump(number, replies, Some(subject.clone()));
+        Ok(subject)
+    }
+
+    fn pump(&mut self, sub: u64, source: transport::Subscription, inbox: Option<Subject>) {
+        let window = Arc::new(Window {
+            unsettled: Mutex::default(),
+            room: Semaphore::new(UNSETTLED_MAX),
+        });
+        let stop = CancellationToken::new();
+        let pump = Pump {
+            sub,
+            source,
+            window: Arc::clone(&window),
+            stop: stop.clone(),
+            out: self.out.clone(),
+        };
+        let pump = self.tasks.spawn(pump.run());
+        self.subscriptions.0.insert(
+            sub,
+            Sub {
+                pump,
+                stop,
+                window,
+                inbox,
+            },
+        );
+    }
+
+    /// Passes a verdict on. One on a delivery that is not known is a client that settles twice,
+    /// or after it unsubscribed, and is ignored.
+    pub(super) fn settle(&mut self, sub: u64, delivery: u64, verdict: &str, ms: Option<u64>) {
+        let Some(window) = self
+            .subscriptions
+            .0
+            .get(&sub)
+            .map(|sub| Arc::clone(&sub.window))
+        else {
+            return;
+        };
+        let span = Duration::from_millis(ms.unwrap_or(0));
+        if verdict == "extend" {
+            if let Some(delivery) = window.unsettled.lock().get(&delivery) {
+                drop(delivery.extend(span));
+            }
+            return;
+        }
+        let Some(delivery) = window.unsettled.lock().remove(&delivery) else {
+            return;
+        };
+        window.room.add_permits(1);
+        // Verdicts are taken at once by the transports that a server runs on.
+        drop(match verdict {
+            "ack" => delivery.ack(),
+            "nak" => delivery.nak(span),
+            "reject" => delivery.reject(),
+            _ => return drop(delivery),
+        });
+    }
+}
+
+fn read_overflow(name: Option<&str>) -> Result<Overflow, Error> {
+    match name {
+        None | Some("wait") => Ok(Overflow::Wait),
+        Some("drop_oldest") => Ok(Overflow::DropOldest),
+        Some("fail") => Ok(Overflow::Fail),
+        Some(other) => Err(Error::invalid_request(format!(
+            "`{other}` is no overflow policy; there are wait, drop_oldest and fail"
+        ))),
+    }
+}
+
+/// Carries messages from the bus to the client, at most a window of them ahead.
+struct Pump {
+    sub: u64,
+    source: transport::Subscription,
+    window: Arc<Window>,
+    stop: CancellationToken,
+    out: Out,
+}
+
+impl Pump {
+    async fn run(mut self) -> Ended {
+        let mut stopped = false;
+        let mut number = 0;
+        loop {
+            // The window is never closed; it waits for the client to settle.
+            let Ok(room) = self.window.room.acquire().await else {
+                break;
+            };
+            room.forget();
+            let received = tokio::select! {
+                received = self.source.receive() => received,
+                () = self.stop.cancelled(), if !stopped => {
+                    stopped = true;
+                    self.source.stop();
+                    self.window.room.add_permits(1);
+                    continue;
+                }
+            };
+            number += 1;
+            match received {
+                Some(Received::Live(delivery)) => self.hand_on(number, delivery).await,
+                Some(Received::Expired(delivery)) => self.tell_expired(delivery).await,
+                Some(Received::NoResponder) => {}
+                None => break,
+            }
+        }
+        let end = ServerFrame::End {
+            id: None,
+            sub: Some(self.sub),
+        };
+        self.out.send(wire::encode(&end)).await;
+        Ended::Sub(self.sub)
+    }
+
+    async fn hand_on(&self, number: u64, delivery: Delivery) {
+        let frame = self.frame(&delivery, Some(number), remaining_ms(&delivery));
+        self.window.unsettled.lock().insert(number, delivery);
+        self.out.send(frame).await;
+    }
+
+    /// Passes on a message that expired on the way, marked so: its receiver answers for it.
+    async fn tell_expired(&self, delivery: Delivery) {
+        self.window.room.add_permits(1);
+        let frame = self.frame(&delivery, None, Some(0));
+        self.out.send(frame).await;
+    }
+
+    fn frame(&self, delivery: &Delivery, number: Option<u64>, ttl_ms: Option<u64>) -> String {
+        let message = delivery.message();
+        let frame = ServerFrame::Message {
+            sub: self.sub,
+            delivery: number,
+            subject: message.subject.to_string(),
+            attempt: delivery.attempt(),
+            missed: delivery.missed(),
+            priority: message.priority.name().to_owned(),
+            ttl_ms,
+            envelope: None,
+        };
+        wire::encode_with(&frame, &message.envelope)
+    }
+}
+
+/// What is left of a message's time, rounded up so that only an expired one has nothing left.
+fn remaining_ms(delivery: &Delivery) -> Option<u64> {
+    let left = delivery.message().remaining_ttl()?;
+    Some(
+        u64::try_from(left.as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1),
+    )
+}
