@@ -1,0 +1,145 @@
+//! How a connection begins.
+
+use std::time::Duration;
+
+use agentbus_transport::TransportError;
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::transport::WsTransport;
+use crate::wire::{self, ClientFrame, FRAME_BYTES_MAX, ServerFrame};
+use crate::{credentials, transport::NAME};
+
+/// Longest time from the first packet to the server's welcome.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Sets up a connection.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is connected until `connect` is awaited"]
+pub struct Builder {
+    url: String,
+    agent: String,
+    token: Option<String>,
+}
+
+impl Builder {
+    pub(crate) fn new(url: &str, agent: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            agent: agent.to_owned(),
+            token: credentials::token(),
+        }
+    }
+
+    /// Uses this token instead of the one found in the environment.
+    pub fn token(mut self, token: Option<String>) -> Self {
+        self.token = token;
+        self
+    }
+
+    /// Connects and introduces itself.
+    ///
+    /// # Errors
+    /// Fails with a sentence that says what to do when nobody listens, when the token is refused,
+    /// or when the other side is no agentbus.
+    pub async fn connect(self) -> Result<WsTransport, TransportError> {
+        let opened = tokio::time::timeout(CONNECT_TIMEOUT, self.open()).await;
+        let silent = || failed(format!("{} did not answer within 10 s", self.url));
+        opened.map_err(|_| silent())?
+    }
+
+    async fn open(&self) -> Result<WsTransport, TransportError> {
+        let mut request = self
+            .endpoint()
+            .into_client_request()
+            .map_err(|error| failed(format!("`{}` is no URL of a bus: {error}", self.url)))?;
+        if let Some(token) = &self.token {
+            let bearer = HeaderValue::from_str(&format!("Bearer {token}"))
+                .map_err(|_| refused("the token contains characters that no token has"))?;
+            request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        }
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(FRAME_BYTES_MAX))
+            .max_frame_size(Some(FRAME_BYTES_MAX));
+        let connected =
+            tokio_tungstenite::connect_async_with_config(request, Some(config), true).await;
+        let (mut socket, _) = connected.map_err(|error| self.explain(error))?;
+        let hello = ClientFrame::Hello {
+            agent: self.agent.clone(),
+        };
+        let sent = socket.send(Message::text(wire::encode(&hello))).await;
+        sent.map_err(|error| self.explain(error))?;
+        self.await_welcome(&mut socket).await?;
+        Ok(WsTransport::start(socket))
+    }
+
+    /// Turns the base URL of a bus into its WebSocket's.
+    fn endpoint(&self) -> String {
+        let base = self.url.trim_end_matches('/');
+        let base = base
+            .replacen("http://", "ws://", 1)
+            .replacen("https://", "wss://", 1);
+        format!("{base}/v1/ws")
+    }
+
+    async fn await_welcome(&self, socket: &mut Socket) -> Result<(), TransportError> {
+        while let Some(frame) = socket.next().await {
+            let Message::Text(text) = frame.map_err(|error| self.explain(error))? else {
+                continue;
+            };
+            return match serde_json::from_str(&text) {
+                Ok(ServerFrame::Welcome { .. }) => Ok(()),
+                Ok(ServerFrame::Error { error, .. }) => Err(TransportError::Remote(error)),
+                _ => Err(failed(format!(
+                    "{} does not speak the protocol of a bus",
+                    self.url
+                ))),
+            };
+        }
+        Err(failed(format!(
+            "{} closed the connection at once",
+            self.url
+        )))
+    }
+
+    fn explain(&self, error: SocketError) -> TransportError {
+        let url = &self.url;
+        match error {
+            SocketError::Io(error) => failed(format!(
+                "nobody listens at {url} ({error}); start the bus with `agentbus serve`, or name another one with --url"
+            )),
+            SocketError::Http(answer) if answer.status() == StatusCode::UNAUTHORIZED => refused(
+                "the token is missing or wrong; set AGENTBUS_TOKEN to what `agentbus token` prints on the bus's machine",
+            ),
+            SocketError::Http(answer) if answer.status() == StatusCode::FORBIDDEN => refused(
+                &format!("{url} is not a name the bus goes by; see --allow-host"),
+            ),
+            SocketError::Http(answer) => failed(format!(
+                "{url} answered with status {}; is that an agentbus?",
+                answer.status().as_u16()
+            )),
+            other => failed(format!("{url}: {other}")),
+        }
+    }
+}
+
+pub(crate) fn failed(reason: String) -> TransportError {
+    TransportError::Carrier {
+        transport: NAME,
+        reason,
+    }
+}
+
+fn refused(reason: &str) -> TransportError {
+    TransportError::Refused {
+        transport: NAME,
+        reason: reason.to_owned(),
+    }
+}

@@ -1,0 +1,307 @@
+//! The connection while it lives: numbered operations, receivers, and the two tasks that read
+//! and write.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use agentbus_protocol::{Envelope, ErrorPayload, Subject, Timestamp};
+use agentbus_transport::{
+    Completion, Delivery, Message, Priority, Received, Settle, TransportError, Verdict,
+};
+use bytes::Bytes;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tokio_tungstenite::tungstenite::Message as SocketMessage;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::connect::{Socket, failed};
+use crate::wire::{self, ClientFrame, OPERATIONS_MAX, ServerFrame, UNSETTLED_MAX};
+
+/// Frames that wait to be written.
+const OUTGOING: usize = 1024;
+
+/// Messages that wait for one receiver: what the server may send unsettled, and as many expired
+/// ones, which need no verdict.
+const INCOMING: usize = 2 * UNSETTLED_MAX;
+
+type Answer = Result<Option<usize>, ErrorPayload>;
+
+/// What the transport, its receivers and its two tasks share.
+#[derive(Debug)]
+pub(crate) struct Link {
+    out: mpsc::Sender<String>,
+    numbers: AtomicU64,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
+    receivers: Mutex<HashMap<u64, mpsc::Sender<Received>>>,
+    /// Set when publishes are not taken any more: closed here, or the connection broke.
+    closed: AtomicBool,
+    /// Ends both tasks.
+    over: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Link {
+    pub(crate) fn start(socket: Socket) -> Arc<Self> {
+        let (out, frames) = mpsc::channel(OUTGOING);
+        let link = Arc::new(Self {
+            out,
+            numbers: AtomicU64::new(1),
+            waiting: Mutex::default(),
+            receivers: Mutex::default(),
+            closed: AtomicBool::new(false),
+            over: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        let (sink, incoming) = socket.split();
+        link.tasks.spawn(write(sink, frames, link.over.clone()));
+        link.tasks.spawn(read(incoming, Arc::clone(&link)));
+        link
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Sends an operation and waits for its answer.
+    pub(crate) async fn ask(&self, id: u64, frame: String) -> Result<Answer, TransportError> {
+        let (sender, answer) = oneshot::channel();
+        {
+            let mut waiting = self.waiting.lock();
+            if waiting.len() >= OPERATIONS_MAX {
+                let (what, limit) = ("operations that wait", OPERATIONS_MAX);
+                let transport = crate::transport::NAME;
+                return Err(TransportError::TooMany {
+                    transport,
+                    what,
+                    limit,
+                });
+            }
+            waiting.insert(id, sender);
+        }
+        // Removes the entry also when the asker gives up.
+        let _waiting = Forget(self, id);
+        if self.out.send(frame).await.is_err() || self.over.is_cancelled() {
+            return Err(lost());
+        }
+        answer.await.map_err(|_| lost())
+    }
+
+    /// Sends a frame that has no answer; never waits, and never loses it while the link lives.
+    pub(crate) fn send_soon(&self, frame: &ClientFrame) {
+        let text = wire::encode(frame);
+        let Err(mpsc::error::TrySendError::Full(text)) = self.out.try_send(text) else {
+            return;
+        };
+        if tokio::runtime::Handle::try_current().is_ok() {
+            let out = self.out.clone();
+            self.tasks.spawn(async move { drop(out.send(text).await) });
+        }
+    }
+
+    pub(crate) fn add_receiver(&self, sub: u64) -> mpsc::Receiver<Received> {
+        let (sender, receiver) = mpsc::channel(INCOMING);
+        self.receivers.lock().insert(sub, sender);
+        receiver
+    }
+
+    pub(crate) fn remove_receiver(&self, sub: u64) -> bool {
+        self.receivers.lock().remove(&sub).is_some()
+    }
+
+    /// Takes no new messages, waits until the server has sent what it had, and hangs up.
+    pub(crate) async fn close(&self, drain: Duration) {
+        self.closed.store(true, Ordering::Release);
+        let subs: Vec<u64> = self.receivers.lock().keys().copied().collect();
+        for sub in subs {
+            self.send_soon(&ClientFrame::Stop { sub });
+        }
+        let drained = async {
+            while !self.receivers.lock().is_empty() && !self.over.is_cancelled() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = tokio::time::timeout(drain, drained).await;
+        self.over.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn take(self: &Arc<Self>, frame: ServerFrame) {
+        match frame {
+            ServerFrame::Ok { id, receivers } => self.answer(id, Ok(receivers)),
+            ServerFrame::Error {
+                id: Some(id),
+                error,
+            } => self.answer(id, Err(error)),
+            ServerFrame::Error { id: None, error } => {
+                tracing::warn!(code = %error.code, message = error.message, "the bus hung up");
+                self.over.cancel();
+            }
+            ServerFrame::Message { .. } => self.receive(frame),
+            ServerFrame::End { sub: Some(sub), .. } => drop(self.remove_receiver(sub)),
+            // Answers to operations that this client does not use.
+            ServerFrame::Welcome { .. }
+            | ServerFrame::Reply { .. }
+            | ServerFrame::Frame { .. }
+            | ServerFrame::End { sub: None, .. } => {}
+        }
+    }
+
+    fn answer(&self, id: u64, answer: Answer) {
+        if let Some(asker) = self.waiting.lock().remove(&id) {
+            // An asker who gave up in the meantime wants no answer.
+            let _ = asker.send(answer);
+        }
+    }
+
+    fn receive(self: &Arc<Self>, frame: ServerFrame) {
+        let ServerFrame::Message {
+            sub,
+            delivery,
+            subject,
+            attempt,
+            missed,
+            priority,
+            ttl_ms,
+            envelope: Some(envelope),
+        } = frame
+        else {
+            return;
+        };
+        let bytes = Bytes::copy_from_slice(envelope.get().as_bytes());
+        let now = Timestamp::from_system_time(SystemTime::now());
+        let read = (Subject::parse(&subject), Envelope::decode(&bytes, now));
+        let (Ok(subject), Ok(envelope)) = read else {
+            tracing::warn!(sub, "the bus sent a message that cannot be read");
+            return;
+        };
+        let mut message = Message::new(subject, envelope);
+        message.priority = Priority::parse(&priority).unwrap_or_default();
+        message.expires_at = ttl_ms.map(|ttl| Instant::now() + Duration::from_millis(ttl));
+        let handed = Delivery::new(Arc::new(message), attempt).after_missing(missed);
+        let received = match delivery {
+            Some(number) => {
+                let settle = Arc::new(Settler {
+                    link: Arc::clone(self),
+                    sub,
+                });
+                Received::Live(handed.settled_by(settle, number))
+            }
+            None => Received::Expired(handed),
+        };
+        self.hand_on(sub, received);
+    }
+
+    fn hand_on(&self, sub: u64, received: Received) {
+        let Some(receiver) = self.receivers.lock().get(&sub).cloned() else {
+            return;
+        };
+        // Full only when the server sends more than the window allows; what does not fit is
+        // abandoned, which the server hears.
+        if receiver.try_send(received).is_err() {
+            tracing::debug!(sub, "a message came for a receiver that takes no more");
+        }
+    }
+
+    /// Fails everything that waits; nothing will come any more.
+    fn end(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.over.cancel();
+        self.waiting.lock().clear();
+        self.receivers.lock().clear();
+    }
+}
+
+fn lost() -> TransportError {
+    failed("the connection to the bus was lost".to_owned())
+}
+
+struct Forget<'a>(&'a Link, u64);
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.lock().remove(&self.1);
+    }
+}
+
+async fn write(
+    mut sink: SplitSink<Socket, SocketMessage>,
+    mut frames: mpsc::Receiver<String>,
+    over: CancellationToken,
+) {
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = frames.recv() => frame,
+            () = over.cancelled() => None,
+        };
+        let Some(frame) = frame else { break };
+        if sink.send(SocketMessage::text(frame)).await.is_err() {
+            break;
+        }
+    }
+    over.cancel();
+    let _ = sink.close().await;
+}
+
+async fn read(mut incoming: SplitStream<Socket>, link: Arc<Link>) {
+    loop {
+        let frame = tokio::select! {
+            frame = incoming.next() => frame,
+            () = link.over.cancelled() => None,
+        };
+        match frame {
+            Some(Ok(SocketMessage::Text(text))) => match serde_json::from_str(&text) {
+                Ok(frame) => link.take(frame),
+                Err(error) => tracing::warn!(%error, "the bus sent a frame that cannot be read"),
+            },
+            Some(Ok(SocketMessage::Close(_)) | Err(_)) | None => break,
+            Some(Ok(_)) => {}
+        }
+    }
+    link.end();
+}
+
+/// Sends verdicts on the messages of one subscription.
+#[derive(Debug)]
+struct Settler {
+    link: Arc<Link>,
+    sub: u64,
+}
+
+impl Settle for Settler {
+    fn settle(
+        self: Arc<Self>,
+        token: u64,
+        _message: &Arc<Message>,
+        _attempt: u32,
+        verdict: Verdict,
+    ) -> Completion<Result<(), TransportError>> {
+        let ms = |span: Duration| u64::try_from(span.as_millis()).ok();
+        let (verdict, ms) = match verdict {
+            Verdict::Ack => ("ack", None),
+            Verdict::Nak { delay } => ("nak", ms(delay)),
+            Verdict::Extend { lease } => ("extend", ms(lease)),
+            Verdict::Reject => ("reject", None),
+            Verdict::Abandoned => ("abandoned", None),
+        };
+        let verdict = verdict.to_owned();
+        let frame = ClientFrame::Settle {
+            sub: self.sub,
+            delivery: token,
+            verdict,
+            ms,
+        };
+        self.link.send_soon(&frame);
+        Completion::ready(Ok(()))
+    }
+}

@@ -1,0 +1,204 @@
+//! The transport contract over a WebSocket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentbus_protocol::limits::ENVELOPE_BYTES_MAX;
+use agentbus_protocol::{ErrorCode, ErrorPayload, Subject};
+use agentbus_transport::{
+    BoxFuture, Capabilities, Capability, Completion, Confirmation, Drained, Durability, Inbox,
+    Message, Ordering, Overflow, PublishOptions, Receipt, Start, Subscribe, Subscription,
+    Transport, TransportError,
+};
+
+use crate::Builder;
+use crate::connect::Socket;
+use crate::link::Link;
+use crate::source::WsSource;
+use crate::wire::{self, ClientFrame};
+
+pub(crate) const NAME: &str = "agentbus";
+
+/// What the subject of a local inbox begins with. It never leaves this process: the server opens
+/// a real inbox for each and puts its subject into the request.
+const LOCAL_INBOX: &str = "_INBOX.local.";
+
+/// A connection to a running bus.
+#[derive(Debug)]
+pub struct WsTransport(Arc<Link>);
+
+impl WsTransport {
+    /// Connects to the bus at `http://HOST:PORT`, speaking as `agent`, with the token that
+    /// [`credentials::token`](crate::credentials::token) finds.
+    ///
+    /// # Errors
+    /// See [`Builder::connect`].
+    pub async fn connect(url: &str, agent: &str) -> Result<Self, TransportError> {
+        Self::builder(url, agent).connect().await
+    }
+
+    /// Begins a connection that needs more settings.
+    pub fn builder(url: &str, agent: &str) -> Builder {
+        Builder::new(url, agent)
+    }
+
+    pub(crate) fn start(socket: Socket) -> Self {
+        Self(Link::start(socket))
+    }
+}
+
+impl Transport for WsTransport {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            name: NAME,
+            ordering: Ordering::PerPublisher,
+            durability: Durability::Memory,
+            confirmation: Confirmation::Handled,
+            ack: true,
+            redelivery: true,
+            replay: false,
+            durable: false,
+            queue_groups: true,
+            wildcards: true,
+            priority: true,
+            ttl: true,
+            no_responder: true,
+            max_payload_bytes: Some(ENVELOPE_BYTES_MAX),
+        }
+    }
+
+    fn publish(
+        &self,
+        message: Arc<Message>,
+        options: PublishOptions,
+    ) -> Completion<Result<Receipt, TransportError>> {
+        if self.0.is_closed() {
+            return Completion::ready(Err(TransportError::Closed));
+        }
+        if message.is_expired() {
+            let subject = message.subject.clone();
+            return Completion::ready(Err(TransportError::Expired { subject }));
+        }
+        let id = self.0.number();
+        let frame = encode(&message, options, id);
+        if frame.len() > ENVELOPE_BYTES_MAX {
+            let (bytes, limit) = (frame.len(), ENVELOPE_BYTES_MAX);
+            let error = TransportError::TooLarge {
+                transport: NAME,
+                bytes,
+                limit,
+            };
+            return Completion::ready(Err(error));
+        }
+        let link = Arc::clone(&self.0);
+        Completion::waiting(async move {
+            let answer = link.ask(id, frame).await?;
+            let receivers = answer.map_err(|error| explain(error, &message.subject))?;
+            Ok(Receipt {
+                durability: Durability::Memory,
+                receivers,
+            })
+        })
+    }
+
+    fn subscribe(&self, request: Subscribe) -> BoxFuture<'_, Result<Subscription, TransportError>> {
+        Box::pin(self.open(request))
+    }
+
+    fn open_inbox(&self) -> Result<Inbox, TransportError> {
+        if self.0.is_closed() {
+            return Err(TransportError::Closed);
+        }
+        let sub = self.0.number();
+        let text = format!("{LOCAL_INBOX}{sub}");
+        let subject = Subject::parse(&text).map_err(|error| TransportError::Carrier {
+            transport: NAME,
+            reason: error.to_string(),
+        })?;
+        let messages = self.0.add_receiver(sub);
+        Ok(Inbox::new(
+            subject,
+            WsSource::new(Arc::clone(&self.0), sub, messages),
+        ))
+    }
+
+    fn close(&self, drain: Duration) -> BoxFuture<'_, Drained> {
+        Box::pin(async move {
+            self.0.close(drain).await;
+            Drained::default()
+        })
+    }
+}
+
+impl WsTransport {
+    async fn open(&self, request: Subscribe) -> Result<Subscription, TransportError> {
+        if self.0.is_closed() {
+            return Err(TransportError::Closed);
+        }
+        let capabilities = self.capabilities();
+        if request.durable.is_some() {
+            capabilities.require(Capability::Durable)?;
+        }
+        if request.start != Start::New {
+            capabilities.require(Capability::Replay)?;
+        }
+        let (id, sub) = (self.0.number(), self.0.number());
+        let messages = self.0.add_receiver(sub);
+        // From here on, dropping the source tells the server.
+        let source = WsSource::new(Arc::clone(&self.0), sub, messages);
+        let frame = ClientFrame::Subscribe {
+            id,
+            sub,
+            pattern: None,
+            subject: Some(request.pattern.to_string()),
+            group: request.group.map(|group| group.to_string()),
+            capacity: Some(request.capacity),
+            overflow: Some(overflow_name(request.overflow).to_owned()),
+        };
+        let answer = self.0.ask(id, wire::encode(&frame)).await?;
+        answer.map_err(TransportError::Remote)?;
+        Ok(Subscription::new(source))
+    }
+}
+
+const fn overflow_name(overflow: Overflow) -> &'static str {
+    match overflow {
+        Overflow::Wait => "wait",
+        Overflow::DropOldest => "drop_oldest",
+        Overflow::Fail => "fail",
+    }
+}
+
+fn encode(message: &Message, options: PublishOptions, id: u64) -> String {
+    let inbox = message.envelope.reply_to.strip_prefix(LOCAL_INBOX);
+    let inbox = inbox.and_then(|number| number.parse().ok());
+    let ttl = message.remaining_ttl().map(|ttl| ttl.as_millis());
+    let frame = ClientFrame::Publish {
+        id,
+        event_type: None,
+        subject: Some(message.subject.to_string()),
+        payload: None,
+        envelope: None,
+        inbox,
+        priority: Some(message.priority.name().to_owned()),
+        ttl_ms: ttl.map(|ttl| u64::try_from(ttl).unwrap_or(u64::MAX)),
+        confirm: options.confirm,
+        require_responder: options.require_responder,
+    };
+    if inbox.is_none() {
+        return wire::encode_with(&frame, &message.envelope);
+    }
+    let mut envelope = message.envelope.clone();
+    envelope.reply_to.clear();
+    wire::encode_with(&frame, &envelope)
+}
+
+/// Gives an answer of the server its own shape back where the caller acts on it.
+fn explain(error: ErrorPayload, subject: &Subject) -> TransportError {
+    match error.code {
+        ErrorCode::NoHandler => TransportError::NoResponder {
+            subject: subject.clone(),
+        },
+        _ => TransportError::Remote(error),
+    }
+}
