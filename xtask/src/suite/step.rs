@@ -1,0 +1,82 @@
+//! One step: a check of ours, a call of cargo, or a call of cargo that runs tests.
+
+use std::fmt;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Command, Stdio};
+use std::thread;
+
+use super::count::Count;
+use crate::cargo;
+use crate::failure::Failure;
+use crate::workspace::Workspace;
+
+/// A named step.
+pub(super) struct Step {
+    /// What reports call it.
+    pub(super) name: &'static str,
+    /// What it does.
+    pub(super) work: Work,
+}
+
+/// What a step does, and so how it is counted.
+pub(super) enum Work {
+    /// A check of this tool, with the name of its command; counts as one.
+    Check(&'static str, fn(&Workspace) -> Result<(), Failure>),
+    /// A call that passes or fails as a whole; counts as one.
+    Call(Command),
+    /// A call that runs tests; counts as the tests it reports.
+    Tests(Command),
+}
+
+impl Step {
+    /// Runs the step on the terminal of the caller and counts its result.
+    pub(super) fn run(self, workspace: &Workspace) -> Count {
+        let result = match self.work {
+            Work::Check(_, check) => check(workspace).map(|()| Count::of_check(true)),
+            Work::Call(command) => cargo::run(command).map(|()| Count::of_check(true)),
+            Work::Tests(command) => run_tests(command),
+        };
+        result.unwrap_or_else(|failure| {
+            eprintln!("error: {failure}");
+            Count::of_check(false)
+        })
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Check(name, _) => write!(f, "cargo xtask {name}"),
+            Self::Call(command) | Self::Tests(command) => f.write_str(&cargo::show(command)),
+        }
+    }
+}
+
+/// Runs a test runner, passes its lines on as they come, and counts what they report.
+fn run_tests(mut command: Command) -> Result<Count, Failure> {
+    let broken = |error: std::io::Error| Failure::new(format!("cannot run the tests: {error}"));
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(broken)?;
+    let errors = child.stderr.take();
+    let reader = thread::spawn(move || tee(errors, std::io::stderr()));
+    let mut count = tee(child.stdout.take(), std::io::stdout());
+    count.add(reader.join().unwrap_or_default());
+    let status = child.wait().map_err(broken)?;
+    Ok(count.settle(status.success()))
+}
+
+/// Copies lines from a child to the terminal and reads the count off them.
+///
+/// Lines need not be text; a terminal that has gone away does not stop the count.
+pub(super) fn tee(from: Option<impl Read>, mut to: impl Write) -> Count {
+    let mut count = Count::default();
+    let Some(from) = from else { return count };
+    for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
+        count.read_line(&String::from_utf8_lossy(&line));
+        to.write_all(&line).and_then(|()| to.write_all(b"\n")).ok();
+    }
+    count
+}
