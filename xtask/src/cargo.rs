@@ -17,6 +17,11 @@ pub(crate) fn command(workspace: &Workspace, arguments: &[&str]) -> Command {
     command
 }
 
+/// Starts a cargo call from words that are separated by blanks; for fixed lines only.
+pub(crate) fn line(workspace: &Workspace, words: &str) -> Command {
+    command(workspace, &words.split_whitespace().collect::<Vec<_>>())
+}
+
 /// Runs a command on the terminal of the caller and fails when it fails.
 pub(crate) fn run(mut command: Command) -> Result<(), Failure> {
     let shown = show(&command);

@@ -16,9 +16,6 @@ use crate::failure::Failure;
 use crate::workspace::Workspace;
 use crate::{cargo, layers, measure};
 
-/// The package of the `agentbus` command.
-const COMMAND: &str = "agentbus-cli";
-
 /// Runs all steps; `filters` choose among the tests by name.
 pub(crate) fn run(workspace: &Workspace, filters: &[String]) -> Result<ExitCode, Failure> {
     let steps = steps(workspace, filters);
@@ -42,90 +39,66 @@ pub(crate) fn run(workspace: &Workspace, filters: &[String]) -> Result<ExitCode,
 
 /// Lists the steps in the order in which they run: the quick ones first.
 fn steps(workspace: &Workspace, filters: &[String]) -> Vec<Step> {
-    let call = |arguments: &[&str]| cargo::command(workspace, arguments);
-    let check = |name, arguments: &[&str]| Step {
+    let call = |name, line| Step {
         name,
-        work: Work::Call(call(arguments)),
+        work: Work::Call(cargo::line(workspace, line)),
     };
-    let docs = |scope: &[&str]| {
-        let mut command = call(&["doc", "--no-deps"]);
-        command.args(scope).env("RUSTDOCFLAGS", "-D warnings");
-        Work::Call(command)
+    let check = |name, check| Step {
+        name,
+        work: Work::Check(name, check),
     };
-    let mut doc_tests = call(&["test", "--workspace", "--doc", "--no-fail-fast", "--"]);
-    doc_tests.args(filters);
+    let tests = |name, line| Step {
+        name,
+        work: Work::Tests(filtered(workspace, line, filters)),
+    };
     vec![
-        check("format", &["fmt", "--all", "--check"]),
-        check(
-            "lints",
-            &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ],
-        ),
-        Step {
-            name: "layers",
-            work: Work::Check("layers", layers::run),
-        },
-        Step {
-            name: "measure",
-            work: Work::Check("measure", measure::run),
-        },
-        check("build", &["build", "--workspace", "--bins", "--examples"]),
-        Step {
-            name: "tests",
-            work: Work::Tests(tests(workspace, filters)),
-        },
-        Step {
-            name: "doc tests",
-            work: Work::Tests(doc_tests),
-        },
+        call("format", "fmt --all --check"),
+        call("lints", "clippy --workspace --all-targets -- -D warnings"),
+        check("layers", layers::run),
+        check("measure", measure::run),
+        call("build", "build --workspace --bins --examples"),
+        tests("tests", runner(workspace)),
+        tests("doc tests", "test --workspace --doc --no-fail-fast --"),
         // The command and the library share the name of their pages; the library's come last.
-        Step {
-            name: "docs of the command",
-            work: docs(&["--package", COMMAND]),
-        },
-        Step {
-            name: "docs",
-            work: docs(&["--workspace", "--exclude", COMMAND]),
-        },
+        docs(
+            workspace,
+            "docs of the command",
+            "doc --no-deps --package agentbus-cli",
+        ),
+        docs(
+            workspace,
+            "docs",
+            "doc --no-deps --workspace --exclude agentbus-cli",
+        ),
     ]
 }
 
 /// Chooses the test runner: nextest when it is installed, cargo's own otherwise.
 ///
 /// Cargo's own leaves benches out: a bench without the test harness prints no result.
-fn tests(workspace: &Workspace, filters: &[String]) -> Command {
-    let nextest = [
-        "nextest",
-        "run",
-        "--workspace",
-        "--no-fail-fast",
-        "--no-tests",
-        "pass",
-    ];
-    let own = [
-        "test",
-        "--workspace",
-        "--lib",
-        "--bins",
-        "--tests",
-        "--examples",
-        "--no-fail-fast",
-        "--",
-    ];
-    let arguments: &[&str] = if cargo::has(workspace, "nextest") {
-        &nextest
+fn runner(workspace: &Workspace) -> &'static str {
+    if cargo::has(workspace, "nextest") {
+        "nextest run --workspace --no-fail-fast --no-tests pass"
     } else {
-        &own
-    };
-    let mut command = cargo::command(workspace, arguments);
+        "test --workspace --lib --bins --tests --examples --no-fail-fast --"
+    }
+}
+
+/// Prepares a test run that the filters narrow.
+fn filtered(workspace: &Workspace, line: &str, filters: &[String]) -> Command {
+    let mut command = cargo::line(workspace, line);
     command.args(filters);
     command
+}
+
+/// Prepares a step that builds documentation and takes a warning for a failure.
+fn docs(workspace: &Workspace, name: &'static str, line: &str) -> Step {
+    let mut command = cargo::line(workspace, line);
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    Step {
+        name,
+        work: Work::Call(command),
+    }
 }
 
 #[cfg(test)]
