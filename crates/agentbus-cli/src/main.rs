@@ -1,3 +1,57 @@
-//! The `agentbus` command.
+//! The `agentbus` command: reads what it was told, does it, and says how it went.
 
-fn main() {}
+mod args;
+mod commands;
+mod config;
+mod failure;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+use crate::output::Output;
+
+// Messages are many small allocations made on one thread and freed on another, which is what this
+// allocator is good at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let output = Output::new(args.json);
+    match run(args, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+/// Reads the whole configuration before any port is opened or any program started.
+fn run(args: Args, output: &Output) -> Result<(), Failure> {
+    let config = config::load(args.config.as_deref())?;
+    let client = commands::Client::new(&args, output.clone());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::unexpected(format!("cannot start the runtime: {error}")))?;
+    let outcome = runtime.block_on(async {
+        match args.command {
+            Command::Serve(serve) => commands::serve(serve.merge(config), output).await,
+            Command::Pub(publish) => commands::publish(&client, publish).await,
+            Command::Sub(subscribe) => commands::subscribe(&client, subscribe).await,
+            Command::Invoke(invoke) => commands::invoke(&client, invoke).await,
+            Command::Handle(handle) => commands::handle(&client, handle).await,
+            Command::Token => commands::token(output),
+            Command::Config => commands::config(&config, output),
+            Command::Completions { shell } => commands::completions(shell),
+        }
+    });
+    // Reading from a terminal blocks a thread that nothing can wake; it must not hold up the end.
+    runtime.shutdown_background();
+    outcome
+}

@@ -67,8 +67,8 @@ mod targets;
 
 pub use agentbus_protocol as protocol;
 pub use agentbus_protocol::{
-    Context, ContextFields, Envelope, ErrorCode, ErrorPayload, EventId, EventType, Metadata,
-    Payload, Text,
+    Context, ContextFields, Envelope, ErrorCode, ErrorPayload, EventId, EventType, FrameKind,
+    Metadata, Payload, Text,
 };
 pub use agentbus_transport as transport;
 pub use agentbus_transport::{Delivery, Overflow, Priority, Receipt, Start, TransportError};

@@ -202,6 +202,7 @@ impl Worker {
             }
         }
         self.bus.inner().targets.remove(&self.target);
+        self.target.over.cancel();
     }
 
     async fn take(&mut self, received: Received) {

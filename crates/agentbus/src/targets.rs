@@ -63,6 +63,8 @@ pub(crate) struct Target {
     pub(crate) group: Option<Text>,
     /// Ends the worker once its queue is empty.
     pub(crate) stop: CancellationToken,
+    /// Fires when the worker has ended.
+    pub(crate) over: CancellationToken,
     worker: OnceLock<AbortHandle>,
     in_flight: AtomicU64,
     handled: AtomicU64,
@@ -78,6 +80,7 @@ impl Target {
             kind,
             group,
             stop: CancellationToken::new(),
+            over: CancellationToken::new(),
             worker: OnceLock::new(),
             in_flight: AtomicU64::new(0),
             handled: AtomicU64::new(0),
@@ -222,6 +225,11 @@ impl Registration {
     pub fn stop(&self) {
         self.target.stop.cancel();
         self.bus.inner().targets.remove(&self.target);
+    }
+
+    /// Waits until the handler gets no more messages: it was stopped, or its transport closed.
+    pub async fn ended(&self) {
+        self.target.over.cancelled().await;
     }
 
     /// What the handler has done so far.

@@ -1,0 +1,185 @@
+//! What can be said on the command line.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agentbus::Priority;
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::config::Config;
+use crate::failure::EXIT_CODES;
+
+/// One bus for AI agents, however they speak.
+#[derive(Debug, Parser)]
+#[command(name = "agentbus", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Args {
+    /// Print JSON, one object a line, and errors as JSON on standard error.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// The bus to talk to.
+    #[arg(
+        long,
+        global = true,
+        env = "AGENTBUS_URL",
+        default_value = "http://127.0.0.1:39765"
+    )]
+    pub(crate) url: String,
+
+    /// The configuration file; `agentbus.toml` in this directory if there is one.
+    #[arg(long, global = true, env = "AGENTBUS_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a bus with its page and its HTTP API.
+    Serve(Serve),
+    /// Publish an event.
+    Pub(Publish),
+    /// Print the events that match a pattern, as they come.
+    Sub(SubscribeArgs),
+    /// Call a target and print its reply.
+    Invoke(Invoke),
+    /// Run a program as an agent: the payload goes to its standard input, its standard output is
+    /// the reply.
+    Handle(Handle),
+    /// Print the token that clients of the bus on this machine need.
+    Token,
+    /// Print every configuration key with its value.
+    Config,
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Serve {
+    /// Where to listen.
+    #[arg(long, env = "AGENTBUS_LISTEN", value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Where the bus keeps its token and its data.
+    #[arg(long, env = "AGENTBUS_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Whether clients must show the token; `off` only on a loopback address.
+    #[arg(long, env = "AGENTBUS_AUTH")]
+    auth: Option<Auth>,
+    /// A host name under which the bus may be addressed, besides the loopback ones.
+    #[arg(long = "allow-host", value_name = "NAME")]
+    allow_hosts: Vec<String>,
+    /// An origin from which web pages may call, besides the bus's own.
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    allow_origins: Vec<String>,
+    /// How long a shutdown lets work finish, in seconds.
+    #[arg(long, env = "AGENTBUS_DRAIN_S", value_name = "SECONDS")]
+    drain: Option<u64>,
+    /// What to log, for example `info` or `agentbus=debug`.
+    #[arg(long, env = "AGENTBUS_LOG", value_name = "FILTER")]
+    log: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Auth {
+    /// Clients must show the token.
+    Token,
+    /// They need not.
+    Off,
+}
+
+impl Serve {
+    /// Lays flags and environment over the file's values.
+    pub(crate) fn merge(self, mut config: Config) -> Config {
+        config.listen = self.listen.unwrap_or(config.listen);
+        config.data_dir = self.data_dir.or(config.data_dir);
+        config.auth = self.auth.unwrap_or(config.auth);
+        config.drain_s = self.drain.unwrap_or(config.drain_s);
+        config.log = self.log.unwrap_or(config.log);
+        config.allow_hosts.extend(self.allow_hosts);
+        config.allow_origins.extend(self.allow_origins);
+        config
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Publish {
+    /// The event type, for example `order.paid`.
+    pub(crate) event_type: String,
+    /// The payload as JSON; `-` reads it from standard input.
+    pub(crate) payload: Option<String>,
+    /// background, low, normal, high, urgent or critical.
+    #[arg(long, value_parser = priority)]
+    pub(crate) priority: Option<Priority>,
+    /// Withhold the event from subscribers after this many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) ttl: Option<Duration>,
+    /// Wait until every subscriber has acknowledged the event.
+    #[arg(long)]
+    pub(crate) confirm: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SubscribeArgs {
+    /// A pattern of event types: `*` stands for one token, `>` for the rest.
+    pub(crate) pattern: String,
+    /// Share the events with the other members of this group.
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) queue: Option<String>,
+    /// End after this many events.
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Invoke {
+    /// The target.
+    pub(crate) target: String,
+    /// The payload as JSON; `-` reads it from standard input.
+    pub(crate) payload: Option<String>,
+    /// Print the reply frame by frame.
+    #[arg(long)]
+    pub(crate) stream: bool,
+    /// How long to wait, in seconds; of a stream, the longest silence.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+    /// The session that the call belongs to.
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Handle {
+    /// The target to serve.
+    pub(crate) target: String,
+    /// Send each line that the program prints as a frame of its own.
+    #[arg(long)]
+    pub(crate) stream: bool,
+    /// How many programs may run at a time.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) concurrency: usize,
+    /// Share the requests with the agents of this group instead of those of the target.
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) queue: Option<String>,
+    /// The program and its arguments, after `--`. No shell is involved.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let value: f64 = text
+        .parse()
+        .map_err(|_| format!("`{text}` is no number of seconds"))?;
+    Duration::try_from_secs_f64(value).map_err(|_| format!("`{text}` is out of range"))
+}
+
+fn priority(text: &str) -> Result<Priority, String> {
+    Priority::parse(text).ok_or_else(|| format!("`{text}` is no priority"))
+}

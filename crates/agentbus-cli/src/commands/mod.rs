@@ -1,0 +1,57 @@
+//! What the command does, one file a verb.
+
+mod client;
+mod handle;
+mod invoke;
+mod publish;
+mod serve;
+mod subscribe;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+pub(crate) use client::Client;
+pub(crate) use handle::handle;
+pub(crate) use invoke::invoke;
+pub(crate) use publish::publish;
+pub(crate) use serve::serve;
+pub(crate) use subscribe::subscribe;
+
+use crate::args::Args;
+use crate::config::{Config, reference};
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+/// Prints the token that clients on this machine use.
+pub(crate) fn token(output: &Output) -> Result<(), Failure> {
+    match agentbus_transport_ws::credentials::token() {
+        Some(token) => output.line(&token),
+        None => Err(Failure::new(
+            Exit::Refused,
+            "there is no token yet; `agentbus serve` makes one at its first start, and AGENTBUS_TOKEN overrides it",
+        )),
+    }
+}
+
+/// Prints the configuration as it is, or as JSON.
+pub(crate) fn config(config: &Config, output: &Output) -> Result<(), Failure> {
+    if output.is_json() {
+        let json = serde_json::to_string(config);
+        return output.line(&json.map_err(|error| Failure::unexpected(error.to_string()))?);
+    }
+    let toml = toml::to_string(config).map_err(|error| Failure::unexpected(error.to_string()))?;
+    output.line(toml.trim_end())?;
+    output.line("")?;
+    output.line(reference().trim_end())
+}
+
+/// Prints a completion script.
+pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
+    clap_complete::generate(
+        shell,
+        &mut Args::command(),
+        "agentbus",
+        &mut std::io::stdout(),
+    );
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! `agentbus pub`.
+
+use serde_json::json;
+
+use super::client::{Client, payload};
+use crate::args::Publish;
+use crate::failure::Failure;
+
+pub(crate) async fn publish(client: &Client, args: Publish) -> Result<(), Failure> {
+    let payload = payload(args.payload.as_deref())?;
+    let bus = client.connect().await?;
+    let mut event = bus.publish_payload(args.event_type.as_str(), payload);
+    if let Some(priority) = args.priority {
+        event = event.priority(priority);
+    }
+    if let Some(ttl) = args.ttl {
+        event = event.ttl(ttl);
+    }
+    if args.confirm {
+        event = event.confirm();
+    }
+    let receipt = event.await?;
+    bus.shutdown().await;
+    let receivers = receipt.receivers.unwrap_or(0);
+    if client.output.is_json() {
+        let durability = receipt.durability.to_string();
+        let line = json!({ "receivers": receivers, "durability": durability });
+        return client.output.line(&line.to_string());
+    }
+    let (type_, plural) = (&args.event_type, if receivers == 1 { "" } else { "s" });
+    client.output.note(&format!(
+        "published {type_} to {receivers} subscriber{plural}"
+    ));
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! `agentbus serve`.
+
+use std::future::Future;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use agentbus::Bus;
+use agentbus_server::{AuthMode, RunningServer, Server, ServerConfig};
+use agentbus_transport_ws::credentials;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::Auth;
+use crate::config::Config;
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+pub(crate) async fn serve(config: Config, output: &Output) -> Result<(), Failure> {
+    start_logging(&config.log, output)?;
+    // Listened for before the port is open, so that no early signal is missed.
+    let stop = asked_to_stop();
+    let bus = Bus::builder("agentbus").connect().await?;
+    let server = Server::start(server_config(&config)?, bus).await?;
+    announce(&server, output)?;
+    stop.await;
+    output.note("stopping: finishing what was accepted");
+    server.shutdown().await;
+    Ok(())
+}
+
+fn server_config(config: &Config) -> Result<ServerConfig, Failure> {
+    let data_dir = config
+        .data_dir
+        .clone()
+        .or_else(credentials::data_dir)
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::Configuration,
+                "there is no home directory; name one with --data-dir",
+            )
+        })?;
+    let mut server = ServerConfig::new(data_dir);
+    server.listen = config.listen;
+    server.auth = match config.auth {
+        Auth::Token => AuthMode::Token,
+        Auth::Off => AuthMode::Off,
+    };
+    server.allowed_hosts.clone_from(&config.allow_hosts);
+    server.allowed_origins.clone_from(&config.allow_origins);
+    server.invoke_timeout = Duration::from_secs(config.invoke_timeout_s);
+    server.stream_idle_timeout = Duration::from_secs(config.stream_idle_timeout_s);
+    server.drain = Duration::from_secs(config.drain_s);
+    Ok(server)
+}
+
+fn start_logging(filter: &str, output: &Output) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        Failure::new(
+            Exit::Configuration,
+            format!("`{filter}` is no log filter: {error}"),
+        )
+    })?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    if output.is_json() {
+        log.json().init();
+    } else {
+        log.with_ansi(io::stderr().is_terminal()).init();
+    }
+    Ok(())
+}
+
+/// Says where the bus is and what to do next. The first line is the address, for programs too.
+fn announce(server: &RunningServer, output: &Output) -> Result<(), Failure> {
+    let url = server.url();
+    let token_file = server.data_dir().token_path();
+    if output.is_json() {
+        return output.line(&json!({ "listening": url, "token_file": token_file }).to_string());
+    }
+    output.line(&format!("AgentBus listens at {url}"))?;
+    output.line(&format!(
+        "  page     {}  (opens once, within 10 minutes)",
+        server.console_link()
+    ))?;
+    output.line(&format!("  token    {}", token_file.display()))?;
+    output.line("  try      agentbus handle wordcount -- wc -w")?;
+    output.line("           agentbus invoke wordcount '\"one two three\"'")
+}
+
+/// Ends at the first SIGTERM or SIGINT.
+pub(crate) fn asked_to_stop() -> impl Future<Output = ()> {
+    let signals = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    );
+    async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            // Without signals the program can still be ended the hard way.
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+}

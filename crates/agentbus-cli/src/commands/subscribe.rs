@@ -1,0 +1,41 @@
+//! `agentbus sub`.
+
+use super::client::Client;
+use crate::args::SubscribeArgs;
+use crate::failure::{Exit, Failure};
+
+pub(crate) async fn subscribe(client: &Client, args: SubscribeArgs) -> Result<(), Failure> {
+    let bus = client.connect().await?;
+    let mut subscription = bus.subscribe(args.pattern.as_str());
+    if let Some(group) = args.queue {
+        subscription = subscription.queue(group);
+    }
+    let mut events = subscription.await?;
+    client
+        .output
+        .note(&format!("listening for {}", args.pattern));
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let delivery = tokio::select! {
+            delivery = events.next() => delivery,
+            () = super::serve::asked_to_stop() => break,
+        };
+        let Some(delivery) = delivery else {
+            return Err(Failure::new(
+                Exit::Unreachable,
+                "the bus hung up; is it still running?",
+            ));
+        };
+        if delivery.missed() > 0 {
+            client
+                .output
+                .note(&format!("{} events were lost", delivery.missed()));
+        }
+        client.output.event(delivery.envelope())?;
+        // Acknowledged once printed, which is what a confirmed publish waits for.
+        delivery.ack().await.map_err(agentbus::Error::from)?;
+        left -= 1;
+    }
+    bus.shutdown().await;
+    Ok(())
+}

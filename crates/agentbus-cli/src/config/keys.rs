@@ -1,0 +1,121 @@
+//! The table of configuration keys, from which the reference is generated.
+
+/// One key of `agentbus.toml`.
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) default: &'static str,
+    /// The environment variable that overrides it; empty without one.
+    pub(crate) variable: &'static str,
+    /// The flag of `agentbus serve` that overrides both; empty without one.
+    pub(crate) flag: &'static str,
+    pub(crate) meaning: &'static str,
+}
+
+/// All keys, in the order in which a reader meets them.
+pub(crate) const KEYS: &[Key] = &[
+    Key {
+        name: "listen",
+        kind: "address:port",
+        default: "\"127.0.0.1:39765\"",
+        variable: "AGENTBUS_LISTEN",
+        flag: "--listen",
+        meaning: "Where to listen. An address that other machines can reach needs `auth = \"token\"` and at least one `allow_hosts`.",
+    },
+    Key {
+        name: "data_dir",
+        kind: "path",
+        default: "`agentbus` in the XDG data directory",
+        variable: "AGENTBUS_DATA_DIR",
+        flag: "--data-dir",
+        meaning: "Where the bus keeps its token and its data; mode 0700, one bus at a time.",
+    },
+    Key {
+        name: "auth",
+        kind: "\"token\" or \"off\"",
+        default: "\"token\"",
+        variable: "AGENTBUS_AUTH",
+        flag: "--auth",
+        meaning: "Whether clients must show the token. `off` is refused on an address that other machines can reach.",
+    },
+    Key {
+        name: "allow_hosts",
+        kind: "list of host names",
+        default: "[]",
+        variable: "",
+        flag: "--allow-host",
+        meaning: "Names under which the bus may be addressed, besides localhost, 127.0.0.1 and [::1]. Flags add to the list.",
+    },
+    Key {
+        name: "allow_origins",
+        kind: "list of origins",
+        default: "[]",
+        variable: "",
+        flag: "--allow-origin",
+        meaning: "Origins from which web pages may call, besides the bus's own. Flags add to the list.",
+    },
+    Key {
+        name: "invoke_timeout_s",
+        kind: "seconds",
+        default: "30",
+        variable: "",
+        flag: "",
+        meaning: "How long an invoke over HTTP may take.",
+    },
+    Key {
+        name: "stream_idle_timeout_s",
+        kind: "seconds",
+        default: "120",
+        variable: "",
+        flag: "",
+        meaning: "Longest silence between two frames of a stream over HTTP.",
+    },
+    Key {
+        name: "drain_s",
+        kind: "seconds",
+        default: "10",
+        variable: "AGENTBUS_DRAIN_S",
+        flag: "--drain",
+        meaning: "How long a shutdown lets work finish.",
+    },
+    Key {
+        name: "log",
+        kind: "filter",
+        default: "\"info\"",
+        variable: "AGENTBUS_LOG",
+        flag: "--log",
+        meaning: "What to log on standard error, for example `warn` or `info,agentbus=debug`.",
+    },
+];
+
+/// Writes the reference, which is docs/configuration.md.
+pub(crate) fn reference() -> String {
+    let mut text = String::from(
+        "# Configuration\n\n\
+         `agentbus serve` reads `agentbus.toml` in its working directory, or the file that \
+         `--config FILE` or `AGENTBUS_CONFIG` names. The environment overrides the file, and \
+         flags override the environment. A key that is not listed here is an error, with its line \
+         and the nearest key there is.\n\n\
+         | key | value | default | environment | flag |\n|---|---|---|---|---|\n",
+    );
+    for key in KEYS {
+        let cell = |text: &str| {
+            if text.is_empty() {
+                String::new()
+            } else {
+                format!("`{text}`")
+            }
+        };
+        let default = key.default.replace('`', "");
+        let row = [key.name, key.kind, &default, key.variable, key.flag]
+            .map(cell)
+            .join(" | ");
+        text.push_str(&format!("| {row} |\n"));
+    }
+    for key in KEYS {
+        text.push_str(&format!("\n**`{}`** {}\n", key.name, key.meaning));
+    }
+    text.push_str("\nThis page is generated from the table of keys in the source.\n");
+    text
+}

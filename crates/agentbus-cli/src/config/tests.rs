@@ -1,0 +1,59 @@
+use super::*;
+
+fn problem(text: &str) -> String {
+    parse(Path::new("agentbus.toml"), text).unwrap_err().message
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_place_and_the_nearest_one() {
+    insta::assert_snapshot!(problem("auth = \"off\"\n\nlisen = \"127.0.0.1:1\"\n"),
+        @"agentbus.toml:3:1: unknown key `lisen`; did you mean `listen`?");
+    insta::assert_snapshot!(problem("zzz = 1"),
+        @"agentbus.toml:1:1: unknown key `zzz`; docs/configuration.md lists all keys");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_named_with_its_place() {
+    let message = problem("drain_s = \"soon\"");
+    assert!(message.starts_with("agentbus.toml:1:11: "), "{message}");
+    assert!(problem("listen = [").starts_with("agentbus.toml:1:"));
+}
+
+#[test]
+fn the_table_lists_exactly_the_keys_there_are() {
+    let fields = serde_json::to_value(Config::default()).unwrap();
+    let mut fields: Vec<_> = fields.as_object().unwrap().keys().cloned().collect();
+    let mut keys: Vec<_> = KEYS.iter().map(|key| key.name.to_owned()).collect();
+    fields.sort();
+    keys.sort();
+    assert_eq!(fields, keys);
+}
+
+#[test]
+fn the_defaults_in_the_table_are_the_defaults() {
+    let table: String = KEYS
+        .iter()
+        .filter(|key| key.name != "data_dir")
+        .map(|key| format!("{} = {}\n", key.name, key.default))
+        .collect();
+    let read = parse(Path::new("table"), &table).unwrap();
+    let (read, default) = (
+        serde_json::to_value(read),
+        serde_json::to_value(Config::default()),
+    );
+    assert_eq!(read.unwrap(), default.unwrap());
+}
+
+#[test]
+fn the_reference_in_docs_is_generated() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    if std::env::var_os("AGENTBUS_WRITE_DOCS").is_some() {
+        std::fs::write(&path, reference()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(
+        written,
+        reference(),
+        "run this test with AGENTBUS_WRITE_DOCS=1 to write it anew"
+    );
+}

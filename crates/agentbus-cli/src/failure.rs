@@ -1,0 +1,98 @@
+//! What went wrong, in a sentence and an exit code.
+
+use std::process::ExitCode;
+
+use agentbus::{Error, ErrorCode, TransportError};
+use agentbus_server::ServerError;
+
+/// Shown at the end of `--help`, and the source of the table in docs/cli.md.
+pub(crate) const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  something unexpected
+  2  the command line or a payload is wrong
+  3  the configuration is wrong
+  4  the bus cannot be reached
+  5  the bus refused the token or the host
+  6  nobody serves the target
+  7  no answer in time
+  8  the agent answered with an error
+  9  cannot listen, or the data directory is in use";
+
+/// The exit codes, one word each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    Unexpected = 1,
+    Usage = 2,
+    Configuration = 3,
+    Unreachable = 4,
+    Refused = 5,
+    NoHandler = 6,
+    Timeout = 7,
+    Agent = 8,
+    Listen = 9,
+}
+
+/// A failed command.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    pub(crate) message: String,
+    /// The error code of the protocol, where there is one.
+    pub(crate) code: Option<ErrorCode>,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            code: None,
+        }
+    }
+
+    pub(crate) fn unexpected(message: impl Into<String>) -> Self {
+        Self::new(Exit::Unexpected, message)
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.exit as u8)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = error.code();
+        let exit = match (&error, &code) {
+            (Error::Transport(TransportError::Carrier { .. } | TransportError::Closed), _) => {
+                Exit::Unreachable
+            }
+            (Error::Subject(_) | Error::Pattern(_) | Error::Payload(_), _) => Exit::Usage,
+            (_, ErrorCode::AuthFailure) => Exit::Refused,
+            (_, ErrorCode::NoHandler) => Exit::NoHandler,
+            (_, ErrorCode::AgentTimeout) => Exit::Timeout,
+            (Error::Remote(_) | Error::Transport(_), _) => Exit::Agent,
+            _ => Exit::Unexpected,
+        };
+        Self {
+            exit,
+            message: error.to_string(),
+            code: Some(code),
+        }
+    }
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        let exit = match &error {
+            ServerError::Exposed { .. } | ServerError::BadOrigin(_) => Exit::Configuration,
+            ServerError::Bus(_) => Exit::Unexpected,
+            _ => Exit::Listen,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
