@@ -1,6 +1,7 @@
 //! What client and server say to each other on `/v1/ws`: one JSON object per text frame.
 //!
-//! Every frame has an `op`. A client numbers its operations with `id`s of its own choosing, which
+//! Every frame is an object with one member that names the operation, for example
+//! `{"invoke":{"id":1,"target":"echo","payload":"hi"}}`. A client numbers its operations with `id`s of its own choosing, which
 //! mean something on this connection only; the server answers each with `ok`, `reply` or `error`
 //! of the same `id`. Subscriptions and inboxes are numbered by the client with `sub`.
 //!
@@ -36,17 +37,17 @@ pub fn encode(frame: &impl Serialize) -> String {
 #[must_use]
 pub fn encode_with(frame: &impl Serialize, envelope: &Envelope) -> String {
     let mut text = encode(frame).into_bytes();
-    // Frames are objects with at least an `op`, so they end with a brace.
-    text.pop();
+    // A frame is an object in an object, and the inner one has at least a number in it.
+    text.truncate(text.len().saturating_sub(2));
     text.extend_from_slice(br#","envelope":"#);
     envelope.encode_into(&mut text);
-    text.push(b'}');
+    text.extend_from_slice(b"}}");
     String::from_utf8(text).unwrap_or_default()
 }
 
 /// What a client sends.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ClientFrame {
     /// The first frame: who is speaking. The name becomes `from` in everything this connection
     /// sends, whatever its envelopes say.
@@ -180,7 +181,7 @@ pub enum ClientFrame {
 
 /// What a server sends.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum ServerFrame {
     /// The answer to `hello`.
     Welcome {
