@@ -20,6 +20,7 @@ pub mod envelope;
 pub mod error;
 pub mod event;
 mod id;
+pub mod jsonrpc;
 pub mod limits;
 mod metadata;
 mod pattern;
