@@ -1,0 +1,115 @@
+//! Subjects and patterns against a naive model, and the grammar against tables.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+use agentbus_protocol::{EventId, Pattern, Subject, SubjectSpace};
+use proptest::prelude::*;
+
+/// The definition, as literally as it can be written.
+fn model(pattern: &[&str], subject: &[&str]) -> bool {
+    match (pattern, subject) {
+        ([], []) => true,
+        ([">"], [_, ..]) => true,
+        (["*", pattern @ ..], [_, subject @ ..]) => model(pattern, subject),
+        ([want, pattern @ ..], [have, subject @ ..]) => want == have && model(pattern, subject),
+        _ => false,
+    }
+}
+
+proptest! {
+    #[test]
+    fn matching_agrees_with_the_model(
+        mut pattern in proptest::collection::vec(prop_oneof!["[ab]{1,2}", Just("*".to_owned())], 0..5),
+        rest in any::<bool>(),
+        subject in proptest::collection::vec("[ab]{1,2}", 1..6),
+    ) {
+        if rest || pattern.is_empty() {
+            pattern.push(">".to_owned());
+        }
+        let parsed = Pattern::parse(&pattern.join(".")).unwrap();
+        let pattern: Vec<_> = pattern.iter().map(String::as_str).collect();
+        let tokens: Vec<_> = subject.iter().map(String::as_str).collect();
+        prop_assert_eq!(parsed.matches(&subject.join(".")), model(&pattern, &tokens));
+    }
+
+    #[test]
+    fn parsing_never_panics(text in ".{0,80}") {
+        let _ = Pattern::parse(&text);
+        if let Ok(subject) = Subject::parse(&text) {
+            prop_assert!(Pattern::parse(&text).unwrap().matches(subject.as_str()));
+        }
+    }
+
+    #[test]
+    fn ids_come_back_as_they_were(text in prop_oneof![".{0,40}", "[0-9a-fA-F]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"]) {
+        prop_assert_eq!(EventId::parse(&text).to_string(), text);
+    }
+
+    #[test]
+    fn inboxes_are_inboxes(random in any::<u128>()) {
+        let inbox = Subject::inbox(random);
+        prop_assert!(inbox.is_inbox());
+        prop_assert_eq!(Subject::parse(inbox.as_str()).unwrap(), inbox);
+    }
+}
+
+#[test]
+fn the_grammar() {
+    let plain = SubjectSpace::default();
+    let acme = plain.with_tenant("acme").unwrap();
+    let check = |subject: Subject, want: &str| assert_eq!(subject.as_str(), want);
+    check(
+        plain.events("order.paid").unwrap(),
+        "acp.v1.events.order.paid",
+    );
+    check(
+        acme.events("order.paid").unwrap(),
+        "acp.v1.acme.events.order.paid",
+    );
+    check(
+        plain.invoke("mcp-fs.read_file").unwrap(),
+        "acp.v1.invoke.mcp-fs.read_file",
+    );
+    check(acme.cancel("echo").unwrap(), "acp.v1.acme.cancel.echo");
+    check(acme.dlq("x").unwrap(), "acp.v1.dlq.x");
+    let custom = SubjectSpace::new("agent.v9", "t").unwrap();
+    check(custom.invoke("echo").unwrap(), "agent.v9.t.invoke.echo");
+    assert_eq!(acme.target_of(&acme.invoke("a.b").unwrap()), Some("a.b"));
+    assert_eq!(plain.target_of(&acme.invoke("a.b").unwrap()), None);
+    assert_eq!(
+        plain.event_type_of(&plain.events("x.y").unwrap()),
+        Some("x.y")
+    );
+}
+
+#[test]
+fn names_that_would_reach_elsewhere_are_refused() {
+    let space = SubjectSpace::default();
+    for tenant in [
+        "a.b", ">", "*", "events", "invoke", "cancel", "dlq", "a b", "\n",
+    ] {
+        assert!(space.with_tenant(tenant).is_err(), "{tenant:?}");
+    }
+    for name in [
+        "",
+        ".",
+        "a.",
+        ".a",
+        "a..b",
+        "*",
+        "a.>",
+        "a b",
+        "a\tb",
+        "a\u{0}",
+        &"x".repeat(256),
+    ] {
+        assert!(space.invoke(name).is_err(), "{name:?}");
+        assert!(space.events(name).is_err(), "{name:?}");
+    }
+    for pattern in ["", "a.>.b", "a*", "*a", "a.>b", "a..b", " "] {
+        assert!(space.events_pattern(pattern).is_err(), "{pattern:?}");
+    }
+}
