@@ -9,6 +9,8 @@
 
 mod capabilities;
 mod completion;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod delivery;
 mod error;
 pub mod limits;

@@ -1,0 +1,106 @@
+//! Who gets what.
+
+use agentbus_protocol::Payload;
+
+use super::{
+    Opened, expect_nothing_before, next_number, numbered, pattern, publish, receive, subscribe,
+};
+
+pub async fn a_literal_subject_reaches_its_subscribers_and_nobody_else(transport: Opened) {
+    let mut mine = subscribe(&transport, pattern("order.paid")).await;
+    publish(&transport, numbered("order.sent", 1))
+        .await
+        .unwrap();
+    publish(&transport, numbered("order", 2)).await.unwrap();
+    publish(&transport, numbered("order.paid.twice", 3))
+        .await
+        .unwrap();
+    publish(&transport, numbered("order.paid", 4))
+        .await
+        .unwrap();
+    let delivery = receive(&mut mine).await;
+    assert_eq!(delivery.subject().as_str(), "acp.v1.events.order.paid");
+    assert_eq!((super::number(&delivery), delivery.attempt()), (4, 1));
+}
+
+pub async fn a_star_stands_for_one_token(transport: Opened) {
+    let mut star = subscribe(&transport, pattern("a.*.c")).await;
+    for (n, tail) in (1..).zip(["a.c", "a.b.b.c", "a.b.c", "a.x.c"]) {
+        publish(&transport, numbered(tail, n)).await.unwrap();
+    }
+    assert_eq!(
+        (next_number(&mut star).await, next_number(&mut star).await),
+        (3, 4)
+    );
+}
+
+pub async fn a_greater_sign_stands_for_the_rest(transport: Opened) {
+    let mut rest = subscribe(&transport, pattern("a.>")).await;
+    for (n, tail) in (1..).zip(["a", "b.a", "a.b", "a.b.c.d"]) {
+        publish(&transport, numbered(tail, n)).await.unwrap();
+    }
+    assert_eq!(
+        (next_number(&mut rest).await, next_number(&mut rest).await),
+        (3, 4)
+    );
+}
+
+pub async fn every_plain_subscription_gets_every_message(transport: Opened) {
+    let mut all = Vec::new();
+    for tail in ["x.y", "x.y", "x.*", ">"] {
+        all.push(subscribe(&transport, pattern(tail)).await);
+    }
+    let receipt = publish(&transport, numbered("x.y", 7)).await.unwrap();
+    assert_eq!(receipt.receivers, Some(4));
+    for subscription in &mut all {
+        assert_eq!(next_number(subscription).await, 7);
+    }
+}
+
+pub async fn order_is_kept_per_publisher(transport: Opened) {
+    let mut all = subscribe(&transport, pattern("seq.>")).await;
+    for n in 0..500 {
+        publish(
+            &transport,
+            numbered(if n % 2 == 0 { "seq.a" } else { "seq.b" }, n),
+        )
+        .await
+        .unwrap();
+    }
+    for n in 0..500 {
+        assert_eq!(next_number(&mut all).await, n);
+    }
+}
+
+pub async fn a_dropped_subscription_gets_nothing_more(transport: Opened) {
+    let gone = subscribe(&transport, pattern("gone")).await;
+    let mut stays = subscribe(&transport, pattern("gone")).await;
+    drop(gone);
+    // A carrier may need a moment to hear of it; then one receiver is left.
+    for n in 0_u64.. {
+        let receipt = publish(&transport, numbered("gone", n)).await.unwrap();
+        assert_eq!(next_number(&mut stays).await, n);
+        if receipt.receivers == Some(1) {
+            break;
+        }
+        assert!(n < 1000, "the dropped subscription still counts");
+    }
+    expect_nothing_before(&transport, &mut stays, "gone", 9999).await;
+}
+
+pub async fn large_envelopes_arrive_whole(transport: Opened) {
+    let mut all = subscribe(&transport, pattern("large")).await;
+    let text = "x".repeat(4 * 1024 * 1024 - 2);
+    let mut message = numbered("large", 0);
+    message.envelope.payload = Some(Payload::text(&text));
+    publish(&transport, message).await.unwrap();
+    let delivery = receive(&mut all).await;
+    let read: String = delivery
+        .envelope()
+        .payload
+        .as_ref()
+        .unwrap()
+        .decode()
+        .unwrap();
+    assert!(read == text);
+}
