@@ -1,20 +1,53 @@
-//! Runs programs and never leaves one behind.
+//! Starts a program by argv in its own process group and never leaves one behind.
 //!
-//! A program is started by its argument vector, never through a shell, in a process group of its
-//! own. When the call that needs it is over, ends early or is dropped, the whole group is killed,
-//! so that what the program started ends with it.
+//! A [`Program`] says what to run; [`Program::run`] feeds it once and returns its output,
+//! [`Program::spawn`] hands out a living [`Process`] with its pipes.
 //!
-//! What is *not* covered: when the bus itself is killed with SIGKILL, nothing of ours runs any
-//! more. The program then reads the end of its standard input and gets a broken pipe on its
-//! output, which ends most programs, but not one that looks at neither.
+//! It promises:
+//!
+//! - argv only, never a shell;
+//! - dropping a [`Process`], or a future that owns one, kills its whole process group at once;
+//! - a program's exit ends what it started: stragglers of the group are killed after
+//!   [`Limits::pipe_grace`], so no wait hangs on a pipe that a grandchild keeps open;
+//! - no zombie, descriptor, thread or task is left over per program;
+//! - on Linux the group dies with this process, even when that is killed by SIGKILL.
+//!
+//! It does not restart anything, speak any protocol, or confine what a program may do.
+//!
+//! The surprising invariant: **every fork happens on one thread that never ends.** See
+//! `spawner.rs` for why a short-lived thread would kill its programs.
+//!
+//! # What escapes
+//!
+//! A grandchild that leaves the process group (`setsid`, an interactive shell's job control)
+//! is out of reach: nothing here kills it. It cannot hang a call either.
+//!
+//! When this process is killed by SIGKILL, on Linux, two mechanisms reach the group, and
+//! `parent_death.rs` explains both. A gap remains: a grandchild that closed the inherited
+//! descriptors survives if its parent, the direct child, had closed them too, or if the direct
+//! child is gone before the kernel has closed ours. A set-user-id program is not ours to kill.
+//! Elsewhere than on Linux nothing kills the group after a SIGKILL of this process, and on
+//! Linux processors other than x86-64, AArch64 and RISC-V only the direct child is killed.
+#![cfg(unix)]
 
-mod limits;
+mod error;
+mod exit;
+mod group;
+pub mod limits;
 mod lines;
+mod parent_death;
+mod pipe;
 mod process;
 mod program;
+mod run;
+mod spawner;
 mod stderr;
 
-pub use limits::{LINE_BYTES_MAX, OUTPUT_BYTES_MAX};
-pub use lines::{LineError, Lines};
-pub use process::{Exit, Process};
-pub use program::{Program, SpawnError};
+pub use error::{EmptyArgv, LineError, RunError, SpawnError};
+pub use exit::{Exit, ExitOutcome};
+pub use limits::Limits;
+pub use lines::Lines;
+pub use pipe::Stdout;
+pub use process::{Process, Stdin};
+pub use program::Program;
+pub use run::Output;

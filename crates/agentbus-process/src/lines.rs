@@ -1,82 +1,91 @@
-//! Lines from a pipe, in linear time and bounded memory.
-
-use std::io;
+//! Splits a byte stream into lines, each in time linear in its length.
+//!
+//! It promises whole lines or an error, never part of one. It does not check UTF-8 and does
+//! not strip carriage returns: a line is the bytes before a newline.
 
 use bytes::{Bytes, BytesMut};
-use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::LINE_BYTES_MAX;
+use crate::error::LineError;
+use crate::limits::READ_BYTES;
 
-/// Splits what a program prints into lines, without their line ends.
+/// Lines of a byte stream.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), agentbus_process::LineError> {
+/// use agentbus_process::Lines;
+///
+/// let mut lines = Lines::new(&b"one\ntwo"[..], 1024);
+/// assert_eq!(lines.next().await?.as_deref(), Some(&b"one"[..]));
+/// assert_eq!(lines.next().await?.as_deref(), Some(&b"two"[..]));
+/// assert_eq!(lines.next().await?, None);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Lines<R> {
     reader: R,
     buffer: BytesMut,
-    /// How far the buffer was searched already, so that no byte is looked at twice.
+    /// How much of the buffer is known to hold no newline, so that none is searched twice.
     searched: usize,
+    limit: usize,
     ended: bool,
 }
 
-/// Tells why there is no next line.
-#[derive(Debug, thiserror::Error)]
-pub enum LineError {
-    /// A line is longer than what one payload may be.
-    #[error("the program printed a line of more than {LINE_BYTES_MAX} bytes")]
-    TooLong,
-    /// The pipe failed.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
-impl From<LineError> for io::Error {
-    fn from(error: LineError) -> Self {
-        match error {
-            LineError::Io(error) => error,
-            LineError::TooLong => Self::other(error),
-        }
-    }
-}
-
 impl<R: AsyncRead + Unpin> Lines<R> {
-    /// Reads from a pipe.
-    pub fn new(reader: R) -> Self {
+    /// Reads lines of at most `limit` bytes, newline not counted.
+    pub fn new(reader: R, limit: usize) -> Self {
         Self {
             reader,
             buffer: BytesMut::new(),
             searched: 0,
+            limit,
             ended: false,
         }
     }
 
-    /// The next line; `None` at the end. A last line without a line end counts. Cancel-safe.
+    /// Returns the next line without its newline, or `None` at the end.
+    ///
+    /// The last line needs no newline. After an error there is no further line. Cancel safe:
+    /// what was read stays for the next call.
     ///
     /// # Errors
-    /// Fails on a line above the limit, and when the pipe fails.
+    ///
+    /// [`LineError::TooLong`] as soon as a line is known to exceed the limit, and
+    /// [`LineError::Read`] when the stream fails.
     pub async fn next(&mut self) -> Result<Option<Bytes>, LineError> {
         loop {
-            if let Some(end) = memchr(b'\n', &self.buffer[self.searched..]) {
-                return Ok(Some(self.take(self.searched + end, 1)));
+            let newline = memchr::memchr(b'\n', &self.buffer[self.searched..])
+                .map(|offset| self.searched + offset);
+            let length = newline.unwrap_or(self.buffer.len());
+            if length > self.limit {
+                return self.fail(LineError::TooLong { limit: self.limit });
             }
-            self.searched = self.buffer.len();
-            if self.searched > LINE_BYTES_MAX {
-                return Err(LineError::TooLong);
+            if let Some(length) = newline {
+                self.searched = 0;
+                let mut line = self.buffer.split_to(length + 1);
+                line.truncate(length);
+                return Ok(Some(line.freeze()));
             }
+            self.searched = length;
             if self.ended {
-                let rest = self.buffer.len();
-                return Ok((rest > 0).then(|| self.take(rest, 0)));
+                self.searched = 0;
+                let rest = self.buffer.split().freeze();
+                return Ok((!rest.is_empty()).then_some(rest));
             }
-            self.ended = self.reader.read_buf(&mut self.buffer).await? == 0;
+            self.buffer.reserve(READ_BYTES);
+            match self.reader.read_buf(&mut self.buffer).await {
+                Ok(count) => self.ended = count == 0,
+                Err(error) => return self.fail(error.into()),
+            }
         }
     }
 
-    fn take(&mut self, length: usize, line_end: usize) -> Bytes {
-        let mut line = self.buffer.split_to(length + line_end);
-        line.truncate(length);
-        if line.last() == Some(&b'\r') {
-            line.truncate(length - 1);
-        }
+    fn fail(&mut self, error: LineError) -> Result<Option<Bytes>, LineError> {
+        self.buffer = BytesMut::new();
         self.searched = 0;
-        line.freeze()
+        self.ended = true;
+        Err(error)
     }
 }

@@ -1,177 +1,189 @@
-//! A program that runs.
+//! A running program: its pipes, its exit and its end.
+//!
+//! It promises that the group dies with the [`Process`], and that [`Process::wait`] returns
+//! whatever the group does with its pipes. It does not bound how long a program may run:
+//! wrap the wait in a timeout and drop or [terminate](Process::terminate) the process.
+//!
+//! One task per program, owned by its `Process` and aborted with it, drains standard error
+//! and watches for the exit.
 
-use std::future::Future;
 use std::io;
-use std::pin::pin;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::future::maybe_done;
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStdin, ChildStdout};
+use rustix::process::Signal;
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::limits::PIPE_GRACE;
-use crate::stderr::Stderr;
-use crate::{Lines, OUTPUT_BYTES_MAX};
+use crate::exit::{Exit, ExitOutcome};
+use crate::group::Group;
+use crate::limits::Limits;
+use crate::pipe::{GroupPipe, Stdout};
+use crate::program::OnStderr;
+use crate::spawner::{self, Spawned};
+use crate::stderr;
 
-/// A running program. Dropping it kills its whole process group.
+/// Standard input of a running program; dropping it tells the program that there is no more.
+pub type Stdin = ChildStdin;
+
+/// A running program and everything it started.
+///
+/// Dropping it kills the whole process group at once; the child is collected in the
+/// background, so no zombie stays behind.
 #[derive(Debug)]
 pub struct Process {
-    child: Child,
-    group: Group,
-    stderr: Stderr,
-}
-
-/// How a program ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exit {
-    /// The exit code; `None` when a signal ended it.
-    pub code: Option<i32>,
-    /// The last lines of its standard error, oldest first.
-    pub stderr: Vec<String>,
-}
-
-impl Exit {
-    /// Whether the program says that it did what it should.
-    #[must_use]
-    pub fn success(&self) -> bool {
-        self.code == Some(0)
-    }
-
-    /// The last line of standard error that is not blank.
-    #[must_use]
-    pub fn last_words(&self) -> Option<&str> {
-        self.stderr
-            .iter()
-            .rev()
-            .map(|line| line.trim())
-            .find(|line| !line.is_empty())
-    }
+    group: Arc<Group>,
+    stdin: Option<Stdin>,
+    stdout: Option<Stdout>,
+    outcome: watch::Receiver<Option<ExitOutcome>>,
+    _keeper: AbortOnDropHandle<()>,
 }
 
 impl Process {
-    pub(crate) fn new(name: String, mut child: Child) -> Self {
-        let group = Group(child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)));
-        let stderr = Stderr::new(name, child.stderr.take());
-        Self {
-            child,
+    pub(crate) async fn start(
+        command: Command,
+        name: String,
+        limits: Limits,
+        on_stderr: Option<OnStderr>,
+    ) -> io::Result<Self> {
+        // Before the fork, so that no exit goes unnoticed. The stream is tokio's own handler,
+        // shared: another one for this signal would break every other child of the process.
+        let child_signals = signal(SignalKind::child())?;
+        let Spawned {
             group,
+            stdin,
+            stdout,
             stderr,
-        }
-    }
+        } = spawner::spawn(command).await?;
+        let no_pipe = || io::Error::other("the program came without its pipes");
+        let stdin = ChildStdin::from_std(stdin.ok_or_else(no_pipe)?)?;
+        let stdout = ChildStdout::from_std(stdout.ok_or_else(no_pipe)?)?;
+        let stderr = ChildStderr::from_std(stderr.ok_or_else(no_pipe)?)?;
 
-    /// Feeds the program, reads everything that it prints, and waits for its end.
-    ///
-    /// # Errors
-    /// Fails when it prints more than [`OUTPUT_BYTES_MAX`], or when a pipe fails.
-    pub async fn run(mut self, input: Bytes) -> io::Result<(Bytes, Exit)> {
-        let (stdin, stdout) = self.pipes()?;
-        let feeding = feed(stdin, input);
-        let reading = read_all(stdout);
-        let (output, exit) = {
-            let together = async { tokio::join!(feeding, reading).1 };
-            self.until_end(together).await?
-        };
-        Ok((output?, exit))
-    }
-
-    /// Feeds the program and hands its lines to `take` one by one, then waits for its end.
-    ///
-    /// # Errors
-    /// Fails with the error of `take`, which stops the program, or when a pipe fails.
-    pub async fn run_lines<E, F>(
-        mut self,
-        input: Bytes,
-        mut take: impl FnMut(Bytes) -> F,
-    ) -> Result<Exit, E>
-    where
-        E: From<io::Error>,
-        F: Future<Output = Result<(), E>>,
-    {
-        let (stdin, stdout) = self.pipes()?;
-        let reading = async {
-            let mut lines = Lines::new(stdout);
-            while let Some(line) = lines.next().await.map_err(io::Error::from)? {
-                take(line).await?;
+        let killed = CancellationToken::new();
+        let (open, pipes) = mpsc::channel(1);
+        let stdout = GroupPipe::new(stdout, killed.clone(), open.clone());
+        let stderr = GroupPipe::new(stderr, killed.clone(), open);
+        let group = Arc::new(group);
+        let (publish, outcome) = watch::channel(None);
+        let pid = group.id();
+        let keeper = {
+            let group = Arc::clone(&group);
+            async move {
+                let report = |line: &str| {
+                    tracing::debug!(program = %name, pid, line, "standard error");
+                    if let Some(on_stderr) = &on_stderr {
+                        on_stderr(line);
+                    }
+                };
+                let (exit, stderr_tail) = tokio::join!(
+                    end(&group, child_signals, pipes, limits.pipe_grace, killed),
+                    stderr::drain(stderr, &limits, report),
+                );
+                tracing::debug!(program = %name, pid, %exit, "the program has ended");
+                publish.send_replace(Some(ExitOutcome { exit, stderr_tail }));
             }
-            Ok(())
         };
-        let together = async { tokio::join!(feed(stdin, input), reading).1 };
-        let (outcome, exit) = self.until_end(together).await?;
-        outcome.map(|()| exit)
+        Ok(Self {
+            group,
+            stdin: Some(stdin),
+            stdout: Some(Stdout::new(stdout, limits.line_bytes)),
+            outcome,
+            _keeper: AbortOnDropHandle::new(tokio::spawn(keeper)),
+        })
     }
 
-    fn pipes(&mut self) -> io::Result<(ChildStdin, ChildStdout)> {
-        let closed = || io::Error::other("the program has no pipes");
-        let stdin = self.child.stdin.take().ok_or_else(closed)?;
-        Ok((stdin, self.child.stdout.take().ok_or_else(closed)?))
+    /// Returns the process number of the program, which is the number of its group.
+    #[must_use]
+    pub fn id(&self) -> i32 {
+        self.group.id()
     }
 
-    /// Runs the pipes until they close. When the program ends and something that it started keeps
-    /// them open, that is killed after a short grace, so that nobody waits for it.
-    async fn until_end<T>(&mut self, pipes: impl Future<Output = T>) -> io::Result<(T, Exit)> {
-        // May be polled again after its end, which the two steps below need.
-        let mut pipes = pin!(maybe_done(pipes));
-        let stderr = &mut self.stderr;
-        let ended = tokio::select! {
-            _ = async { tokio::join!(pipes.as_mut(), stderr.drain()) } => false,
-            status = self.child.wait() => status.map(|_| true)?,
-        };
-        if ended {
-            let rest = async { tokio::join!(pipes.as_mut(), self.stderr.drain()) };
-            if tokio::time::timeout(PIPE_GRACE, rest).await.is_err() {
-                self.group.kill();
-                pipes.as_mut().await;
-            }
+    /// Takes the writer to standard input; only the first call gets it.
+    ///
+    /// Writing to a program that has closed its input is a broken pipe, not a fault.
+    pub fn take_stdin(&mut self) -> Option<Stdin> {
+        self.stdin.take()
+    }
+
+    /// Takes the reader of standard output; only the first call gets it.
+    ///
+    /// A program whose output nobody reads stops when the pipe is full. Drop the reader to let
+    /// it run into a broken pipe instead.
+    pub fn take_stdout(&mut self) -> Option<Stdout> {
+        self.stdout.take()
+    }
+
+    /// Waits until the program has exited and the rest of its group has been killed.
+    ///
+    /// Closes standard input first unless it was taken, so that a program waiting for input
+    /// ends. Returns the same outcome every time. Cancel safe.
+    pub async fn wait(&mut self) -> ExitOutcome {
+        drop(self.stdin.take());
+        ended(self.outcome.clone()).await
+    }
+
+    /// Asks the group to end with SIGTERM, and kills it with SIGKILL after `grace`.
+    ///
+    /// Once the program itself has exited, the rest of its group gets no more than
+    /// [`Limits::pipe_grace`]. If cancelled, the group has had its SIGTERM and nothing else;
+    /// call it again or drop the process.
+    pub async fn terminate(&mut self, grace: Duration) -> ExitOutcome {
+        self.group.signal(Signal::TERM);
+        if let Ok(outcome) = timeout(grace, self.wait()).await {
+            return outcome;
         }
-        let status = self.child.wait().await?;
-        self.group.kill();
-        let stderr = std::mem::take(&mut self.stderr.lines).into();
-        let output = pipes.as_mut().take_output();
-        let output = output.ok_or_else(|| io::Error::other("the pipes were not read"))?;
-        Ok((
-            output,
-            Exit {
-                code: status.code(),
-                stderr,
-            },
-        ))
+        self.group.signal(Signal::KILL);
+        self.wait().await
+    }
+
+    /// Resolves with the outcome without borrowing the process.
+    pub(crate) fn outcome(&self) -> impl Future<Output = ExitOutcome> + use<> {
+        ended(self.outcome.clone())
     }
 }
 
-/// Writes the input and closes the pipe. A program that does not read its input is no error.
-async fn feed(mut stdin: ChildStdin, input: Bytes) {
-    let _ = stdin.write_all(&input).await;
-}
-
-async fn read_all(stdout: ChildStdout) -> io::Result<Bytes> {
-    let mut output = Vec::new();
-    let most = OUTPUT_BYTES_MAX as u64 + 1;
-    stdout.take(most).read_to_end(&mut output).await?;
-    if output.len() > OUTPUT_BYTES_MAX {
-        let message = format!("the program printed more than {OUTPUT_BYTES_MAX} bytes");
-        return Err(io::Error::other(message));
-    }
-    Ok(output.into())
-}
-
-/// The process group of a program, killed when this is dropped.
-#[derive(Debug)]
-struct Group(Option<Pid>);
-
-impl Group {
-    /// Kills what is left of the group. The group's number stays taken while any member lives,
-    /// and the leader is reaped only by us, so it cannot be somebody else's by now.
-    fn kill(&mut self) {
-        if let Some(group) = self.0.take() {
-            // No such group means that all of it has ended, which is what is wanted.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
-}
-
-impl Drop for Group {
+impl Drop for Process {
     fn drop(&mut self) {
-        self.kill();
+        // Here and not in the task: the kill must not wait for a runtime that may be stopping.
+        self.group.abandon();
     }
+}
+
+async fn ended(mut outcome: watch::Receiver<Option<ExitOutcome>>) -> ExitOutcome {
+    match outcome.wait_for(Option::is_some).await {
+        Ok(outcome) => outcome.clone(),
+        // The task was aborted with its runtime or its process, or a callback panicked.
+        Err(_) => None,
+    }
+    .unwrap_or(ExitOutcome {
+        exit: Exit::Unknown,
+        stderr_tail: Vec::new(),
+    })
+}
+
+/// Waits for the leader's exit, lets the pipes run dry, then kills what is left of the group.
+async fn end(
+    group: &Group,
+    mut child_signals: SignalStream,
+    mut pipes: mpsc::Receiver<std::convert::Infallible>,
+    pipe_grace: Duration,
+    killed: CancellationToken,
+) -> Exit {
+    // The signal says that some child ended, and several may come as one; so look each time.
+    while !group.leader_has_exited() {
+        if child_signals.recv().await.is_none() {
+            break;
+        }
+    }
+    // Nothing is ever sent: this ends early once both pipes have been read to their end.
+    let _ = timeout(pipe_grace, pipes.recv()).await;
+    let exit = group.finish();
+    killed.cancel();
+    exit
 }

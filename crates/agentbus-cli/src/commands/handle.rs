@@ -6,21 +6,21 @@
 use std::ffi::OsString;
 
 use agentbus::{Error, ErrorCode, ErrorPayload, Payload, Reply, Request, StreamWriter};
-use agentbus_process::{Exit, Process, Program};
+use agentbus_process::{Exit, ExitOutcome, Program, Stdin, Stdout};
 use agentbus_transport_ws::credentials::TOKEN_VARIABLE;
 use bytes::Bytes;
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 
 use super::client::Client;
 use crate::args::Handle;
 use crate::failure::{Exit as ExitCode, Failure};
 
 pub(crate) async fn handle(client: &Client, args: Handle) -> Result<(), Failure> {
-    let program = Program::from_argv(&args.command)
-        .ok_or_else(|| Failure::usage("name the program to run after `--`"))?;
-    let program = program
-        .without_variable(TOKEN_VARIABLE)
-        .variable("AGENTBUS_TARGET", &args.target);
+    let program = Program::from_argv(args.command)
+        .map_err(|_| Failure::usage("name the program to run after `--`"))?
+        .withhold(TOKEN_VARIABLE)
+        .env("AGENTBUS_TARGET", &args.target);
     let bus = client.connect().await?;
     let mut served = if args.stream {
         let run = move |request, out| stream(program.clone(), request, out);
@@ -47,46 +47,51 @@ pub(crate) async fn handle(client: &Client, args: Handle) -> Result<(), Failure>
 }
 
 async fn reply(program: Program, request: Request) -> Result<Reply, Error> {
-    let (output, exit) = start(program, &request)?
+    let output = described(program, &request)
         .run(input(&request))
         .await
-        .map_err(|error| Error::agent(error.to_string()))?;
-    check(&exit)?;
-    Ok(Reply::from(said(&output)?))
+        .map_err(failed)?;
+    check(&output.outcome)?;
+    Ok(Reply::from(said(&output.stdout)?))
 }
 
 async fn stream(program: Program, request: Request, out: StreamWriter) -> Result<(), Error> {
-    let process = start(program, &request)?;
-    let lines = process.run_lines(input(&request), |line| {
-        let out = out.clone();
-        async move {
-            let chunk = said(&line).map_err(Stop::Bus)?;
-            out.delta_payload(chunk).await.map_err(Stop::Bus)
+    let mut process = described(program, &request).spawn().await.map_err(failed)?;
+    let (stdin, stdout) = (process.take_stdin(), process.take_stdout());
+    let speaking = async {
+        let Some(mut lines) = stdout.map(Stdout::lines) else {
+            return Ok(());
+        };
+        while let Some(line) = lines.next().await.map_err(failed)? {
+            out.delta_payload(said(&line)?).await?;
         }
-    });
-    let exit = lines.await.map_err(|stop| match stop {
-        Stop::Bus(error) => error,
-        Stop::Pipe(error) => Error::agent(error.to_string()),
-    })?;
-    check(&exit)?;
+        Ok::<_, Error>(())
+    };
+    // The end is awaited beside the pipes, because what a dead program's children keep open is
+    // closed only then. A caller that has left ends all three, which kills the program.
+    let (_, outcome, ()) = tokio::try_join!(speaking, async { Ok(process.wait().await) }, async {
+        feed(stdin, input(&request)).await;
+        Ok(())
+    },)?;
+    check(&outcome)?;
     out.finish_payload(None).await
 }
 
-/// Why a program's lines were not read to their end.
-enum Stop {
-    Bus(Error),
-    Pipe(std::io::Error),
-}
-
-impl From<std::io::Error> for Stop {
-    fn from(error: std::io::Error) -> Self {
-        Self::Pipe(error)
+/// Writes the input and closes the pipe. A program that does not read its input is no error.
+async fn feed(stdin: Option<Stdin>, input: Bytes) {
+    if let Some(mut stdin) = stdin {
+        let _ = stdin.write_all(&input).await;
     }
 }
 
-fn start(program: Program, request: &Request) -> Result<Process, Error> {
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::agent(error.to_string())
+}
+
+/// The program with variables that describe the request.
+fn described(program: Program, request: &Request) -> Program {
     let envelope = request.envelope();
-    let described = [
+    let variables = [
         ("AGENTBUS_EVENT_ID", envelope.event_id.to_string()),
         (
             "AGENTBUS_SESSION_ID",
@@ -98,16 +103,13 @@ fn start(program: Program, request: &Request) -> Result<Process, Error> {
             envelope.context.traceparent.to_string(),
         ),
     ];
-    let program = described
+    variables
         .into_iter()
         // A value with a zero byte cannot be in an environment.
         .filter(|(_, value)| !value.is_empty() && !value.contains('\0'))
         .fold(program, |program, (name, value)| {
-            program.variable(name, OsString::from(value))
-        });
-    program
-        .start()
-        .map_err(|error| Error::agent(error.to_string()))
+            program.env(name, OsString::from(value))
+        })
 }
 
 /// What the program reads: the text of a JSON string, or the JSON itself, and a line end.
@@ -134,19 +136,19 @@ fn said(output: &Bytes) -> Result<Option<Payload>, Error> {
 }
 
 /// Turns a failed program into an error that says what the program said last.
-fn check(exit: &Exit) -> Result<(), Error> {
-    if exit.success() {
+fn check(outcome: &ExitOutcome) -> Result<(), Error> {
+    if outcome.success() {
         return Ok(());
     }
-    let ended = match exit.code {
-        Some(code) => format!("the program ended with exit code {code}"),
-        None => "a signal ended the program".to_owned(),
-    };
-    let message = exit
-        .last_words()
-        .map_or_else(|| ended.clone(), str::to_owned);
+    let message = outcome
+        .last_stderr_line()
+        .map_or_else(|| outcome.to_string(), str::to_owned);
     let mut payload = ErrorPayload::new(ErrorCode::AgentUnavailable, message);
-    let cause = json!({ "ended": ended, "exit_code": exit.code });
+    let code = match outcome.exit {
+        Exit::Code(code) => Some(code),
+        _ => None,
+    };
+    let cause = json!({ "ended": outcome.exit.to_string(), "exit_code": code });
     payload.cause = serde_json::value::to_raw_value(&cause).ok();
     Err(payload.into())
 }

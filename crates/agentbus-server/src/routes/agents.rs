@@ -43,7 +43,9 @@ pub(super) async fn invoke(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    refuse_empty(&target)?;
+    if target.is_empty() {
+        return Ok(super::not_found().await);
+    }
     let body = context::body(body).await?;
     let context = context::context(&headers)?;
     let payload = context::payload(&body)?;
@@ -63,15 +65,6 @@ pub(super) async fn invoke(
         .once(key, &route, &body, run)
         .await?
         .into_response())
-}
-
-/// `{target}` that is empty after decoding is no target.
-fn refuse_empty(target: &str) -> Result<(), Failure> {
-    if target.is_empty() {
-        Err(Failure::invalid("the target is empty"))
-    } else {
-        Ok(())
-    }
 }
 
 fn reply(payload: Option<Payload>) -> Response {
@@ -120,7 +113,9 @@ pub(super) async fn stream(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    refuse_empty(&target)?;
+    if target.is_empty() {
+        return Ok(super::not_found().await);
+    }
     let body = context::body(body).await?;
     let context = context::context(&headers)?;
     let mut call = app

@@ -40,7 +40,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/page.css", get(page::style))
         .route("/open", get(page::open))
         .method_not_allowed_fallback(method_not_allowed)
-        .fallback(|| async { (StatusCode::NOT_FOUND, "Not Found") })
+        .fallback(not_found)
         // The routes read their bodies themselves, within their own limit and with their own
         // error, so the framework's smaller limit must not come first.
         .layer(DefaultBodyLimit::disable())
@@ -64,6 +64,10 @@ fn described() -> OpenApiRouter<Arc<App>> {
 
 pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
     described().into_openapi()
+}
+
+async fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, "Not Found").into_response()
 }
 
 /// Says which methods there are, in the words that peers of the HTTP adapter know.

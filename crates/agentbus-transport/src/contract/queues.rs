@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentbus_protocol::Pattern;
 
 use super::{Opened, next_number, number, numbered, pattern, publish, receive, subscribe};
-use crate::{Overflow, Received, Start, Subscribe, Transport as _, TransportError};
+use crate::{Overflow, Received, Start, Subscribe, TransportError};
 
 /// More messages than any carrier sends ahead of a subscriber who does not settle.
 const MANY: u64 = 3000;

@@ -1,0 +1,339 @@
+//! The journeys of the README, with the real program and real processes.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A bus of its own on a free port, ended with the test.
+struct Bus {
+    server: Child,
+    url: String,
+    dir: tempfile::TempDir,
+}
+
+impl Bus {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = agentbus(dir.path())
+            .args([
+                "serve",
+                "--json",
+                "--listen",
+                "127.0.0.1:0",
+                "--log",
+                "warn",
+            ])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut first = String::new();
+        BufReader::new(server.stdout.as_mut().unwrap())
+            .read_line(&mut first)
+            .unwrap();
+        let started: Value = serde_json::from_str(&first).unwrap();
+        let url = started["listening"].as_str().unwrap().to_owned();
+        Self { server, url, dir }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = agentbus(self.dir.path());
+        command.env("AGENTBUS_URL", &self.url).args(args);
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    fn says(&self, args: &[&str], want: &str) {
+        let output = self.run(args);
+        let said = String::from_utf8_lossy(&output.stdout);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said.trim_end(), want, "{args:?}: {error}");
+        assert!(output.status.success(), "{args:?}: {error}");
+    }
+
+    /// Starts a program that stays, and waits until it says that it is ready.
+    fn background(&self, args: &[&str], ready: &str) -> Background {
+        let mut child = self
+            .command(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains(ready) {
+            line.clear();
+            assert_ne!(
+                stderr.read_line(&mut line).unwrap(),
+                0,
+                "{args:?} ended early"
+            );
+        }
+        Background { child }
+    }
+
+    fn stop(mut self) -> i32 {
+        terminate(&self.server);
+        self.server.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+struct Background {
+    child: Child,
+}
+
+impl Background {
+    fn output(mut self) -> String {
+        let mut text = String::new();
+        self.child
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        text
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn agentbus(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
+    command
+        .env_remove("AGENTBUS_TOKEN")
+        .env("AGENTBUS_DATA_DIR", dir.join("data"))
+        .current_dir(dir);
+    command
+}
+
+fn terminate(child: &Child) {
+    let status = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn a_program_becomes_an_agent() {
+    let bus = Bus::start();
+    let _agent = bus.background(&["handle", "wordcount", "--", "wc", "-w"], "serving");
+    bus.says(&["invoke", "wordcount", "\"one two three\""], "3");
+    let json = bus.run(&["--json", "invoke", "wordcount", "\"one two\""]);
+    let reply: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(
+        (&reply["payload"], &reply["is_final"]),
+        (&Value::from(2), &Value::from(true))
+    );
+}
+
+#[test]
+fn the_lines_of_a_program_become_frames() {
+    let bus = Bus::start();
+    let _agent = bus.background(
+        &["handle", "--stream", "count", "--", "seq", "1", "5"],
+        "serving",
+    );
+    bus.says(&["invoke", "--stream", "count"], "1\n2\n3\n4\n5");
+}
+
+#[test]
+fn a_failing_program_answers_with_its_last_words() {
+    let bus = Bus::start();
+    let script = [
+        "handle",
+        "bad",
+        "--",
+        "sh",
+        "-c",
+        "echo it is broken >&2; exit 7",
+    ];
+    let _agent = bus.background(&script, "serving");
+    let output = bus.run(&["--json", "invoke", "bad"]);
+    assert_eq!(output.status.code(), Some(8));
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(error["error"]["code"], "AGENT_UNAVAILABLE");
+    assert!(
+        error["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("it is broken"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_token_does_not_reach_the_program() {
+    let bus = Bus::start();
+    let mut token = String::from_utf8(bus.run(&["token"]).stdout).unwrap();
+    token.truncate(token.trim_end().len());
+    let mut agent = bus.command(&["handle", "env", "--", "env"]);
+    let mut agent = agent
+        .env("AGENTBUS_TOKEN", &token)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(agent.stderr.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let said = bus.run(&["invoke", "env"]).stdout;
+    let said = String::from_utf8_lossy(&said);
+    assert!(
+        said.contains("AGENTBUS_TARGET=env") && !said.contains(&token),
+        "{said}"
+    );
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+}
+
+#[test]
+fn an_event_reaches_a_subscriber_in_another_process() {
+    let bus = Bus::start();
+    let listener = bus.background(&["sub", "order.>", "--count", "1"], "listening");
+    assert!(
+        bus.run(&["pub", "order.paid", "{\"n\":1}", "--confirm"])
+            .status
+            .success()
+    );
+    assert_eq!(listener.output(), "order.paid {\"n\":1}\n");
+}
+
+#[test]
+fn mistakes_have_their_exit_code_and_a_next_step() {
+    let bus = Bus::start();
+    let check = |args: &[&str], code: i32, hint: &str| {
+        let output = bus.run(args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains(hint), "{args:?}: {said}");
+    };
+    check(&["invoke", "nobody"], 6, "agentbus handle nobody");
+    check(&["invoke", "x", "{bad"], 2, "not valid JSON");
+    check(&["pub", "a..b", "1"], 2, "empty token");
+    check(&["sub", "a.>.b"], 2, "last token");
+    check(&["handle", "x", "--"], 2, "required");
+    check(
+        &["--url", "http://127.0.0.1:1", "invoke", "x"],
+        4,
+        "agentbus serve",
+    );
+    check(&["serve", "--listen", "0.0.0.0:0"], 3, "--allow-host");
+    check(&["serve", "--listen", "127.0.0.1:0"], 9, "--data-dir");
+    let refused = bus
+        .command(&["invoke", "x"])
+        .env("AGENTBUS_TOKEN", "wrong")
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(5));
+    std::fs::write(bus.dir.path().join("agentbus.toml"), "lisen = 1\n").unwrap();
+    check(&["serve"], 3, "did you mean `listen`?");
+}
+
+#[test]
+fn a_caller_that_is_killed_cancels_the_program() {
+    let bus = Bus::start();
+    let file = bus.dir.path().join("pid");
+    let script = format!(
+        "echo $$ > {f}.new; mv {f}.new {f}; exec sleep 1000",
+        f = file.display()
+    );
+    let _agent = bus.background(&["handle", "stuck", "--", "sh", "-c", &script], "serving");
+    let mut caller = bus.command(&["invoke", "stuck"]).spawn().unwrap();
+    eventually(|| file.exists());
+    let pid = std::fs::read_to_string(&file).unwrap().trim().to_owned();
+    let lives = || Path::new("/proc").join(&pid).exists();
+    assert!(lives());
+    caller.kill().unwrap();
+    caller.wait().unwrap();
+    eventually(|| !lives());
+}
+
+#[test]
+fn a_terminated_bus_exits_zero_and_its_agents_notice() {
+    let bus = Bus::start();
+    let mut agent = bus.background(&["handle", "x", "--", "cat"], "serving");
+    assert_eq!(bus.stop(), 0);
+    assert_eq!(agent.child.wait().unwrap().code(), Some(4));
+}
+
+#[test]
+fn no_accepted_request_is_lost_when_the_bus_is_terminated() {
+    let bus = Bus::start();
+    let _agent = bus.background(
+        &["handle", "slow", "--", "sh", "-c", "sleep 0.3; cat"],
+        "serving",
+    );
+    let callers: Vec<_> = (0..4)
+        .map(|n| {
+            let mut call = bus.command(&["invoke", "slow", &n.to_string()]);
+            call.stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    // Every request is accepted once the agent works on it, which the list of targets shows.
+    eventually(|| delivered(&bus, "slow") == 4);
+    terminate(&bus.server);
+    for (n, caller) in callers.into_iter().enumerate() {
+        let output = caller.wait_with_output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout).trim(),
+            n.to_string(),
+            "{error}"
+        );
+    }
+}
+
+/// Asks the bus how many requests it has handed to a target's agents.
+fn delivered(bus: &Bus, target: &str) -> u64 {
+    use std::io::Write;
+    let token = String::from_utf8(bus.run(&["token"]).stdout).unwrap();
+    let host = bus.url.strip_prefix("http://").unwrap();
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    let token = token.trim();
+    write!(stream, "GET /v1/targets HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let body: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let found = body["targets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|t| t["name"] == target);
+    found.map_or(0, |target| target["delivered"].as_u64().unwrap())
+}
+
+fn eventually(condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "the condition did not come to hold"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

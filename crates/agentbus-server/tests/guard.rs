@@ -1,0 +1,408 @@
+//! What strangers get: every route, with every wrong header.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use agentbus::{Bus, Request};
+use agentbus_server::{AuthMode, RunningServer, Server, ServerConfig, ServerError};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+async fn bus() -> Bus {
+    Bus::builder("test").connect().await.unwrap()
+}
+
+fn config(dir: &Path) -> ServerConfig {
+    let mut config = ServerConfig::new(dir.join("data"));
+    config.listen = "127.0.0.1:0".parse().unwrap();
+    config.drain = Duration::from_secs(2);
+    config
+}
+
+async fn ask(server: &RunningServer, request: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let reading = stream.read_to_end(&mut answer);
+    let _ = tokio::time::timeout(Duration::from_secs(10), reading)
+        .await
+        .expect("an answer");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
+}
+
+/// All routes of the description, and those that it leaves out.
+fn routes() -> Vec<(String, String)> {
+    let description: Value =
+        serde_json::from_str(&agentbus_server::openapi().to_json().unwrap()).unwrap();
+    let mut all: Vec<_> = description["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, methods)| {
+            let path = path.replace(['{', '}'], "");
+            let methods = methods
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(|m| m.to_uppercase());
+            methods
+                .map(move |method| (method, path.clone()))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    for path in [
+        "/",
+        "/page.js",
+        "/page.css",
+        "/open?code=x",
+        "/v1/ws",
+        "/nowhere",
+    ] {
+        all.push(("GET".to_owned(), path.to_owned()));
+    }
+    assert!(all.len() >= 15);
+    all
+}
+
+#[tokio::test]
+async fn no_route_answers_a_stranger() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(config(dir.path()), bus().await)
+        .await
+        .unwrap();
+    let token = std::fs::read_to_string(server.data_dir().token_path()).unwrap();
+    let authority = server.local_addr().to_string();
+    let good = format!("Authorization: Bearer {}\r\n", token.trim());
+    for (method, path) in routes() {
+        let send = async |headers: &str| {
+            let length = "Content-Length: 0\r\nConnection: close\r\n";
+            ask(
+                &server,
+                &format!("{method} {path} HTTP/1.1\r\n{headers}{length}\r\n"),
+            )
+            .await
+        };
+        let foreign = [
+            "Host: evil.example\r\n".to_owned(),
+            "Host: localhost.evil.example\r\n".to_owned(),
+            format!("Host: {authority}\r\nHost: {authority}\r\n"),
+            format!("Host: {authority}@evil.example\r\n"),
+            format!("Host: {authority}\r\nOrigin: http://evil.example\r\n"),
+            format!("Host: {authority}\r\nOrigin: null\r\n"),
+            format!("Host: {authority}\r\nOrigin: http://localhost:1\r\n"),
+            format!(
+                "Host: {authority}\r\nOrigin: http://{authority}\r\nOrigin: http://{authority}\r\n"
+            ),
+        ];
+        for headers in foreign {
+            let (status, answer) = send(&format!("{headers}{good}")).await;
+            assert!(
+                matches!(status, 400 | 403),
+                "{method} {path} {headers}: {answer}"
+            );
+        }
+        let open = path == "/healthz" || path.starts_with("/open?");
+        for wrong in [
+            "",
+            "Authorization: Bearer wrong\r\n",
+            "Authorization: Basic x\r\n",
+            "Cookie: agentbus_session=x\r\n",
+        ] {
+            let (status, answer) = send(&format!("Host: {authority}\r\n{wrong}")).await;
+            let refused = status == 401 && answer.contains("AUTH_FAILURE");
+            assert!(
+                refused || (open && path == "/healthz" && status == 200),
+                "{method} {path}: {answer}"
+            );
+            assert!(
+                answer.to_lowercase().contains("content-security-policy"),
+                "{path}"
+            );
+        }
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_console_link_opens_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(config(dir.path()), bus().await)
+        .await
+        .unwrap();
+    let link = server.console_link();
+    let path = link.strip_prefix(&server.url()).unwrap();
+    let host = server.local_addr();
+    let open = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let (status, answer) = ask(&server, &open).await;
+    assert_eq!(status, 303, "{answer}");
+    let cookie = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("set-cookie: "))
+        .unwrap();
+    assert!(
+        cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"),
+        "{cookie}"
+    );
+    let pair = cookie.split(';').next().unwrap();
+    let page =
+        format!("GET / HTTP/1.1\r\nHost: {host}\r\nCookie: {pair}\r\nConnection: close\r\n\r\n");
+    assert_eq!(ask(&server, &page).await.0, 200);
+    assert_eq!(ask(&server, &open).await.0, 401, "a link works once");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_data_directory_is_private_and_has_one_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(config(dir.path()), bus().await)
+        .await
+        .unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&dir.path().join("data")), 0o700);
+    assert_eq!(mode(&server.data_dir().token_path()), 0o600);
+    let second = Server::start(config(dir.path()), bus().await).await;
+    assert!(matches!(second, Err(ServerError::Locked { .. })));
+    let mut busy = config(dir.path());
+    busy.data_dir = dir.path().join("other");
+    busy.listen = server.local_addr();
+    assert!(matches!(
+        Server::start(busy, bus().await).await,
+        Err(ServerError::AddressInUse { .. })
+    ));
+    server.shutdown().await;
+    std::fs::set_permissions(dir.path().join("data"), PermissionsExt::from_mode(0o755)).unwrap();
+    let open = Server::start(config(dir.path()), bus().await).await;
+    assert!(matches!(open, Err(ServerError::TooOpen { .. })));
+}
+
+#[tokio::test]
+async fn strangers_cannot_be_let_in_by_accident() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut open = config(dir.path());
+    open.listen = "0.0.0.0:0".parse().unwrap();
+    for (auth, hosts) in [
+        (AuthMode::Off, vec!["x".to_owned()]),
+        (AuthMode::Token, vec![]),
+    ] {
+        open.auth = auth;
+        open.allowed_hosts = hosts;
+        let refused = Server::start(open.clone(), bus().await).await;
+        assert!(matches!(refused, Err(ServerError::Exposed { .. })));
+    }
+    let mut origin = config(dir.path());
+    origin.allowed_origins = vec!["*".to_owned()];
+    assert!(matches!(
+        Server::start(origin, bus().await).await,
+        Err(ServerError::BadOrigin(_))
+    ));
+}
+
+async fn open_server(dir: &Path, bus: Bus) -> RunningServer {
+    let mut config = config(dir);
+    config.auth = AuthMode::Off;
+    Server::start(config, bus).await.unwrap()
+}
+
+fn post(server: &RunningServer, path: &str, headers: &str, body: &str) -> String {
+    let (host, length) = (server.local_addr(), body.len());
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    )
+}
+
+#[tokio::test]
+async fn bad_input_gets_its_own_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = bus().await;
+    bus.handle("echo", |r: Request| async move { Ok(r.payload().cloned()) })
+        .await
+        .unwrap();
+    let server = open_server(dir.path(), bus).await;
+    let huge = format!("\"{}\"", "x".repeat(4 * 1024 * 1024));
+    let fits = format!("\"{}\"", "x".repeat(4 * 1024 * 1024 - 2));
+    let cases = [
+        ("/v1/agents/echo/invoke", "", "{bad", 400, "not valid JSON"),
+        (
+            "/v1/agents/echo/invoke",
+            "",
+            huge.as_str(),
+            400,
+            "exceeds 4 MiB",
+        ),
+        ("/v1/agents/echo/invoke", "", fits.as_str(), 200, ""),
+        ("/v1/agents/nobody/invoke", "", "1", 404, "NO_HANDLER"),
+        ("/v1/agents/nobody/stream", "", "1", 404, "NO_HANDLER"),
+        ("/v1/agents/a..b/invoke", "", "1", 400, "empty token"),
+        ("/v1/agents/%3E/invoke", "", "1", 400, "INVALID_REQUEST"),
+        ("/v1/events/a%20b", "", "1", 400, "INVALID_REQUEST"),
+        (
+            "/v1/agents/echo/invoke",
+            "X-Tenant-Id: a.invoke\r\n",
+            "1",
+            400,
+            "tenant",
+        ),
+        (
+            "/v1/agents/echo/invoke",
+            "Idempotency-Key: \r\n",
+            "1",
+            400,
+            "Idempotency-Key",
+        ),
+    ];
+    for (path, headers, body, status, text) in cases {
+        let (got, answer) = ask(&server, &post(&server, path, headers, body)).await;
+        assert_eq!(
+            got,
+            status,
+            "{path} {headers}: {}",
+            &answer[..answer.len().min(600)]
+        );
+        assert!(
+            answer.contains(text),
+            "{path}: {}",
+            &answer[..answer.len().min(600)]
+        );
+    }
+    let bad_pattern = format!(
+        "GET /v1/events?pattern=a.%3E.b HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        server.local_addr()
+    );
+    assert_eq!(ask(&server, &bad_pattern).await.0, 400);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_idempotency_key_runs_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = bus().await;
+    let runs = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let count = runs.clone();
+    bus.handle("count", move |_| {
+        let n = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        async move { Ok(serde_json::json!(n)) }
+    })
+    .await
+    .unwrap();
+    let server = open_server(dir.path(), bus).await;
+    let path = "/v1/agents/count/invoke";
+    let key = "Idempotency-Key: k1\r\n";
+    let (_, first) = ask(&server, &post(&server, path, key, "1")).await;
+    let (_, again) = ask(&server, &post(&server, path, key, "1")).await;
+    let tail = |answer: &str| answer.rsplit("\r\n").next().unwrap().to_owned();
+    assert_eq!(
+        (tail(&first), tail(&again)),
+        ("0".to_owned(), "0".to_owned())
+    );
+    assert_eq!(ask(&server, &post(&server, path, key, "2")).await.0, 422);
+    let (_, other) = ask(
+        &server,
+        &post(&server, path, "Idempotency-Key: k2\r\n", "1"),
+    )
+    .await;
+    assert_eq!(tail(&other), "1");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_cancels_and_a_shutdown_finishes() {
+    struct Tell(
+        tokio::sync::mpsc::UnboundedSender<&'static str>,
+        &'static str,
+    );
+    impl Drop for Tell {
+        fn drop(&mut self) {
+            let _ = self.0.send(self.1);
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let bus = bus().await;
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let stuck = tell.clone();
+    bus.handle("stuck", move |_| {
+        let guard = Tell(stuck.clone(), "cancelled");
+        stuck.send("started").unwrap();
+        async move {
+            let _guard = guard;
+            std::future::pending::<Result<(), agentbus::Error>>().await
+        }
+    })
+    .await
+    .unwrap();
+    bus.handle("slow", move |_| {
+        tell.send("started").unwrap();
+        async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            Ok(serde_json::json!("finished"))
+        }
+    })
+    .await
+    .unwrap();
+    let server = open_server(dir.path(), bus).await;
+    let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+    let request = post(&server, "/v1/agents/stuck/invoke", "", "1");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(told.recv().await, Some("started"));
+    drop(stream);
+    let cancelled = tokio::time::timeout(Duration::from_secs(5), told.recv()).await;
+    assert_eq!(cancelled.unwrap(), Some("cancelled"));
+
+    let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+    let request = post(&server, "/v1/agents/slow/invoke", "", "1");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(told.recv().await, Some("started"));
+    server.shutdown().await;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.ends_with("\"finished\""),
+        "an accepted request was lost: {answer}"
+    );
+}
+
+#[tokio::test]
+async fn events_are_tailed() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = bus().await;
+    let publisher = bus.clone();
+    let server = open_server(dir.path(), bus).await;
+    let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+    let host = server.local_addr();
+    let request = format!("GET /v1/events?pattern=order.%3E HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut seen = String::new();
+    let mut read = async |until: &str| {
+        let mut buffer = [0; 4096];
+        while !seen.contains(until) {
+            let reading = stream.read(&mut buffer);
+            let n = tokio::time::timeout(Duration::from_secs(5), reading)
+                .await
+                .unwrap()
+                .unwrap();
+            seen.push_str(&String::from_utf8_lossy(&buffer[..n]));
+        }
+        seen.clone()
+    };
+    read(": hb\n\n").await;
+    publisher.publish("other.thing", &1).await.unwrap();
+    publisher
+        .publish("order.paid", &serde_json::json!({"n": 1}))
+        .await
+        .unwrap();
+    let seen = read("order.paid").await;
+    let seen = if seen.contains("\"n\":1") {
+        seen
+    } else {
+        read("\"n\":1").await
+    };
+    assert!(!seen.contains("other.thing"));
+    server.shutdown().await;
+}
