@@ -15,6 +15,8 @@ use crate::state::App;
 pub(crate) struct Metrics {
     requests: Mutex<BTreeMap<String, BTreeMap<u16, u64>>>,
     refused: AtomicU64,
+    /// Requests whose answer has not begun.
+    in_flight: AtomicU64,
     pub(crate) sockets: AtomicU64,
 }
 
@@ -30,8 +32,27 @@ impl Metrics {
         }
     }
 
+    /// Counts a request as in flight until the guard is dropped.
+    pub(crate) fn begin(&self) -> InFlight<'_> {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        InFlight(&self.in_flight)
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
     pub(crate) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// One request in flight, also when its client leaves.
+pub(crate) struct InFlight<'a>(&'a AtomicU64);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

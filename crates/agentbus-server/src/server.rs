@@ -25,6 +25,9 @@ use crate::{AuthMode, DataDir, ServerConfig, ServerError, limits, routes};
 /// How long the accept loop rests after the system ran out of descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// How often a stopping host looks whether the accepted work is done.
+const IDLE_CHECK: Duration = Duration::from_millis(5);
+
 /// Starts hosts.
 #[derive(Debug)]
 pub struct Server;
@@ -64,6 +67,7 @@ impl Server {
             started: Instant::now(),
             agents: Default::default(),
             stopping: CancellationToken::new(),
+            hang_up: CancellationToken::new(),
             tasks: TaskTracker::new(),
             bus,
             config,
@@ -110,6 +114,13 @@ impl RunningServer {
     pub async fn shutdown(self) {
         let deadline = tokio::time::Instant::now() + self.app.config.drain;
         self.app.stopping.cancel();
+        let idle = async {
+            while !self.app.is_idle() {
+                tokio::time::sleep(IDLE_CHECK).await;
+            }
+        };
+        let _ = tokio::time::timeout_at(deadline, idle).await;
+        self.app.hang_up.cancel();
         // The loop ends by itself: it holds the deadline too.
         let _ = self.accepting.await;
         self.app.tasks.close();

@@ -51,24 +51,21 @@ pub(crate) trait Blocks: Send + 'static {
     fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
 }
 
-/// Makes the answer: the blocks, with heartbeats in every silence, until the host stops.
+/// Makes the answer: the blocks, with heartbeats in every silence, until the host hangs up.
 pub(crate) fn respond(
     blocks: impl Blocks,
     heartbeat_after: Duration,
-    stopping: CancellationToken,
+    hang_up: CancellationToken,
 ) -> Response {
-    let body = stream::unfold(
-        (blocks, stopping),
-        move |(mut blocks, stopping)| async move {
-            let block = tokio::select! {
-                biased;
-                block = blocks.next() => block?,
-                () = stopping.cancelled() => return None,
-                () = tokio::time::sleep(heartbeat_after) => heartbeat(),
-            };
-            Some((Ok::<_, std::convert::Infallible>(block), (blocks, stopping)))
-        },
-    );
+    let body = stream::unfold((blocks, hang_up), move |(mut blocks, hang_up)| async move {
+        let block = tokio::select! {
+            biased;
+            block = blocks.next() => block?,
+            () = hang_up.cancelled() => return None,
+            () = tokio::time::sleep(heartbeat_after) => heartbeat(),
+        };
+        Some((Ok::<_, std::convert::Infallible>(block), (blocks, hang_up)))
+    });
     let mut response = Response::new(Body::from_stream(body));
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();

@@ -28,10 +28,19 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     pub(crate) started: Instant,
     pub(crate) agents: Agents,
-    /// Fires when the host begins to stop: long-lived answers end, `/readyz` says no.
+    /// Fires when the host begins to stop: no new work is taken, `/readyz` says no.
     pub(crate) stopping: CancellationToken,
+    /// Fires when the accepted work is done or overdue: what is long-lived ends.
+    pub(crate) hang_up: CancellationToken,
     /// Tasks that belong to no connection's own task.
     pub(crate) tasks: TaskTracker,
+}
+
+impl App {
+    /// Whether nothing that was accepted is still being worked on.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.metrics.in_flight() == 0 && self.bus.transport().stats().inboxes == 0
+    }
 }
 
 /// What an agent on a WebSocket serves.

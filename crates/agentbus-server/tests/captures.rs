@@ -2,7 +2,8 @@
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a test that cannot go on should say where"
+    clippy::print_stdout,
+    reason = "a test that cannot go on, or is skipped, should say so"
 )]
 
 use std::path::Path;

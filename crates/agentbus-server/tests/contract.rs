@@ -23,7 +23,7 @@ async fn open() -> Arc<dyn Transport> {
         .await
         .unwrap();
     // The server lives for as long as the test's process, and so must its directory.
-    std::mem::forget((server, dir));
+    Box::leak(Box::new((server, dir)));
     Arc::new(transport)
 }
 

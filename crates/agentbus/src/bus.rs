@@ -223,6 +223,12 @@ impl Bus {
         Handle::new(self, pattern.into(), service).events()
     }
 
+    /// Tells the handlers of a request that its caller has left, so that they stop. Calls made
+    /// through this bus do so by themselves; this is for gateways that pass on requests of others.
+    pub fn cancel(&self, request: &Envelope) {
+        crate::cancel::send(self, request);
+    }
+
     /// Who serves what on this bus.
     #[must_use]
     pub fn targets(&self) -> Vec<TargetInfo> {

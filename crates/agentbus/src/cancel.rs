@@ -168,28 +168,31 @@ impl CancelOnDrop {
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        let Some((bus, request)) = self.armed.take() else {
-            return;
-        };
-        let request = &request.envelope;
-        let mut cancel = Envelope::new(mint::stamp(), EventType::new(CANCELLED));
-        cancel.from = bus.agent_id_text().clone();
-        cancel.to = request.to.clone();
-        cancel.context = request.context.clone();
-        cancel.correlation_id = request.event_id.clone();
-        // The request's own subject was valid, so this one is.
-        let Ok(subject) = bus.subject(&cancel, |space| space.cancel(&request.to)) else {
-            return;
-        };
-        let mut message = Message::new(subject, cancel);
-        message.priority = Priority::Critical;
-        let sent = bus
-            .transport()
-            .publish(Arc::new(message), PublishOptions::default());
-        if matches!(sent, agentbus_transport::Completion::Waiting(_))
-            && tokio::runtime::Handle::try_current().is_ok()
-        {
-            bus.inner().tasks.spawn(async move { drop(sent.await) });
+        if let Some((bus, request)) = self.armed.take() {
+            send(&bus, &request.envelope);
         }
+    }
+}
+
+/// Tells the handlers of a request that its caller has left.
+pub(crate) fn send(bus: &Bus, request: &Envelope) {
+    let mut cancel = Envelope::new(mint::stamp(), EventType::new(CANCELLED));
+    cancel.from = bus.agent_id_text().clone();
+    cancel.to = request.to.clone();
+    cancel.context = request.context.clone();
+    cancel.correlation_id = request.event_id.clone();
+    // The request's own subject was valid, so this one is.
+    let Ok(subject) = bus.subject(&cancel, |space| space.cancel(&request.to)) else {
+        return;
+    };
+    let mut message = Message::new(subject, cancel);
+    message.priority = Priority::Critical;
+    let sent = bus
+        .transport()
+        .publish(Arc::new(message), PublishOptions::default());
+    if matches!(sent, agentbus_transport::Completion::Waiting(_))
+        && tokio::runtime::Handle::try_current().is_ok()
+    {
+        bus.inner().tasks.spawn(async move { drop(sent.await) });
     }
 }

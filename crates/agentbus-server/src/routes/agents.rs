@@ -137,7 +137,7 @@ pub(super) async fn stream(
     Ok(sse::respond(
         answer,
         app.config.heartbeat,
-        app.stopping.clone(),
+        app.hang_up.clone(),
     ))
 }
 

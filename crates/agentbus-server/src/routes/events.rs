@@ -103,7 +103,7 @@ pub(super) async fn subscribe(
     Ok(sse::respond(
         reader,
         app.config.heartbeat,
-        app.stopping.clone(),
+        app.hang_up.clone(),
     ))
 }
 

@@ -90,6 +90,7 @@ async fn count(
     request: Request,
     next: Next,
 ) -> Response {
+    let _in_flight = app.metrics.begin();
     let response = next.run(request).await;
     let route = matched.as_ref().map_or("none", MatchedPath::as_str);
     app.metrics.answered(route, response.status());

@@ -24,7 +24,10 @@ impl Connection {
         let (ClientFrame::Invoke { id, .. } | ClientFrame::Stream { id, .. }) = frame else {
             return;
         };
-        let call = self.check_room().and_then(|()| read(frame));
+        let call = self
+            .check_room()
+            .and_then(|()| self.check_open())
+            .and_then(|()| read(frame));
         let call = match call {
             Ok(call) if self.calls.contains_key(&id) => {
                 let message = format!("the number {} is in use", call.id);

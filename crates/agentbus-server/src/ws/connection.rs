@@ -20,6 +20,9 @@ use crate::state::App;
 /// Longest time that a frame may wait for a client who does not read.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Longest time that the last frames may take when the host hangs up.
+const HANG_UP_TIME: Duration = Duration::from_secs(2);
+
 /// What a task of the connection was for, told when it ends.
 #[derive(Debug)]
 pub(super) enum Ended {
@@ -86,6 +89,7 @@ pub(super) async fn run(app: Arc<App>, socket: WebSocket) {
                 tasks: JoinSet::new(),
             };
             connection.read(&mut incoming).await;
+            connection.cancel_requests();
             connection.tasks.shutdown().await;
         }
         // The writer ends when the last sender is gone, after the last frame.
@@ -99,10 +103,10 @@ pub(super) async fn run(app: Arc<App>, socket: WebSocket) {
     app.metrics.sockets.fetch_sub(1, Ordering::Relaxed);
 }
 
-/// Ends when the host has waited long enough for connections to close by themselves.
+/// Ends when a client did not take its last frames in time.
 async fn overdue(app: &App) {
-    app.stopping.cancelled().await;
-    tokio::time::sleep(app.config.drain).await;
+    app.hang_up.cancelled().await;
+    tokio::time::sleep(HANG_UP_TIME).await;
 }
 
 async fn write(mut sink: SplitSink<WebSocket, Message>, mut frames: mpsc::Receiver<String>) {
@@ -172,7 +176,7 @@ async fn next(incoming: &mut SplitStream<WebSocket>) -> Option<Result<ClientFram
 
 impl Connection {
     async fn read(&mut self, incoming: &mut SplitStream<WebSocket>) {
-        let stopping = self.app.stopping.clone();
+        let hang_up = self.app.hang_up.clone();
         loop {
             tokio::select! {
                 frame = next(incoming) => match frame {
@@ -181,7 +185,7 @@ impl Connection {
                     None => return,
                 },
                 Some(ended) = self.tasks.join_next() => self.forget(&ended),
-                () = stopping.cancelled() => return,
+                () = hang_up.cancelled() => return,
             }
         }
     }
@@ -225,6 +229,22 @@ impl Connection {
             }
             Ok(Ended::Other) | Err(_) => {}
         }
+    }
+
+    /// Refuses new calls while the host stops, except from an agent that is still working on an
+    /// accepted one and may need others for it.
+    pub(super) fn check_open(&self) -> Result<(), Error> {
+        if self.app.stopping.is_cancelled() && !self.subscriptions.has_unsettled() {
+            return Err(agentbus::TransportError::Closed.into());
+        }
+        Ok(())
+    }
+
+    /// Cancels what the client had asked for and cannot hear the answer of any more.
+    fn cancel_requests(&self) {
+        self.subscriptions
+            .requests()
+            .for_each(|request| self.app.bus.cancel(request));
     }
 
     /// Refuses one more waiting operation when there are too many.

@@ -65,7 +65,9 @@ impl Connection {
         // Whoever the envelope says it is from, it is from this connection.
         envelope.from.clone_from(&self.agent);
         if let Some(number) = inbox {
+            self.check_open()?;
             envelope.reply_to = self.inbox(number)?.as_str().into();
+            self.subscriptions.asks(number, &envelope);
         }
         let subject = self.address(event_type.as_deref(), subject.as_deref())?;
         let mut message = Message::new(subject, envelope);

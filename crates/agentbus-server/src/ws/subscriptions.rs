@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agentbus::protocol::{Pattern, Subject};
 use agentbus::transport::{self, Delivery, Received, Subscribe};
-use agentbus::{Error, Overflow};
+use agentbus::{Envelope, Error, EventType, Overflow};
 use agentbus_transport_ws::wire::{
     self, ClientFrame, SUBSCRIPTIONS_MAX, ServerFrame, UNSETTLED_MAX,
 };
@@ -29,6 +29,8 @@ struct Sub {
     window: Arc<Window>,
     /// The real subject behind an inbox number.
     inbox: Option<Subject>,
+    /// The request whose replies the inbox is for, to cancel it when the client breaks off.
+    request: Option<Envelope>,
 }
 
 /// Deliveries that the client has and has not settled, and room for more of them.
@@ -43,6 +45,29 @@ impl Subscriptions {
         if let Some(sub) = self.0.get(&sub) {
             sub.stop.cancel();
         }
+    }
+
+    /// Remembers which request an inbox is for. The payload is not needed for that.
+    pub(super) fn asks(&mut self, number: u64, request: &Envelope) {
+        if let Some(sub) = self.0.get_mut(&number) {
+            sub.request = Some(Envelope {
+                payload: None,
+                ..request.clone()
+            });
+        }
+    }
+
+    /// The requests whose inboxes are still open.
+    pub(super) fn requests(&self) -> impl Iterator<Item = &Envelope> {
+        let asked = self.0.values().filter_map(|sub| sub.request.as_ref());
+        asked.filter(|request| request.event_type == EventType::MESSAGE_RECEIVED)
+    }
+
+    /// Whether the client works on a delivery.
+    pub(super) fn has_unsettled(&self) -> bool {
+        self.0
+            .values()
+            .any(|sub| !sub.window.unsettled.lock().is_empty())
     }
 
     /// Ends a subscription. What the client had not settled is abandoned.
@@ -166,6 +191,7 @@ impl Connection {
                 stop,
                 window,
                 inbox,
+                request: None,
             },
         );
     }
