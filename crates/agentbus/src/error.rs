@@ -45,6 +45,16 @@ pub enum Error {
     /// The deadline passed while the message waited in a queue.
     #[error("the message expired before a handler took it")]
     Expired,
+    /// Every attempt of a retried handler failed.
+    #[error("{last} (after {attempts} attempts; the first failed with: {first})")]
+    Exhausted {
+        /// How many attempts were made.
+        attempts: u32,
+        /// What the first failed with.
+        first: Box<Error>,
+        /// What the last failed with; its code is what the caller sees.
+        last: Box<Error>,
+    },
     /// Frames of a stream could not be put in order.
     #[error("the stream cannot be put in order: {0}")]
     Order(#[from] ReassemblyError),
@@ -108,6 +118,7 @@ impl Error {
         match self {
             Self::NoHandler { .. } => ErrorCode::NoHandler,
             Self::Remote(payload) => payload.code.clone(),
+            Self::Exhausted { last, .. } => last.code(),
             Self::Timeout { .. } | Self::IdleTimeout { .. } | Self::Expired => {
                 ErrorCode::AgentTimeout
             }
@@ -130,6 +141,7 @@ impl Error {
         match self {
             Self::Remote(payload) => payload.retryable,
             Self::Transport(error) => error.is_retryable(),
+            Self::Exhausted { last, .. } => last.is_retryable(),
             other => other.code().retryable_by_default(),
         }
     }
@@ -139,6 +151,7 @@ impl Error {
     pub fn to_payload(&self) -> ErrorPayload {
         match self {
             Self::Remote(payload) => payload.clone(),
+            Self::Exhausted { last, .. } => last.to_payload(),
             other => {
                 let mut payload = ErrorPayload::new(other.code(), other.to_string());
                 payload.retryable = other.is_retryable();

@@ -22,11 +22,8 @@ pub const EARLY_CANCELS: usize = 1024;
 /// Default of how long [`close`](crate::Bus::close) lets running handlers finish.
 pub const CLOSE_DRAIN: Duration = Duration::from_secs(10);
 
-/// Default of the most dead letters kept in memory.
-pub const DEAD_LETTERS: usize = 10_000;
-
-/// Default of how often a dead letter may be driven again.
-pub const REDRIVES: u32 = 3;
+/// Most attempts that a retry may make; more would only hold the request longer.
+pub const RETRY_ATTEMPTS_MAX: u32 = 100;
 
 /// Longest error text that is put into a dead letter's metadata, in bytes.
 pub const DEAD_LETTER_ERROR_BYTES: usize = 4096;

@@ -1,0 +1,140 @@
+//! Keeping what could not be handled.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use agentbus_protocol::{Envelope, ErrorCode, Subject};
+use agentbus_transport::{BoxFuture, Message, PublishOptions};
+use tower::{Layer, Service};
+
+use crate::handler::{HandlerService, Reply, Request};
+use crate::{Bus, Error, limits};
+
+/// The type of the event that was not handled.
+pub const ORIGINAL_EVENT_TYPE: &str = "acp.dlq.original_event_type";
+/// The subject it was published to.
+pub const ORIGINAL_SUBJECT: &str = "acp.dlq.original_subject";
+/// Why it was given up, one word.
+pub const REASON: &str = "acp.dlq.reason";
+/// How many attempts were made.
+pub const ATTEMPTS: &str = "acp.dlq.attempts";
+/// The error of the first attempt.
+pub const FIRST_ERROR: &str = "acp.dlq.first_error";
+/// The error of the last attempt.
+pub const LAST_ERROR: &str = "acp.dlq.last_error";
+
+const KEYS: [&str; 6] = [
+    ORIGINAL_EVENT_TYPE,
+    ORIGINAL_SUBJECT,
+    REASON,
+    ATTEMPTS,
+    FIRST_ERROR,
+    LAST_ERROR,
+];
+
+/// Publishes what a handler failed on to `{prefix}.dlq.{event_type}`, then lets the error go on.
+///
+/// Put it outside of [`Retry`](super::Retry) to see only what no attempt could handle.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DeadLetter;
+
+impl Layer<HandlerService> for DeadLetter {
+    type Service = DeadLetterService;
+
+    fn layer(&self, inner: HandlerService) -> DeadLetterService {
+        DeadLetterService(inner)
+    }
+}
+
+/// The service of [`DeadLetter`].
+#[derive(Debug, Clone)]
+pub struct DeadLetterService(HandlerService);
+
+impl Service<Request> for DeadLetterService {
+    type Response = Reply;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Reply, Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let (bus, message) = (request.bus().clone(), Arc::clone(request.message()));
+        let handled = self.0.call(request);
+        Box::pin(async move {
+            let outcome = handled.await;
+            if let Err(error) = &outcome
+                && let Err(lost) = bury(&bus, &message, error).await
+            {
+                let event_id = &message.envelope.event_id;
+                tracing::error!(%event_id, %error, %lost, "a dead letter could not be published");
+            }
+            outcome
+        })
+    }
+}
+
+async fn bury(bus: &Bus, message: &Message, error: &Error) -> Result<(), Error> {
+    let letter = letter(message, error);
+    let subject = bus.subjects().dlq(letter.event_type.as_str())?;
+    let letter = Arc::new(Message::new(subject, letter));
+    bus.transport()
+        .publish(letter, PublishOptions::default())
+        .await?;
+    Ok(())
+}
+
+/// The envelope as it was, with what happened to it in its metadata.
+fn letter(message: &Message, error: &Error) -> Envelope {
+    let mut letter = message.envelope.clone();
+    let (attempts, first, last) = match error {
+        Error::Exhausted {
+            attempts,
+            first,
+            last,
+        } => (*attempts, &**first, &**last),
+        other => (1, other, other),
+    };
+    let event_type = letter.event_type.clone();
+    let metadata = &mut letter.metadata;
+    metadata.insert_text(ORIGINAL_EVENT_TYPE, event_type.as_str());
+    metadata.insert_text(ORIGINAL_SUBJECT, message.subject.as_str());
+    metadata.insert_text(REASON, reason(error));
+    metadata.insert_text(FIRST_ERROR, cut(&first.to_string()));
+    metadata.insert_text(LAST_ERROR, cut(&last.to_string()));
+    // A number always has a JSON form.
+    let _ = metadata.insert(ATTEMPTS, &attempts);
+    letter
+}
+
+fn reason(error: &Error) -> &'static str {
+    match (error, error.code()) {
+        (Error::Exhausted { .. }, _) => "max_retries",
+        (Error::Expired, _) => "expired",
+        (_, ErrorCode::InvalidRequest) => "validation_error",
+        _ => "handler_error",
+    }
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(limits::DEAD_LETTER_ERROR_BYTES)]
+}
+
+/// Sends a dead letter to where it was going, without the marks of its death.
+///
+/// # Errors
+/// Fails when the envelope is no dead letter, or when nobody listens there.
+pub async fn redrive(bus: &Bus, letter: &Envelope) -> Result<(), Error> {
+    let missing = || Error::invalid_request("the envelope is no dead letter: it names no subject");
+    let subject: String = letter.metadata.get(ORIGINAL_SUBJECT).ok_or_else(missing)?;
+    let mut envelope = letter.clone();
+    KEYS.iter().for_each(|key| envelope.metadata.remove(key));
+    let message = Arc::new(Message::new(Subject::parse(&subject)?, envelope));
+    let options = PublishOptions {
+        confirm: false,
+        require_responder: true,
+    };
+    bus.transport().publish(message, options).await?;
+    Ok(())
+}

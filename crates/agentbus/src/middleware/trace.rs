@@ -1,0 +1,59 @@
+//! Gives every request a W3C trace context.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use agentbus_protocol::{Envelope, TraceParent};
+use agentbus_transport::BoxFuture;
+use tower::{Layer, Service};
+use tracing::Instrument;
+
+use crate::handler::{HandlerService, Reply, Request};
+use crate::{Error, current, mint};
+
+/// Continues the trace of a request, or begins one, so that the calls that the handler makes
+/// belong to it; and opens a `tracing` span around the handler.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Trace;
+
+impl Layer<HandlerService> for Trace {
+    type Service = TraceService;
+
+    fn layer(&self, inner: HandlerService) -> TraceService {
+        TraceService(inner)
+    }
+}
+
+/// The service of [`Trace`].
+#[derive(Debug, Clone)]
+pub struct TraceService(HandlerService);
+
+impl Service<Request> for TraceService {
+    type Response = Reply;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Reply, Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let request = request.map_envelope(continue_trace);
+        let envelope = request.envelope();
+        let span = tracing::info_span!("handle", subject = %request.subject(),
+            event_id = %envelope.event_id, trace_id = %envelope.context.trace_id,
+            span_id = %envelope.context.span_id, session_id = %envelope.context.session_id);
+        let message = Arc::clone(request.message());
+        // Calls that the handler makes inherit from the changed request.
+        Box::pin(current::handling(message, self.0.call(request)).instrument(span))
+    }
+}
+
+fn continue_trace(envelope: &mut Envelope) {
+    let parent = TraceParent::parse(&envelope.context.traceparent);
+    let here = parent.map_or_else(mint::trace, |parent| parent.child(mint::span_id()));
+    let context = envelope.context.edit();
+    context.traceparent = here.to_string().into();
+    context.trace_id = here.trace_id().into();
+    context.span_id = here.span_id().into();
+}
