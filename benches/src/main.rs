@@ -1,0 +1,40 @@
+//! `cargo xtask bench bus`: what the bus costs, each figure beside its raw baseline.
+//!
+//! A baseline is the same work with nothing but tokio's channels, or a bare axum handler, measured
+//! in the same run. Read the ratios; absolute times differ from machine to machine.
+
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot run should say where"
+)]
+
+mod http;
+mod memory;
+mod report;
+mod serve;
+
+use report::Report;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut report = Report::default();
+    runtime.block_on(async {
+        memory::publish_to_handler(&mut report).await;
+        memory::request_reply(&mut report).await;
+        memory::one_publisher(&mut report).await;
+        memory::fan_out(&mut report).await;
+        memory::stream_frames(&mut report).await;
+        http::invoke(&mut report).await;
+    });
+    memory::scan_lines(&mut report);
+    serve::start(&mut report);
+    print!("{report}");
+}

@@ -1,0 +1,297 @@
+//! The bus in memory, with three layers around each handler.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use agentbus::middleware::{Logging, Recover, Timeout};
+use agentbus::{Bus, Request};
+use agentbus_protocol::jsonrpc;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::report::{Report, median, percentile};
+
+const ROUNDS: usize = 100_000;
+const REPEATS: usize = 5;
+const SUBSCRIBERS: usize = 100;
+
+/// A bus with three layers: recover (twice, once built in) and logging. A per-request timeout is
+/// measured with the calls, which have one by default.
+async fn bus() -> Bus {
+    let layers = Bus::builder("bench").layer(Logging).layer(Recover);
+    layers
+        .layer(Timeout::new(Duration::from_secs(60)))
+        .connect()
+        .await
+        .unwrap()
+}
+
+/// From the call of publish to the first line of the handler.
+pub(crate) async fn publish_to_handler(report: &mut Report) {
+    let begun = Instant::now();
+    let bus = bus().await;
+    let (seen, mut times) = mpsc::unbounded_channel();
+    bus.on("tick", move |_: Request| {
+        let _ = seen.send(begun.elapsed());
+        std::future::ready(Ok(()))
+    })
+    .await
+    .unwrap();
+    let mut ours = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let sent = begun.elapsed();
+        bus.publish("tick", &1).await.unwrap();
+        ours.push(times.recv().await.unwrap() - sent);
+    }
+    let mut raw = Vec::with_capacity(ROUNDS);
+    let (ping, mut pings) = mpsc::channel::<u64>(64);
+    let (seen, mut times) = mpsc::unbounded_channel();
+    let echo = tokio::spawn(async move {
+        while pings.recv().await.is_some() {
+            let _ = seen.send(begun.elapsed());
+        }
+    });
+    for _ in 0..ROUNDS {
+        let sent = begun.elapsed();
+        ping.send(1).await.unwrap();
+        raw.push(times.recv().await.unwrap() - sent);
+    }
+    drop(ping);
+    echo.await.unwrap();
+    let (us, base) = (percentile(&mut ours, 50), percentile(&mut raw, 50));
+    report.latency(
+        "publish → handler, p50 (baseline: mpsc)",
+        us,
+        base,
+        "≤ 0.5 us",
+    );
+    bus.shutdown().await;
+}
+
+/// From the call of invoke to its reply.
+pub(crate) async fn request_reply(report: &mut Report) {
+    let bus = bus().await;
+    bus.handle("echo", |r: Request| {
+        std::future::ready(Ok(r.payload().cloned()))
+    })
+    .await
+    .unwrap();
+    // In a task of its own, as callers are; the outermost future of a runtime runs elsewhere.
+    let caller = bus.clone();
+    let mut ours = tokio::spawn(async move {
+        let mut times = Vec::with_capacity(ROUNDS);
+        for _ in 0..ROUNDS {
+            let sent = Instant::now();
+            caller.invoke("echo", &1).send().await.unwrap();
+            times.push(sent.elapsed());
+        }
+        times
+    })
+    .await
+    .unwrap();
+    let (ask, mut asked) = mpsc::channel::<(u64, oneshot::Sender<u64>)>(64);
+    let echo = tokio::spawn(async move {
+        while let Some((n, reply)) = asked.recv().await {
+            let _ = reply.send(n);
+        }
+    });
+    let mut raw = tokio::spawn(async move {
+        let mut times = Vec::with_capacity(ROUNDS);
+        for n in 0..ROUNDS as u64 {
+            let sent = Instant::now();
+            let (reply, answer) = oneshot::channel();
+            ask.send((n, reply)).await.unwrap();
+            answer.await.unwrap();
+            times.push(sent.elapsed());
+        }
+        times
+    })
+    .await
+    .unwrap();
+    echo.await.unwrap();
+    for (percent, goal) in [(50, "≤ 1.0 us"), (99, "≤ 10 us")] {
+        let what = format!("request → reply, p{percent} (baseline: mpsc and oneshot)");
+        let (us, base) = (
+            percentile(&mut ours, percent),
+            percentile(&mut raw, percent),
+        );
+        report.latency(&what, us, base, goal);
+    }
+    bus.shutdown().await;
+}
+
+/// One publisher, one handler.
+pub(crate) async fn one_publisher(report: &mut Report) {
+    let (mut ours, mut raw) = (Vec::new(), Vec::new());
+    for _ in 0..REPEATS {
+        ours.push(deliveries(1, 500_000).await);
+        raw.push(raw_deliveries(1, 500_000).await);
+    }
+    let (us, base) = (median(ours), median(raw));
+    report.rate(
+        "one publisher, one handler (baseline: mpsc)",
+        us,
+        base,
+        "≥ 2 M/s",
+    );
+}
+
+/// One publisher, a hundred handlers.
+pub(crate) async fn fan_out(report: &mut Report) {
+    let (mut ours, mut raw) = (Vec::new(), Vec::new());
+    for _ in 0..REPEATS {
+        ours.push(deliveries(SUBSCRIBERS, 20_000).await);
+        raw.push(raw_deliveries(SUBSCRIBERS, 20_000).await);
+    }
+    let (us, base) = (median(ours), median(raw));
+    report.rate(
+        "fan-out to 100 handlers, deliveries (baseline: 100 mpsc)",
+        us,
+        base,
+        "≥ 5 M/s",
+    );
+}
+
+async fn deliveries(subscribers: usize, messages: u64) -> f64 {
+    let bus = bus().await;
+    let all = messages * subscribers as u64;
+    let (count, (done, mut finished)) = (Arc::new(AtomicU64::new(0)), mpsc::channel(1));
+    for _ in 0..subscribers {
+        let (count, done) = (Arc::clone(&count), done.clone());
+        bus.on("tick", move |_: Request| {
+            if count.fetch_add(1, Ordering::Relaxed) + 1 == all {
+                let _ = done.try_send(());
+            }
+            std::future::ready(Ok(()))
+        })
+        .await
+        .unwrap();
+    }
+    let publisher = bus.clone();
+    let begun = Instant::now();
+    tokio::spawn(async move {
+        for n in 0..messages {
+            publisher.publish("tick", &n).await.unwrap();
+        }
+    });
+    finished.recv().await.unwrap();
+    let rate = all as f64 / begun.elapsed().as_secs_f64();
+    bus.shutdown().await;
+    rate
+}
+
+async fn raw_deliveries(subscribers: usize, messages: u64) -> f64 {
+    let all = messages * subscribers as u64;
+    let (count, (done, mut finished)) = (Arc::new(AtomicU64::new(0)), mpsc::channel(1));
+    let mut senders = Vec::new();
+    for _ in 0..subscribers {
+        let (sender, mut receiver) = mpsc::channel::<Arc<u64>>(4096);
+        senders.push(sender);
+        let (count, done) = (Arc::clone(&count), done.clone());
+        tokio::spawn(async move {
+            while receiver.recv().await.is_some() {
+                if count.fetch_add(1, Ordering::Relaxed) + 1 == all {
+                    let _ = done.try_send(());
+                }
+            }
+        });
+    }
+    let begun = Instant::now();
+    tokio::spawn(async move {
+        for n in 0..messages {
+            let message = Arc::new(n);
+            for sender in &senders {
+                sender.send(Arc::clone(&message)).await.unwrap();
+            }
+        }
+    });
+    finished.recv().await.unwrap();
+    all as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// Frames of one stream from a handler to its caller.
+pub(crate) async fn stream_frames(report: &mut Report) {
+    const FRAMES: u64 = 200_000;
+    let bus = bus().await;
+    bus.handle_stream("count", |_, out| async move {
+        for n in 0..FRAMES {
+            out.delta(&n).await?;
+        }
+        out.finish(&FRAMES).await
+    })
+    .await
+    .unwrap();
+    let mut ours = Vec::new();
+    let mut raw = Vec::new();
+    for _ in 0..REPEATS {
+        let caller = bus.clone();
+        ours.push(
+            tokio::spawn(async move { read_frames(&caller).await })
+                .await
+                .unwrap(),
+        );
+        raw.push(raw_frames(FRAMES).await);
+    }
+    let (us, base) = (median(ours), median(raw));
+    report.rate(
+        "streamed frames (baseline: mpsc of payloads)",
+        us,
+        base,
+        "≥ 1 M/s",
+    );
+    bus.shutdown().await;
+}
+
+async fn read_frames(bus: &Bus) -> f64 {
+    let begun = Instant::now();
+    let mut frames = bus.stream("count", &1).await.unwrap();
+    let mut count = 0_u64;
+    while let Some(frame) = frames.next().await {
+        frame.unwrap();
+        count += 1;
+    }
+    count as f64 / begun.elapsed().as_secs_f64()
+}
+
+async fn raw_frames(frames: u64) -> f64 {
+    let (sender, mut receiver) = mpsc::channel::<String>(256);
+    let begun = Instant::now();
+    tokio::spawn(async move {
+        for n in 0..frames {
+            sender.send(n.to_string()).await.unwrap();
+        }
+    });
+    while receiver.recv().await.is_some() {}
+    frames as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// Routing fields of a 64 KiB line with the keys last.
+pub(crate) fn scan_lines(report: &mut Report) {
+    let text = format!(r#"{{"params":{{"text":"{}"}},"#, "x".repeat(64 * 1024));
+    let many = format!(
+        r#"{{"params":[{}],"#,
+        vec![r#"{"role":"user","n":1}"#; 3000].join(",")
+    );
+    for (what, head) in [("one long string", text), ("3000 small objects", many)] {
+        let line = format!(r#"{head}"jsonrpc":"2.0","id":7,"method":"m","sessionId":"s"}}"#);
+        let time = |run: &dyn Fn()| {
+            let mut samples: Vec<_> = (0..2000)
+                .map(|_| {
+                    let begun = Instant::now();
+                    run();
+                    begun.elapsed()
+                })
+                .collect();
+            percentile(&mut samples, 50)
+        };
+        let ours = time(&|| {
+            let found = jsonrpc::scan(line.as_bytes()).unwrap();
+            assert_eq!(found.method.as_deref(), Some("m"));
+        });
+        let raw = time(&|| {
+            serde_json::from_str::<serde::de::IgnoredAny>(&line).unwrap();
+        });
+        let what = format!("scan of a 64 KiB line, {what} (baseline: serde_json skipping it)");
+        report.latency(&what, ours, raw, "≤ 6 us");
+    }
+}
