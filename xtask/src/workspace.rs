@@ -174,7 +174,8 @@ fn is_named_as_test(path: &Path) -> bool {
         .file_stem()
         .and_then(|stem| stem.to_str())
         .unwrap_or_default();
-    stem.starts_with("test") || (path.is_dir() && matches!(stem, "benches" | "examples"))
+    stem.starts_with("test")
+        || (path.is_dir() && matches!(stem, "benches" | "examples" | "contract"))
 }
 
 /// Drops the files of modules that a sibling declares under `#[cfg(test)]`.

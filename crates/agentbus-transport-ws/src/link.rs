@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Message as SocketMessage;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,6 +38,8 @@ pub(crate) struct Link {
     numbers: AtomicU64,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
     receivers: Mutex<HashMap<u64, mpsc::Sender<Received>>>,
+    /// Tells that a receiver has ended, for a close that waits for all of them.
+    fewer: Notify,
     /// Set when publishes are not taken any more: closed here, or the connection broke.
     closed: AtomicBool,
     /// Ends both tasks.
@@ -53,6 +55,7 @@ impl Link {
             numbers: AtomicU64::new(1),
             waiting: Mutex::default(),
             receivers: Mutex::default(),
+            fewer: Notify::new(),
             closed: AtomicBool::new(false),
             over: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -114,7 +117,9 @@ impl Link {
     }
 
     pub(crate) fn remove_receiver(&self, sub: u64) -> bool {
-        self.receivers.lock().remove(&sub).is_some()
+        let removed = self.receivers.lock().remove(&sub).is_some();
+        self.fewer.notify_waiters();
+        removed
     }
 
     /// Takes no new messages, waits until the server has sent what it had, and hangs up.
@@ -125,8 +130,13 @@ impl Link {
             self.send_soon(&ClientFrame::Stop { sub });
         }
         let drained = async {
-            while !self.receivers.lock().is_empty() && !self.over.is_cancelled() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+            loop {
+                // Made before the look, so that an end in between is not missed.
+                let fewer = self.fewer.notified();
+                if self.receivers.lock().is_empty() || self.over.is_cancelled() {
+                    return;
+                }
+                fewer.await;
             }
         };
         let _ = tokio::time::timeout(drain, drained).await;
@@ -218,6 +228,7 @@ impl Link {
         self.over.cancel();
         self.waiting.lock().clear();
         self.receivers.lock().clear();
+        self.fewer.notify_waiters();
     }
 }
 

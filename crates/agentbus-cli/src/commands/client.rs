@@ -24,7 +24,12 @@ impl Client {
     }
 
     pub(crate) async fn connect(&self) -> Result<Bus, Failure> {
-        let agent = format!("cli-{}", std::process::id());
+        self.connect_as("cli").await
+    }
+
+    /// Connects under a name that people recognise in the list of who serves what.
+    pub(crate) async fn connect_as(&self, name: &str) -> Result<Bus, Failure> {
+        let agent = format!("{name}-{}", std::process::id());
         Ok(Bus::builder(agent)
             .transport(self.url.as_str())
             .connect()
