@@ -34,7 +34,7 @@ impl Builder {
         Self {
             url: url.to_owned(),
             agent: agent.to_owned(),
-            token: credentials::token(),
+            token: credentials::token_for(url),
         }
     }
 

@@ -25,6 +25,28 @@ pub fn data_dir() -> Option<PathBuf> {
     })
 }
 
+/// The token for the bus at this URL. The one of the file goes only to a bus on this machine: it
+/// is this machine's, and another one has no business knowing it.
+#[must_use]
+pub fn token_for(url: &str) -> Option<String> {
+    let from_environment = env::var(TOKEN_VARIABLE)
+        .ok()
+        .filter(|token| !token.is_empty());
+    from_environment.or_else(|| if is_local(url) { token() } else { None })
+}
+
+fn is_local(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    // What stands before an `@` is not the host.
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let name = match host.rfind(':') {
+        Some(colon) if !host.ends_with(']') => &host[..colon],
+        _ => host,
+    };
+    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+}
+
 /// The token: `AGENTBUS_TOKEN`, else the file `token` in the data directory.
 #[must_use]
 pub fn token() -> Option<String> {
@@ -35,4 +57,31 @@ pub fn token() -> Option<String> {
         let text = fs::read_to_string(data_dir()?.join("token")).ok()?;
         Some(text.trim().to_owned()).filter(|token| !token.is_empty())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_local;
+
+    #[test]
+    fn only_this_machine_is_local() {
+        for url in [
+            "http://127.0.0.1:39765",
+            "http://localhost/x",
+            "ws://[::1]:1",
+            "http://[::1]",
+        ] {
+            assert!(is_local(url), "{url}");
+        }
+        for url in [
+            "http://example.org",
+            "http://localhost.evil.example",
+            "http://127.0.0.1:1@evil.example",
+            "http://localhost@evil.example:1",
+            "http://evil.example/@localhost",
+            "http://evil.example?@127.0.0.1",
+        ] {
+            assert!(!is_local(url), "{url}");
+        }
+    }
 }

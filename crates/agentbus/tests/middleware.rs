@@ -131,7 +131,7 @@ async fn a_slow_handler_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_concurrency_limit_spans_all_handlers() {
+async fn a_concurrency_limit_is_each_handlers_own() {
     let bus = Bus::builder("t")
         .layer(ConcurrencyLimit::new(2))
         .connect()
@@ -161,7 +161,7 @@ async fn a_concurrency_limit_spans_all_handlers() {
     for call in calls {
         call.await.unwrap().unwrap();
     }
-    assert_eq!(most.load(Ordering::SeqCst), 2);
+    assert_eq!(most.load(Ordering::SeqCst), 4, "two of each");
 }
 
 #[tokio::test]
@@ -239,6 +239,12 @@ async fn a_dead_letter_tells_its_story_and_can_be_redriven() {
         (&letter.event_id, &letter.payload)
     );
     assert!(again.metadata.is_empty(), "{:?}", again.metadata);
+    let mut forged = letter.clone();
+    forged
+        .metadata
+        .insert_text(dead_letter::ORIGINAL_SUBJECT, "_INBOX.somebody");
+    let refused = dead_letter::redrive(&bus, &forged).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::InvalidRequest);
     let plain = dead_letter::redrive(&bus, &again).await.unwrap_err();
     assert_eq!(plain.code(), ErrorCode::InvalidRequest);
 }

@@ -124,10 +124,16 @@ fn cut(text: &str) -> &str {
 /// Sends a dead letter to where it was going, without the marks of its death.
 ///
 /// # Errors
-/// Fails when the envelope is no dead letter, or when nobody listens there.
+/// Fails when the envelope is no dead letter, when its subject is outside of this bus's prefix (the
+/// metadata came from a stranger), or when nobody listens there.
 pub async fn redrive(bus: &Bus, letter: &Envelope) -> Result<(), Error> {
     let missing = || Error::invalid_request("the envelope is no dead letter: it names no subject");
     let subject: String = letter.metadata.get(ORIGINAL_SUBJECT).ok_or_else(missing)?;
+    let ours = subject.strip_prefix(bus.subjects().prefix());
+    if !ours.is_some_and(|rest| rest.starts_with('.')) {
+        let message = format!("the dead letter's subject `{subject}` is outside of this bus");
+        return Err(Error::invalid_request(message));
+    }
     let mut envelope = letter.clone();
     KEYS.iter().for_each(|key| envelope.metadata.remove(key));
     let message = Arc::new(Message::new(Subject::parse(&subject)?, envelope));

@@ -14,17 +14,18 @@ use tower::{Layer, Service};
 use crate::Error;
 use crate::handler::{HandlerService, Reply, Request};
 
-/// Lets at most this many requests run at a time across all handlers of the bus; others wait.
-#[derive(Debug, Clone)]
-pub struct ConcurrencyLimit(Arc<Semaphore>);
+/// Lets at most this many requests of each handler run at a time; others wait.
+///
+/// The limit is each handler's own: one that all shared would let a handler that calls another
+/// wait for the place that it holds itself.
+#[derive(Debug, Clone, Copy)]
+pub struct ConcurrencyLimit(usize);
 
 impl ConcurrencyLimit {
     /// Sets the limit.
     #[must_use]
     pub fn new(requests_max: usize) -> Self {
-        Self(Arc::new(Semaphore::new(
-            requests_max.clamp(1, Semaphore::MAX_PERMITS),
-        )))
+        Self(requests_max.clamp(1, Semaphore::MAX_PERMITS))
     }
 }
 
@@ -34,7 +35,7 @@ impl Layer<HandlerService> for ConcurrencyLimit {
     fn layer(&self, inner: HandlerService) -> ConcurrencyLimitService {
         ConcurrencyLimitService {
             inner,
-            permits: Arc::clone(&self.0),
+            permits: Arc::new(Semaphore::new(self.0)),
         }
     }
 }
