@@ -12,6 +12,7 @@ use tower::{Layer, Service};
 
 use crate::bus::{Inner, LayerFn, Preparer};
 use crate::cancel::Cancellations;
+use crate::deadline::Deadlines;
 use crate::handler::{HandlerService, Reply, Request};
 use crate::targets::Targets;
 use crate::{Bus, Error, limits, open};
@@ -124,6 +125,7 @@ impl Builder {
             preparers: self.preparers,
             targets: Targets::default(),
             cancellations: Cancellations::default(),
+            deadlines: Deadlines::default(),
             tasks: TaskTracker::new(),
             closed: AtomicBool::new(false),
         }))

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::cancel::Cancellations;
+use crate::deadline::Deadlines;
 use crate::handler::{FunctionService, HandlerService, IntoReply, Request};
 use crate::serve::Handle;
 use crate::targets::{TargetInfo, Targets};
@@ -53,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) preparers: Vec<Preparer>,
     pub(crate) targets: Targets,
     pub(crate) cancellations: Cancellations,
+    pub(crate) deadlines: Deadlines,
     /// Every task that the bus spawns; `close` waits for all of them.
     pub(crate) tasks: TaskTracker,
     pub(crate) closed: AtomicBool,

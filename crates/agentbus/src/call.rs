@@ -1,6 +1,8 @@
 //! Calls that wait for one reply.
 
-use std::future::{Future, IntoFuture};
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use agentbus_protocol::{Envelope, ErrorPayload, EventType, FrameKind, Text};
@@ -81,7 +83,7 @@ impl<'a> Invoke<'a> {
             bus.transport().publish(message, REQUEST).await?;
             first_answer(&mut inbox, &target).await
         };
-        let reply = within(self.timeout, &target, exchange).await;
+        let reply = within(bus, self.timeout, &target, exchange).await;
         if !matches!(reply, Err(Error::Timeout { .. })) {
             cancel.disarm();
         }
@@ -139,7 +141,7 @@ impl<'a> TopicRequest<'a> {
             bus.transport().publish(message, REQUEST).await?;
             first_answer(&mut inbox, topic.as_str()).await
         };
-        let reply = within(self.timeout, topic.as_str(), exchange).await;
+        let reply = within(bus, self.timeout, topic.as_str(), exchange).await;
         accept(reply, topic.as_str())
     }
 }
@@ -153,7 +155,9 @@ impl<'a> IntoFuture for TopicRequest<'a> {
     }
 }
 
+/// Bounds an exchange by the bus's own deadlines; see [`crate::deadline`].
 async fn within<T>(
+    bus: &Bus,
     timeout: Option<Duration>,
     target: &str,
     exchange: impl Future<Output = Result<T, Error>>,
@@ -161,13 +165,20 @@ async fn within<T>(
     let Some(after) = timeout else {
         return exchange.await;
     };
-    let expired = |_| Error::Timeout {
-        target: target.to_owned(),
-        after,
-    };
-    tokio::time::timeout(after, exchange)
-        .await
-        .map_err(expired)?
+    let deadlines = &bus.inner().deadlines;
+    deadlines.watch();
+    let mut deadline = deadlines.after(after);
+    let mut exchange = pin!(exchange);
+    poll_fn(|cx| match exchange.as_mut().poll(cx) {
+        Poll::Ready(outcome) => Poll::Ready(outcome),
+        Poll::Pending => Pin::new(&mut deadline).poll(cx).map(|()| {
+            Err(Error::Timeout {
+                target: target.to_owned(),
+                after,
+            })
+        }),
+    })
+    .await
 }
 
 /// Waits for the reply; frames that only lead up to one, from a target that streams, are skipped.

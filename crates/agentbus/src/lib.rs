@@ -51,6 +51,7 @@ mod bus;
 mod call;
 mod cancel;
 mod current;
+mod deadline;
 mod draft;
 mod error;
 mod handler;
