@@ -8,7 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use agentbus_protocol::{Envelope, EventId, EventType};
 use agentbus_transport::{
@@ -27,7 +27,10 @@ const CANCELLED: &str = "agent.request.cancelled";
 /// The requests of one bus that can be cancelled.
 #[derive(Debug, Default)]
 pub(crate) struct Cancellations {
-    running: Mutex<HashMap<EventId, AbortHandle>>,
+    /// By the id of the request or event. Several handlers may work on one event, so an id can
+    /// have several tasks; their numbers tell them apart.
+    running: Mutex<HashMap<EventId, Vec<(u64, AbortHandle)>>>,
+    numbers: AtomicU64,
     early: Mutex<VecDeque<EventId>>,
     /// Whether `early` holds anything, so that the usual case costs one load.
     has_early: AtomicBool,
@@ -60,9 +63,11 @@ impl Cancellations {
     /// Spawns the rest of a handler so that a cancel finds it.
     pub(crate) fn spawn(bus: &Bus, id: EventId, task: impl Future<Output = ()> + Send + 'static) {
         let this = &bus.inner().cancellations;
+        let number = this.numbers.fetch_add(1, Ordering::Relaxed);
         let done = Done {
             bus: bus.clone(),
             id: id.clone(),
+            number,
         };
         // The lock is held until the handle is in the map; the task's own end takes it too, so it
         // cannot remove itself before it is there.
@@ -71,12 +76,13 @@ impl Cancellations {
             let _done = done;
             task.await;
         });
-        running.insert(id, handle.abort_handle());
+        let tasks = running.entry(id).or_default();
+        tasks.push((number, handle.abort_handle()));
     }
 
     fn cancel(&self, id: &EventId) {
-        if let Some(task) = self.running.lock().remove(id) {
-            return task.abort();
+        if let Some(tasks) = self.running.lock().remove(id) {
+            return tasks.iter().for_each(|(_, task)| task.abort());
         }
         let mut early = self.early.lock();
         if early.len() == limits::EARLY_CANCELS {
@@ -105,26 +111,28 @@ impl Cancellations {
     }
 
     pub(crate) fn cancel_all(&self) {
-        for (_, task) in self.running.lock().drain() {
+        for (_, task) in self.running.lock().drain().flat_map(|(_, tasks)| tasks) {
             task.abort();
         }
     }
 }
 
-/// Removes a request from the map when its task ends, in whichever way.
+/// Removes a task from the map when it ends, in whichever way.
 struct Done {
     bus: Bus,
     id: EventId,
+    number: u64,
 }
 
 impl Drop for Done {
     fn drop(&mut self) {
-        self.bus
-            .inner()
-            .cancellations
-            .running
-            .lock()
-            .remove(&self.id);
+        let mut running = self.bus.inner().cancellations.running.lock();
+        if let Some(tasks) = running.get_mut(&self.id) {
+            tasks.retain(|(number, _)| *number != self.number);
+            if tasks.is_empty() {
+                running.remove(&self.id);
+            }
+        }
     }
 }
 
