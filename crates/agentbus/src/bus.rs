@@ -263,28 +263,18 @@ impl Bus {
         self.close(limits::CLOSE_DRAIN).await
     }
 
-    /// The subject space for an envelope: the envelope's own tenant goes before the bus's.
-    pub(crate) fn space_for(
-        &self,
-        envelope: &Envelope,
-        space: &mut Option<SubjectSpace>,
-    ) -> Result<(), Error> {
-        let tenant = &envelope.context.tenant_id;
-        if !tenant.is_empty() && tenant != self.0.space.tenant() {
-            *space = Some(self.0.space.with_tenant(tenant)?);
-        }
-        Ok(())
-    }
-
-    /// Resolves the subject of an outgoing envelope.
+    /// Resolves the subject of an outgoing envelope, in the envelope's own tenant if it names one.
     pub(crate) fn subject(
         &self,
         envelope: &Envelope,
         resolve: impl FnOnce(&SubjectSpace) -> Result<Subject, agentbus_protocol::SubjectError>,
     ) -> Result<Subject, Error> {
-        let mut other = None;
-        self.space_for(envelope, &mut other)?;
-        Ok(resolve(other.as_ref().unwrap_or(&self.0.space))?)
+        let space = &self.0.space;
+        let tenant = &envelope.context.tenant_id;
+        if tenant.is_empty() || tenant == space.tenant() {
+            return Ok(resolve(space)?);
+        }
+        Ok(resolve(&space.with_tenant(tenant)?)?)
     }
 
     /// Completes an outgoing envelope: sender, tenant, inherited context, preparers.

@@ -53,14 +53,7 @@ impl<'a> Invoke<'a> {
     /// Sends on an envelope that came from elsewhere. What it says stays, also its id and its
     /// sender; only an empty `to` is filled in.
     pub fn forward(mut self, envelope: Envelope) -> Self {
-        let target = std::mem::take(&mut self.draft.envelope.to);
         self.draft.forward(envelope);
-        if self.draft.envelope.to.is_empty() {
-            self.draft.envelope.to = target;
-        }
-        if self.draft.envelope.frame_type.is_empty() {
-            self.draft.envelope.frame_type = FrameKind::Request.text();
-        }
         self
     }
 

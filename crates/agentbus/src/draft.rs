@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentbus_protocol::{Envelope, Subject, SubjectError, SubjectSpace, Text};
+use agentbus_protocol::{Envelope, FrameKind, Subject, SubjectError, SubjectSpace, Text};
 use agentbus_transport::{Message, Priority};
 
 use crate::bus::PreparedPayload;
@@ -30,12 +30,19 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Takes over an envelope that came from elsewhere; its payload counts unless it has none.
+    /// Takes over a request that came from elsewhere; its payload counts unless it has none, and
+    /// only what it leaves empty is filled in.
     pub(crate) fn forward(&mut self, envelope: Envelope) {
         if envelope.payload.is_some() {
             self.payload = Ok(envelope.payload.clone());
         }
-        self.envelope = envelope;
+        let target = std::mem::replace(&mut self.envelope, envelope).to;
+        if self.envelope.to.is_empty() {
+            self.envelope.to = target;
+        }
+        if self.envelope.frame_type.is_empty() {
+            self.envelope.frame_type = FrameKind::Request.text();
+        }
     }
 
     /// Completes the envelope and addresses it.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use agentbus_protocol::reassembly::{Limits, Reassembly};
-use agentbus_protocol::{Envelope, EventId, FrameKind, Text};
+use agentbus_protocol::{Envelope, EventId, Text};
 use agentbus_transport::{BoxFuture, Inbox, Received, TransportError};
 use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep};
@@ -66,14 +66,7 @@ impl<'a> StreamCall<'a> {
 
     /// Sends on an envelope that came from elsewhere; see [`Invoke::forward`](crate::Invoke::forward).
     pub fn forward(mut self, envelope: Envelope) -> Self {
-        let target = std::mem::take(&mut self.draft.envelope.to);
         self.draft.forward(envelope);
-        if self.draft.envelope.to.is_empty() {
-            self.draft.envelope.to = target;
-        }
-        if self.draft.envelope.frame_type.is_empty() {
-            self.draft.envelope.frame_type = FrameKind::Request.text();
-        }
         self
     }
 

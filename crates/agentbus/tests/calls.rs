@@ -434,3 +434,50 @@ async fn closing_finishes_what_was_accepted() {
     ));
     assert!(bus.targets().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn closing_ends_every_handler_of_one_event() {
+    let bus = bus().await;
+    let started = Arc::new(AtomicUsize::new(0));
+    for _ in 0..2 {
+        let started = Arc::clone(&started);
+        bus.on("stuck", move |_| {
+            started.fetch_add(1, Ordering::SeqCst);
+            std::future::pending::<Result<(), Error>>()
+        })
+        .await
+        .unwrap();
+    }
+    bus.publish("stuck", &1).await.unwrap();
+    while started.load(Ordering::SeqCst) < 2 {
+        tokio::task::yield_now().await;
+    }
+    let closed = bus.close(Duration::from_secs(1));
+    tokio::time::timeout(Duration::from_secs(60), closed)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_forwarded_request_keeps_what_it_says() {
+    let bus = bus().await;
+    bus.handle("last", |request: Request| async move {
+        let envelope = request.envelope();
+        Ok(json!([
+            envelope.from.as_str(),
+            envelope.to.as_str(),
+            envelope.event_id.to_string()
+        ]))
+    })
+    .await
+    .unwrap();
+    let mut envelope = Envelope::new(agentbus::mint::stamp(), "agent.message.received".into());
+    envelope.from = "somebody".into();
+    let id = envelope.event_id.to_string();
+    let reply = bus
+        .invoke("last", &json!({}))
+        .forward(envelope)
+        .await
+        .unwrap();
+    assert_eq!(value(&reply), json!(["somebody", "last", id]));
+}
