@@ -25,16 +25,34 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    let chosen = |name: &str| name.contains(&wanted);
     let mut report = Report::default();
     runtime.block_on(async {
-        memory::publish_to_handler(&mut report).await;
-        memory::request_reply(&mut report).await;
-        memory::one_publisher(&mut report).await;
-        memory::fan_out(&mut report).await;
-        memory::stream_frames(&mut report).await;
-        http::invoke(&mut report).await;
+        if chosen("publish") {
+            memory::publish_to_handler(&mut report).await;
+        }
+        if chosen("request") {
+            memory::request_reply(&mut report).await;
+        }
+        if chosen("one") {
+            memory::one_publisher(&mut report).await;
+        }
+        if chosen("fan-out") {
+            memory::fan_out(&mut report).await;
+        }
+        if chosen("frames") {
+            memory::stream_frames(&mut report).await;
+        }
+        if chosen("http") {
+            http::invoke(&mut report).await;
+        }
     });
-    memory::scan_lines(&mut report);
-    serve::start(&mut report);
+    if chosen("scan") {
+        memory::scan_lines(&mut report);
+    }
+    if chosen("serve") {
+        serve::start(&mut report);
+    }
     print!("{report}");
 }

@@ -293,14 +293,12 @@ impl Settle for Settler {
     fn settle(
         self: Arc<Self>,
         token: u64,
-        _message: &Arc<Message>,
-        _attempt: u32,
         verdict: Verdict,
     ) -> Completion<Result<(), TransportError>> {
         let ms = |span: Duration| u64::try_from(span.as_millis()).ok();
         let (verdict, ms) = match verdict {
             Verdict::Ack => ("ack", None),
-            Verdict::Nak { delay } => ("nak", ms(delay)),
+            Verdict::Nak { delay, .. } => ("nak", ms(delay)),
             Verdict::Extend { lease } => ("extend", ms(lease)),
             Verdict::Reject => ("reject", None),
             Verdict::Abandoned => ("abandoned", None),

@@ -21,12 +21,16 @@ pub enum Received {
 }
 
 /// What a subscriber decides about a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Verdict {
     /// Handled.
     Ack,
     /// Not handled; deliver again after the delay.
     Nak {
+        /// The message, for transports that do not keep what they have handed out.
+        message: Arc<Message>,
+        /// Which attempt failed, from 1.
+        attempt: u32,
         /// How long to wait first.
         delay: Duration,
     },
@@ -45,12 +49,10 @@ pub enum Verdict {
 ///
 /// Shared by many deliveries; `token` tells them apart where the transport needs that.
 pub trait Settle: fmt::Debug + Send + Sync {
-    /// Takes a verdict on a delivery of `message`, which was attempt number `attempt`.
+    /// Takes a verdict on a delivery.
     fn settle(
         self: Arc<Self>,
         token: u64,
-        message: &Arc<Message>,
-        attempt: u32,
         verdict: Verdict,
     ) -> Completion<Result<(), TransportError>>;
 }
@@ -61,9 +63,39 @@ pub struct Delivery {
     message: Arc<Message>,
     attempt: u32,
     missed: u64,
+    settlement: Settlement,
+}
+
+/// The right to decide about one delivery. Dropping it undecided counts as
+/// [`Verdict::Abandoned`].
+#[derive(Debug)]
+pub struct Settlement {
     token: u64,
-    /// Taken when settled; `None` from the start where the transport knows no acknowledgement.
+    /// Taken with the verdict; `None` from the start where the transport hears none.
     settle: Option<Arc<dyn Settle>>,
+}
+
+impl Settlement {
+    /// Gives the verdict. Only the first that ends a delivery counts.
+    pub fn settle(&mut self, verdict: Verdict) -> Completion<Result<(), TransportError>> {
+        let settle = match verdict {
+            Verdict::Extend { .. } => self.settle.clone(),
+            _ => self.settle.take(),
+        };
+        match settle {
+            Some(settle) => settle.settle(self.token, verdict),
+            None => Completion::ready(Ok(())),
+        }
+    }
+}
+
+impl Drop for Settlement {
+    fn drop(&mut self) {
+        if self.settle.is_some() {
+            // There is nobody left to wait for the outcome; transports act on abandonment at once.
+            drop(self.settle(Verdict::Abandoned));
+        }
+    }
 }
 
 impl Delivery {
@@ -74,17 +106,27 @@ impl Delivery {
             message,
             attempt,
             missed: 0,
-            token: 0,
-            settle: None,
+            settlement: Settlement {
+                token: 0,
+                settle: None,
+            },
         }
     }
 
     /// Attaches the side that hears the verdict.
     #[must_use]
     pub fn settled_by(mut self, settle: Arc<dyn Settle>, token: u64) -> Self {
-        self.settle = Some(settle);
-        self.token = token;
+        self.settlement = Settlement {
+            token,
+            settle: Some(settle),
+        };
         self
+    }
+
+    /// Splits the message from the right to decide about it.
+    #[must_use]
+    pub fn into_parts(self) -> (Arc<Message>, Settlement) {
+        (self.message, self.settlement)
     }
 
     /// Says how many messages this subscriber lost just before this one.
@@ -132,44 +174,26 @@ impl Delivery {
 
     /// Says that the message was handled.
     pub fn ack(mut self) -> Completion<Result<(), TransportError>> {
-        self.settle(Verdict::Ack)
+        self.settlement.settle(Verdict::Ack)
     }
 
     /// Asks for the message again, to this subscriber or another of its group, after `delay`.
     pub fn nak(mut self, delay: Duration) -> Completion<Result<(), TransportError>> {
-        self.settle(Verdict::Nak { delay })
+        self.settlement.settle(Verdict::Nak {
+            message: self.message,
+            attempt: self.attempt,
+            delay,
+        })
     }
 
     /// Refuses the message for good.
     pub fn reject(mut self) -> Completion<Result<(), TransportError>> {
-        self.settle(Verdict::Reject)
+        self.settlement.settle(Verdict::Reject)
     }
 
     /// Keeps the message for longer before it is given to somebody else.
-    pub fn extend(&self, lease: Duration) -> Completion<Result<(), TransportError>> {
-        match &self.settle {
-            Some(settle) => Arc::clone(settle).settle(
-                self.token,
-                &self.message,
-                self.attempt,
-                Verdict::Extend { lease },
-            ),
-            None => Completion::ready(Ok(())),
-        }
-    }
-
-    fn settle(&mut self, verdict: Verdict) -> Completion<Result<(), TransportError>> {
-        match self.settle.take() {
-            Some(settle) => settle.settle(self.token, &self.message, self.attempt, verdict),
-            None => Completion::ready(Ok(())),
-        }
-    }
-}
-
-impl Drop for Delivery {
-    fn drop(&mut self) {
-        // There is nobody left to wait for the outcome; transports act on abandonment at once.
-        drop(self.settle(Verdict::Abandoned));
+    pub fn extend(&mut self, lease: Duration) -> Completion<Result<(), TransportError>> {
+        self.settlement.settle(Verdict::Extend { lease })
     }
 }
 

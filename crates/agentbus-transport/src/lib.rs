@@ -22,7 +22,7 @@ mod transport;
 
 pub use capabilities::{Capabilities, Capability, Confirmation, Durability, Ordering};
 pub use completion::Completion;
-pub use delivery::{Delivery, Received, Settle, Verdict};
+pub use delivery::{Delivery, Received, Settle, Settlement, Verdict};
 pub use error::TransportError;
 pub use memory::MemoryTransport;
 pub use message::{Message, Priority};

@@ -209,7 +209,7 @@ impl Connection {
         };
         let span = Duration::from_millis(ms.unwrap_or(0));
         if verdict == "extend" {
-            if let Some(delivery) = window.unsettled.lock().get(&delivery) {
+            if let Some(delivery) = window.unsettled.lock().get_mut(&delivery) {
                 drop(delivery.extend(span));
             }
             return;

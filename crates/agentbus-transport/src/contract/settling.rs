@@ -20,7 +20,7 @@ pub async fn a_nak_brings_the_message_back(transport: Opened) {
     let second = receive(&mut all).await;
     assert_eq!((number(&second), second.attempt()), (1, 2));
     second.nak(Duration::from_millis(20)).await.unwrap();
-    let third = receive(&mut all).await;
+    let mut third = receive(&mut all).await;
     assert_eq!((number(&third), third.attempt()), (1, 3));
     third.extend(Duration::from_secs(1)).await.unwrap();
     third.ack().await.unwrap();

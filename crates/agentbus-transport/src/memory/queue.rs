@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -29,6 +30,15 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// The attempt after the one of this number.
+    const fn again(message: Arc<Message>, attempt: u32, confirm: Option<Arc<Confirm>>) -> Self {
+        Self {
+            message,
+            attempt: attempt.saturating_add(1),
+            confirm,
+        }
+    }
+
     fn fail(self, reason: &'static str) {
         if let Some(confirm) = self.confirm {
             confirm.failed(reason);
@@ -64,6 +74,9 @@ pub(super) struct Queue {
     pub(super) group: Option<Text>,
     pub(super) options: QueueOptions,
     state: Mutex<State>,
+    /// Counted without the lock, once for each batch.
+    delivered: AtomicU64,
+    expired: AtomicU64,
     /// Wakes publishers when there is room again.
     room: Notify,
     delays: Arc<Delays>,
@@ -97,9 +110,7 @@ enum Phase {
 
 #[derive(Debug, Default)]
 struct Counts {
-    delivered: u64,
     dropped: u64,
-    expired: u64,
     redelivered: u64,
     stalled: u64,
 }
@@ -117,6 +128,8 @@ impl Queue {
             group,
             options,
             state,
+            delivered: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
             room: Notify::new(),
             delays,
         }
@@ -169,11 +182,13 @@ impl Queue {
         }
     }
 
-    /// Takes up to `max` messages for the receiver of this number.
+    /// Takes up to `max` messages for the receiver of this number. `taken` is the receiver's own
+    /// and empty between calls; with it the lock is held only to move entries.
     pub(super) fn poll_receive(
         self: &Arc<Self>,
         receiver: u64,
         cx: &Context<'_>,
+        taken: &mut Vec<Entry>,
         batch: &mut Vec<Received>,
         max: usize,
     ) -> Poll<usize> {
@@ -182,44 +197,48 @@ impl Queue {
             return state.wait(receiver, cx);
         }
         state.waiting.retain(|(waiting, _)| *waiting != receiver);
-        let taken = max.min(state.depth);
-        for _ in 0..taken {
-            let Some(entry) = state.pop() else { break };
-            let missed = std::mem::take(&mut state.missed);
-            batch.push(self.hand_out(entry, missed, &mut state.counts));
-        }
-        let next = if state.depth > 0 {
-            state.waiting.pop_front()
-        } else {
-            None
-        };
-        let publishers = state.publishers_waiting.min(taken);
+        state.take(taken, max);
+        let missed = std::mem::take(&mut state.missed);
+        let next = state.next_receiver();
+        let publishers = state.publishers_to_wake(self.options.capacity);
         let emptied = state.depth == 0 && state.phase == Phase::Stopping;
         drop(state);
         (0..publishers).for_each(|_| self.room.notify_one());
-        wake(next.map(|(_, waker)| waker));
+        wake(next);
         if emptied {
             self.emptied();
         }
-        Poll::Ready(taken)
+        Poll::Ready(self.hand_out(taken, missed, batch))
     }
 
-    fn hand_out(self: &Arc<Self>, entry: Entry, missed: u64, counts: &mut Counts) -> Received {
-        let Entry {
-            message,
-            attempt,
-            confirm,
-        } = entry;
-        if message.is_expired() {
-            counts.expired += 1;
-            if let Some(confirm) = confirm {
-                confirm.failed("expired");
-            }
-            return Received::Expired(Delivery::new(message, attempt).after_missing(missed));
+    fn hand_out(
+        self: &Arc<Self>,
+        taken: &mut Vec<Entry>,
+        missed: u64,
+        batch: &mut Vec<Received>,
+    ) -> usize {
+        let (all, mut expired) = (taken.len(), 0);
+        let mut missed = Some(missed);
+        for entry in taken.drain(..) {
+            let missed = missed.take().unwrap_or_default();
+            batch.push(if entry.message.is_expired() {
+                expired += 1;
+                let delivery = Delivery::new(Arc::clone(&entry.message), entry.attempt);
+                entry.fail("expired");
+                Received::Expired(delivery.after_missing(missed))
+            } else {
+                Received::Live(self.delivery(entry).after_missing(missed))
+            });
         }
-        counts.delivered += 1;
-        let delivery = Delivery::new(message, attempt).after_missing(missed);
-        Received::Live(match confirm {
+        self.delivered
+            .fetch_add((all - expired) as u64, Ordering::Relaxed);
+        self.expired.fetch_add(expired as u64, Ordering::Relaxed);
+        all
+    }
+
+    fn delivery(self: &Arc<Self>, entry: Entry) -> Delivery {
+        let delivery = Delivery::new(entry.message, entry.attempt);
+        match entry.confirm {
             Some(confirm) => {
                 let settle = Arc::new(Confirmed {
                     queue: Arc::clone(self),
@@ -231,7 +250,7 @@ impl Queue {
                 delivery.settled_by(Arc::clone(self) as Arc<dyn Settle>, 0)
             }
             None => delivery,
-        })
+        }
     }
 
     /// Gives a message back for another attempt; says whether it will be made.
@@ -305,13 +324,9 @@ impl Queue {
     pub(super) fn forget(&self, receiver: u64) {
         let mut state = self.state.lock();
         state.waiting.retain(|(waiting, _)| *waiting != receiver);
-        let next = if state.depth > 0 {
-            state.waiting.pop_front()
-        } else {
-            None
-        };
+        let next = state.next_receiver();
         drop(state);
-        wake(next.map(|(_, waker)| waker));
+        wake(next);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -329,9 +344,9 @@ impl Queue {
             group: self.group.as_ref().map(ToString::to_string),
             depth: state.depth,
             capacity: self.options.capacity,
-            delivered: state.counts.delivered,
+            delivered: self.delivered.load(Ordering::Relaxed),
             dropped: state.counts.dropped,
-            expired: state.counts.expired,
+            expired: self.expired.load(Ordering::Relaxed),
             redelivered: state.counts.redelivered,
             stalled: state.counts.stalled,
         }
@@ -362,10 +377,33 @@ impl State {
         self.waiting.pop_front().map(|(_, waker)| waker)
     }
 
-    fn pop(&mut self) -> Option<Entry> {
-        let entry = self.lanes.iter_mut().find_map(VecDeque::pop_front)?;
-        self.depth -= 1;
-        Some(entry)
+    /// Moves up to `max` entries out, the highest lanes first.
+    fn take(&mut self, taken: &mut Vec<Entry>, max: usize) {
+        let mut left = max.min(self.depth);
+        self.depth -= left;
+        for lane in &mut self.lanes {
+            let part = left.min(lane.len());
+            taken.extend(lane.drain(..part));
+            left -= part;
+        }
+    }
+
+    /// The receiver to wake because something is left for it.
+    fn next_receiver(&mut self) -> Option<Waker> {
+        if self.depth == 0 {
+            return None;
+        }
+        self.waiting.pop_front().map(|(_, waker)| waker)
+    }
+
+    /// How many waiting publishers can go on. They are woken only when half of the queue is free:
+    /// waking one for each free place would make publisher and receiver take turns message by
+    /// message.
+    fn publishers_to_wake(&self, capacity: usize) -> usize {
+        if self.depth > capacity / 2 {
+            return 0;
+        }
+        self.publishers_waiting.min(capacity - self.depth)
     }
 
     /// Loses the oldest entry of the lowest waiting priority, or the new one if it is lower still.
@@ -425,21 +463,16 @@ impl Settle for Queue {
     fn settle(
         self: Arc<Self>,
         _token: u64,
-        message: &Arc<Message>,
-        attempt: u32,
         verdict: Verdict,
     ) -> Completion<Result<(), TransportError>> {
-        if let Verdict::Nak { delay } = verdict {
-            let message = Arc::clone(message);
+        if let Verdict::Nak {
+            message,
+            attempt,
+            delay,
+        } = verdict
+        {
             // Beyond the last attempt the message is given up, which nobody waits to hear.
-            let _ = self.give_back(
-                Entry {
-                    message,
-                    attempt: attempt + 1,
-                    confirm: None,
-                },
-                delay,
-            );
+            let _ = self.give_back(Entry::again(message, attempt, None), delay);
         }
         Completion::ready(Ok(()))
     }
@@ -456,8 +489,6 @@ impl Settle for Confirmed {
     fn settle(
         self: Arc<Self>,
         _token: u64,
-        message: &Arc<Message>,
-        attempt: u32,
         verdict: Verdict,
     ) -> Completion<Result<(), TransportError>> {
         match verdict {
@@ -465,13 +496,13 @@ impl Settle for Confirmed {
             Verdict::Extend { .. } => {}
             Verdict::Abandoned => self.confirm.failed("abandoned"),
             Verdict::Reject => self.confirm.failed("rejected"),
-            Verdict::Nak { delay } => {
-                let (message, confirm) = (Arc::clone(message), Some(Arc::clone(&self.confirm)));
-                let again = Entry {
-                    message,
-                    attempt: attempt + 1,
-                    confirm,
-                };
+            Verdict::Nak {
+                message,
+                attempt,
+                delay,
+            } => {
+                let confirm = Some(Arc::clone(&self.confirm));
+                let again = Entry::again(message, attempt, confirm);
                 if let Err(entry) = self.queue.give_back(again, delay) {
                     entry.fail("given up after the last attempt");
                 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use super::Broker;
-use super::queue::Queue;
+use super::queue::{Entry, Queue};
 use crate::{Received, Source};
 
 /// Where a queue is known, and so where it has to be forgotten.
@@ -22,6 +22,8 @@ pub(super) struct MemorySource {
     queue: Arc<Queue>,
     home: Home,
     receiver: u64,
+    /// Room for the entries of one batch; empty between calls.
+    taken: Vec<Entry>,
     /// ## Joined => (Draining | Left)
     standing: Standing,
 }
@@ -45,6 +47,7 @@ impl MemorySource {
             queue,
             home,
             receiver,
+            taken: Vec::new(),
             standing: Standing::Joined,
         }
     }
@@ -61,7 +64,7 @@ impl Source for MemorySource {
             return Poll::Ready(0);
         }
         self.queue
-            .poll_receive(self.receiver, cx, batch, max.max(1))
+            .poll_receive(self.receiver, cx, &mut self.taken, batch, max.max(1))
     }
 
     fn stop(&mut self) {
