@@ -28,14 +28,14 @@ pub struct ContextFields {
 }
 
 static EMPTY: ContextFields = ContextFields {
-    trace_id: Text::const_new(""),
-    span_id: Text::const_new(""),
-    traceparent: Text::const_new(""),
-    session_id: Text::const_new(""),
-    conversation_id: Text::const_new(""),
-    channel: Text::const_new(""),
-    tenant_id: Text::const_new(""),
-    user_id: Text::const_new(""),
+    trace_id: Text::new_static(""),
+    span_id: Text::new_static(""),
+    traceparent: Text::new_static(""),
+    session_id: Text::new_static(""),
+    conversation_id: Text::new_static(""),
+    channel: Text::new_static(""),
+    tenant_id: Text::new_static(""),
+    user_id: Text::new_static(""),
 };
 
 /// A [`ContextFields`] behind a reference count.
@@ -49,7 +49,7 @@ impl Context {
     /// Whether every field is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        **self == EMPTY
+        self.0.as_ref().is_none_or(|fields| **fields == EMPTY)
     }
 
     /// Whether no field is set that belongs to one caller alone: tenant, user or channel.

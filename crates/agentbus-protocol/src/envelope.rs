@@ -72,17 +72,17 @@ impl Envelope {
     #[must_use]
     pub fn new(stamp: Stamp, event_type: EventType) -> Self {
         Self {
-            spec_version: Text::const_new(SPEC_VERSION),
+            spec_version: Text::new_static(SPEC_VERSION),
             schema_version: SCHEMA_VERSION,
             event_id: stamp.event_id,
             event_type,
-            frame_type: Text::const_new(""),
+            frame_type: Text::new_static(""),
             occurred_at: stamp.occurred_at,
             context: Context::default(),
             correlation_id: EventId::ABSENT,
-            reply_to: Text::const_new(""),
-            from: Text::const_new(""),
-            to: Text::const_new(""),
+            reply_to: Text::new_static(""),
+            from: Text::new_static(""),
+            to: Text::new_static(""),
             seq: 0,
             is_final: false,
             payload: None,

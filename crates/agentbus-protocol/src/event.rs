@@ -13,23 +13,23 @@ pub struct EventType(Text);
 
 impl EventType {
     /// A request to an agent.
-    pub const MESSAGE_RECEIVED: Self = Self(Text::const_new("agent.message.received"));
+    pub const MESSAGE_RECEIVED: Self = Self(Text::new_static("agent.message.received"));
     /// The first frame of a stream: the agent has begun.
-    pub const RESPONSE_STARTED: Self = Self(Text::const_new("agent.response.started"));
+    pub const RESPONSE_STARTED: Self = Self(Text::new_static("agent.response.started"));
     /// A part of the answer.
-    pub const RESPONSE_DELTA: Self = Self(Text::const_new("agent.response.delta"));
+    pub const RESPONSE_DELTA: Self = Self(Text::new_static("agent.response.delta"));
     /// The answer, or the end of a stream.
-    pub const RESPONSE_FINAL: Self = Self(Text::const_new("agent.response.final"));
+    pub const RESPONSE_FINAL: Self = Self(Text::new_static("agent.response.final"));
     /// The call failed; the payload is an [`ErrorPayload`](crate::ErrorPayload).
-    pub const RESPONSE_ERROR: Self = Self(Text::const_new("agent.response.error"));
+    pub const RESPONSE_ERROR: Self = Self(Text::new_static("agent.response.error"));
     /// An agent asks for a tool.
-    pub const TOOL_CALL: Self = Self(Text::const_new("agent.tool.call"));
+    pub const TOOL_CALL: Self = Self(Text::new_static("agent.tool.call"));
     /// What the tool returned.
-    pub const TOOL_RESULT: Self = Self(Text::const_new("agent.tool.result"));
+    pub const TOOL_RESULT: Self = Self(Text::new_static("agent.tool.result"));
     /// A task was accepted.
-    pub const TASK_CREATED: Self = Self(Text::const_new("agent.task.created"));
+    pub const TASK_CREATED: Self = Self(Text::new_static("agent.task.created"));
     /// A task has ended.
-    pub const TASK_COMPLETED: Self = Self(Text::const_new("agent.task.completed"));
+    pub const TASK_COMPLETED: Self = Self(Text::new_static("agent.task.completed"));
 
     /// Makes an event type from its wire text.
     #[must_use]
@@ -46,16 +46,17 @@ impl EventType {
     /// The frame kind that the protocol fixes for this type, if it fixes one.
     #[must_use]
     pub fn frame_kind(&self) -> Option<FrameKind> {
-        Some(match self.as_str() {
-            "agent.message.received" => FrameKind::Request,
-            "agent.response.started" => FrameKind::Started,
-            "agent.response.delta" => FrameKind::Delta,
-            "agent.response.final" => FrameKind::Final,
-            "agent.response.error" => FrameKind::Error,
-            "agent.tool.call" => FrameKind::ToolCall,
-            "agent.tool.result" => FrameKind::ToolResult,
+        let kind = match self.as_str().strip_prefix("agent.")? {
+            "message.received" => FrameKind::Request,
+            "response.started" => FrameKind::Started,
+            "response.delta" => FrameKind::Delta,
+            "response.final" => FrameKind::Final,
+            "response.error" => FrameKind::Error,
+            "tool.call" => FrameKind::ToolCall,
+            "tool.result" => FrameKind::ToolResult,
             _ => return None,
-        })
+        };
+        Some(kind)
     }
 
     /// Whether an envelope of this type ends what it belongs to.
@@ -128,6 +129,6 @@ impl FrameKind {
     /// The wire text as an owned value that needs no allocation.
     #[must_use]
     pub const fn text(self) -> Text {
-        Text::const_new(self.as_str())
+        Text::new_static(self.as_str())
     }
 }

@@ -44,8 +44,9 @@ pub use subject::{Subject, SubjectError, SubjectSpace};
 pub use time::{Timestamp, TimestampError};
 pub use trace::TraceParent;
 
-/// A string of the wire: short ones (up to 24 bytes) live in place, without an allocation.
+/// A string of the wire: short ones (up to 23 bytes) and constants live in place, longer ones are
+/// shared by reference count. Neither is ever changed.
 ///
 /// An optional wire string that is empty is absent: the wire omits it, so the type does not
 /// offer a second spelling of the same thing.
-pub type Text = compact_str::CompactString;
+pub type Text = smol_str::SmolStr;

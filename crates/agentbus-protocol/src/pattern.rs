@@ -119,7 +119,7 @@ fn check(text: &str, limit: usize) -> Result<(), PatternError> {
 impl From<&Subject> for Pattern {
     fn from(subject: &Subject) -> Self {
         Self {
-            text: subject.as_str().into(),
+            text: subject.text().clone(),
             literal: true,
         }
     }

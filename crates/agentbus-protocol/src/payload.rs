@@ -1,5 +1,6 @@
 //! Opaque JSON bytes.
 
+use std::cell::Cell;
 use std::fmt;
 
 use bytes::Bytes;
@@ -32,15 +33,34 @@ pub enum PayloadError {
     Absent,
 }
 
+/// What is kept of the buffer that values are written into, in bytes.
+const WRITING_KEPT: usize = 16 * 1024;
+
+thread_local! {
+    /// Values are written here first, so that a payload is allocated once and in its final size.
+    static WRITING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 impl Payload {
     /// Writes a value as JSON. A value that writes as `null` has no payload: `None`.
     ///
     /// # Errors
     /// Fails when the value has no JSON form.
     pub fn from_value(value: &(impl Serialize + ?Sized)) -> Result<Option<Self>, PayloadError> {
-        let bytes = serde_json::to_vec(value)
-            .map_err(|error| PayloadError::Unwritable(error.to_string()))?;
-        Ok((bytes != b"null").then(|| Self(bytes.into())))
+        // Taken, not borrowed: the value's own serializer may well write another payload.
+        let mut buffer = WRITING.take();
+        buffer.clear();
+        let written = serde_json::to_writer(&mut buffer, value)
+            .map_err(|error| PayloadError::Unwritable(error.to_string()))
+            .map(|()| (buffer != b"null").then(|| Self::copied(&buffer)));
+        buffer.shrink_to(WRITING_KEPT);
+        WRITING.set(buffer);
+        written
+    }
+
+    /// Bytes without spare room need no second allocation to be shared.
+    fn copied(bytes: &[u8]) -> Self {
+        Self(Bytes::from(Box::<[u8]>::from(bytes)))
     }
 
     /// Writes a value that is known not to be `null`.

@@ -14,6 +14,8 @@
 
 use std::fmt;
 
+use smol_str::SmolStrBuilder;
+
 use crate::limits::{NAME_BYTES_MAX, SUBJECT_BYTES_MAX, SUBJECT_TOKENS_MAX};
 use crate::{Pattern, PatternError, Text};
 
@@ -82,18 +84,35 @@ impl Subject {
         Ok(Self(Text::from(text)))
     }
 
+    /// Takes a full subject from a field of an envelope, without a copy.
+    ///
+    /// # Errors
+    /// As [`Subject::parse`].
+    pub fn from_text(text: &Text) -> Result<Self, SubjectError> {
+        check_name("subject", text, SUBJECT_BYTES_MAX)?;
+        Ok(Self(text.clone()))
+    }
+
+    /// The subject as it is written into a field of an envelope, without a copy.
+    #[must_use]
+    pub fn text(&self) -> &Text {
+        &self.0
+    }
+
     /// Makes the subject of an inbox from 128 random bits. Nobody must be able to guess it, since
     /// whoever knows it can answer the call.
     #[must_use]
     pub fn inbox(random: u128) -> Self {
         const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
-        let mut text = Text::with_capacity(INBOX_PREFIX.len() + 26);
-        text.push_str(INBOX_PREFIX);
-        for digit in 0..26 {
+        const PREFIX: usize = INBOX_PREFIX.len();
+        let mut bytes = [0; PREFIX + 26];
+        bytes[..PREFIX].copy_from_slice(INBOX_PREFIX.as_bytes());
+        for (digit, byte) in bytes[PREFIX..].iter_mut().enumerate() {
             let value = (random >> (5 * digit)) & 31;
-            text.push(char::from(DIGITS[value as usize]));
+            *byte = DIGITS[value as usize];
         }
-        Self(text)
+        // All of it is ASCII, so it always is text.
+        Self(Text::new(std::str::from_utf8(&bytes).unwrap_or_default()))
     }
 
     /// Whether this is the subject of an inbox.
@@ -128,6 +147,21 @@ impl fmt::Debug for Subject {
     }
 }
 
+/// What no name can hold: blanks, control characters and wildcards. A table, because names are
+/// checked with every message.
+const FORBIDDEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte <= 0x20 {
+        table[byte] = true;
+        byte += 1;
+    }
+    table[0x7f] = true;
+    table[b'*' as usize] = true;
+    table[b'>' as usize] = true;
+    table
+};
+
 /// Checks that `text` is dot-separated tokens of printable, wildcard-free text.
 pub(crate) fn check_name(what: &'static str, text: &str, limit: usize) -> Result<(), SubjectError> {
     if text.is_empty() {
@@ -139,11 +173,13 @@ pub(crate) fn check_name(what: &'static str, text: &str, limit: usize) -> Result
     let mut dots = 0;
     let mut previous = b'.';
     for &byte in text.as_bytes() {
-        match byte {
-            b'.' if previous == b'.' => return Err(empty_token(what, text)),
-            b'.' => dots += 1,
-            0..=b' ' | 0x7f | b'*' | b'>' => return Err(character(what, text, byte.into())),
-            _ => {}
+        if byte == b'.' {
+            if previous == b'.' {
+                return Err(empty_token(what, text));
+            }
+            dots += 1;
+        } else if FORBIDDEN[usize::from(byte)] {
+            return Err(character(what, text, byte.into()));
         }
         previous = byte;
     }
@@ -187,8 +223,8 @@ pub struct SubjectSpace {
 impl Default for SubjectSpace {
     fn default() -> Self {
         Self {
-            prefix: Text::const_new(DEFAULT_PREFIX),
-            tenant: Text::const_new(""),
+            prefix: Text::new_static(DEFAULT_PREFIX),
+            tenant: Text::new_static(""),
         }
     }
 }
@@ -202,7 +238,7 @@ impl SubjectSpace {
         check_name("prefix", prefix, NAME_BYTES_MAX)?;
         Self {
             prefix: prefix.into(),
-            tenant: Text::const_new(""),
+            tenant: Text::new_static(""),
         }
         .with_tenant(tenant)
     }
@@ -239,7 +275,7 @@ impl SubjectSpace {
     /// Fails when the event type is empty or cannot be part of a subject.
     pub fn events(&self, event_type: &str) -> Result<Subject, SubjectError> {
         check_name("event type", event_type, NAME_BYTES_MAX)?;
-        Ok(self.join("events", event_type))
+        Ok(self.join(".events.", event_type))
     }
 
     /// The pattern of a subscription; `event_type` may use the wildcards `*` and `>`.
@@ -248,7 +284,7 @@ impl SubjectSpace {
     /// Fails when the event type is no pattern.
     pub fn events_pattern(&self, event_type: &str) -> Result<Pattern, PatternError> {
         Pattern::check_name(event_type)?;
-        Pattern::parse(&self.join("events", event_type).0)
+        Pattern::parse(&self.join(".events.", event_type).0)
     }
 
     /// The subject on which requests to a target travel.
@@ -257,7 +293,7 @@ impl SubjectSpace {
     /// Fails when the target is empty or cannot be part of a subject.
     pub fn invoke(&self, target: &str) -> Result<Subject, SubjectError> {
         check_name("target", target, NAME_BYTES_MAX)?;
-        Ok(self.join("invoke", target))
+        Ok(self.join(".invoke.", target))
     }
 
     /// The subject on which callers tell the handlers of a target that they gave up.
@@ -266,7 +302,7 @@ impl SubjectSpace {
     /// Fails when the target is empty or cannot be part of a subject.
     pub fn cancel(&self, target: &str) -> Result<Subject, SubjectError> {
         check_name("target", target, NAME_BYTES_MAX)?;
-        Ok(self.join("cancel", target))
+        Ok(self.join(".cancel.", target))
     }
 
     /// The subject of dead letters; it never has a tenant segment.
@@ -277,9 +313,9 @@ impl SubjectSpace {
         check_name("event type", event_type, NAME_BYTES_MAX)?;
         Ok(Self {
             prefix: self.prefix.clone(),
-            tenant: Text::const_new(""),
+            tenant: Text::new_static(""),
         }
-        .join("dlq", event_type))
+        .join(".dlq.", event_type))
     }
 
     /// The event type inside a subject of this space's events, if it is one.
@@ -305,18 +341,14 @@ impl SubjectSpace {
     }
 
     fn join(&self, kind: &str, name: &str) -> Subject {
-        let dots = 3;
-        let length = self.prefix.len() + self.tenant.len() + kind.len() + name.len() + dots;
-        let mut text = Text::with_capacity(length);
+        let mut text = SmolStrBuilder::new();
         text.push_str(&self.prefix);
-        text.push('.');
         if !self.tenant.is_empty() {
-            text.push_str(&self.tenant);
             text.push('.');
+            text.push_str(&self.tenant);
         }
         text.push_str(kind);
-        text.push('.');
         text.push_str(name);
-        Subject(text)
+        Subject(text.finish())
     }
 }

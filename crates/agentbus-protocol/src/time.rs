@@ -29,14 +29,18 @@ impl Timestamp {
     /// Makes a timestamp from the system clock's type.
     #[must_use]
     pub fn from_system_time(time: std::time::SystemTime) -> Self {
-        match time.duration_since(std::time::UNIX_EPOCH) {
-            Ok(since) => {
-                Self::from_unix_nanos(i128::try_from(since.as_nanos()).unwrap_or(i128::MAX))
-            }
-            Err(before) => Self::from_unix_nanos(
-                i128::try_from(before.duration().as_nanos()).map_or(i128::MIN, |nanos| -nanos),
-            ),
-        }
+        let saturated = if time < std::time::UNIX_EPOCH {
+            jiff::Timestamp::MIN
+        } else {
+            jiff::Timestamp::MAX
+        };
+        Self(jiff::Timestamp::try_from(time).unwrap_or(saturated))
+    }
+
+    /// Milliseconds since the Unix epoch, 0 before it.
+    #[must_use]
+    pub fn unix_millis(self) -> u64 {
+        u64::try_from(self.0.as_millisecond()).unwrap_or(0)
     }
 
     /// Nanoseconds since the Unix epoch.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentbus_protocol::limits::ENVELOPE_BYTES_MAX;
-use agentbus_protocol::{ErrorCode, ErrorPayload, Subject};
+use agentbus_protocol::{ErrorCode, ErrorPayload, Subject, Text};
 use agentbus_transport::{
     BoxFuture, Capabilities, Capability, Completion, Confirmation, Drained, Durability, Inbox,
     Message, Ordering, Overflow, PublishOptions, Receipt, Start, Subscribe, Subscription,
@@ -189,7 +189,7 @@ fn encode(message: &Message, options: PublishOptions, id: u64) -> String {
         return wire::encode_with(&frame, &message.envelope);
     }
     let mut envelope = message.envelope.clone();
-    envelope.reply_to.clear();
+    envelope.reply_to = Text::default();
     wire::encode_with(&frame, &envelope)
 }
 

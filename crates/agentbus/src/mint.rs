@@ -13,10 +13,11 @@ use rand::RngExt;
 #[must_use]
 pub fn stamp() -> Stamp {
     let occurred_at = Timestamp::from_system_time(SystemTime::now());
-    let unix_ms = u64::try_from(occurred_at.unix_nanos() / 1_000_000).unwrap_or(0);
-    let random: [u8; 10] = rand::rng().random();
+    // Taken as one number: the generator would make a whole word for each single byte.
+    let random = rand::rng().random::<u128>().to_le_bytes();
+    let (random, _) = random.split_first_chunk().unwrap_or((&[0; 10], &[]));
     Stamp {
-        event_id: EventId::v7(unix_ms, &random),
+        event_id: EventId::v7(occurred_at.unix_millis(), random),
         occurred_at,
     }
 }
