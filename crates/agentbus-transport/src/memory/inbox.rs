@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use agentbus_protocol::{Pattern, Subject};
+use agentbus_protocol::Subject;
+use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 
-use super::queue::{Queue, QueueOptions};
-use super::{Delays, NAME};
-use crate::{Overflow, TransportError, limits};
+use super::NAME;
+use super::mailbox::Mailbox;
+use crate::{TransportError, limits};
 
 /// Calls from several threads open inboxes at the same time; sixteen locks keep them apart.
 const SHARDS: usize = 16;
@@ -17,19 +18,17 @@ const SHARDS: usize = 16;
 /// Where the random part of `_INBOX.…` begins.
 const RANDOM_BYTE: usize = 7;
 
+type Shard = HashMap<Subject, Arc<Mailbox>, RandomState>;
+
 /// All open inboxes.
 #[derive(Debug, Default)]
 pub(super) struct Inboxes {
-    shards: [Mutex<HashMap<Subject, Arc<Queue>>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
     open: AtomicUsize,
 }
 
 impl Inboxes {
-    pub(super) fn open(
-        &self,
-        subject: &Subject,
-        delays: &Arc<Delays>,
-    ) -> Result<Arc<Queue>, TransportError> {
+    pub(super) fn open(&self, subject: Subject) -> Result<Arc<Mailbox>, TransportError> {
         if self.open.fetch_add(1, Ordering::Relaxed) >= limits::INBOXES_MAX {
             self.open.fetch_sub(1, Ordering::Relaxed);
             let limit = limits::INBOXES_MAX;
@@ -39,36 +38,30 @@ impl Inboxes {
                 limit,
             });
         }
-        let options = QueueOptions {
-            capacity: limits::INBOX_CAPACITY,
-            overflow: Overflow::Wait,
-            acknowledge: false,
-        };
-        let queue = Queue::new(Pattern::from(subject), None, options, Arc::clone(delays));
-        let queue = Arc::new(queue);
+        let mailbox = Arc::new(Mailbox::new(subject.clone()));
         self.shard(subject.as_str())
             .lock()
-            .insert(subject.clone(), Arc::clone(&queue));
-        Ok(queue)
+            .insert(subject, Arc::clone(&mailbox));
+        Ok(mailbox)
     }
 
-    pub(super) fn find(&self, subject: &Subject) -> Option<Arc<Queue>> {
+    pub(super) fn find(&self, subject: &Subject) -> Option<Arc<Mailbox>> {
         self.shard(subject.as_str())
             .lock()
             .get(subject)
             .map(Arc::clone)
     }
 
-    pub(super) fn close(&self, queue: &Arc<Queue>) {
-        let name = queue.pattern.as_str();
-        if self.shard(name).lock().remove(name).is_some() {
+    pub(super) fn close(&self, mailbox: &Mailbox) {
+        let subject = mailbox.subject.as_str();
+        if self.shard(subject).lock().remove(subject).is_some() {
             self.open.fetch_sub(1, Ordering::Relaxed);
         }
-        queue.end();
+        mailbox.end();
     }
 
-    pub(super) fn queues(&self) -> Vec<Arc<Queue>> {
-        let all = |shard: &Mutex<HashMap<Subject, Arc<Queue>>>| -> Vec<Arc<Queue>> {
+    pub(super) fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
+        let all = |shard: &Mutex<Shard>| -> Vec<Arc<Mailbox>> {
             shard.lock().values().map(Arc::clone).collect()
         };
         self.shards.iter().flat_map(all).collect()
@@ -79,7 +72,7 @@ impl Inboxes {
     }
 
     /// Inboxes spread evenly over the locks because their subjects are random.
-    fn shard(&self, subject: &str) -> &Mutex<HashMap<Subject, Arc<Queue>>> {
+    fn shard(&self, subject: &str) -> &Mutex<Shard> {
         let byte = subject
             .as_bytes()
             .get(RANDOM_BYTE)

@@ -11,6 +11,7 @@
 
 mod confirm;
 mod inbox;
+mod mailbox;
 mod publish;
 mod queue;
 mod registry;
@@ -34,9 +35,10 @@ use crate::{
     Transport, TransportError, limits,
 };
 use inbox::Inboxes;
+use mailbox::MailboxSource;
 use queue::{Queue, QueueOptions};
 use registry::Registry;
-use source::{Home, MemorySource};
+use source::MemorySource;
 
 const NAME: &str = "memory";
 
@@ -62,6 +64,20 @@ pub(crate) struct Delays {
     /// Ends the waiting; whatever still waits is given up.
     over: CancellationToken,
     emptied: Notify,
+}
+
+/// The life of a queue or mailbox.
+///
+/// ## Open => Stopping => Ended, or Open => Ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    /// Takes messages and gives them out.
+    #[default]
+    Open,
+    /// Only gives out what it has.
+    Stopping,
+    /// Neither.
+    Ended,
 }
 
 impl MemoryTransport {
@@ -149,7 +165,6 @@ impl Broker {
         let options = QueueOptions {
             capacity: request.capacity.clamp(1, limits::QUEUE_CAPACITY_MAX),
             overflow: request.overflow,
-            acknowledge: true,
         };
         let queue = self
             .registry
@@ -159,7 +174,6 @@ impl Broker {
         Ok(Subscription::new(MemorySource::new(
             Arc::clone(self),
             queue,
-            Home::Registry,
         )))
     }
 
@@ -168,36 +182,32 @@ impl Broker {
             return Err(TransportError::Closed);
         }
         let subject = Subject::inbox(rand::rng().random());
-        let queue = self.inboxes.open(&subject, &self.delays)?;
-        let source = MemorySource::new(Arc::clone(self), queue, Home::Inboxes);
-        Ok(Inbox::new(subject, source))
-    }
-
-    /// Ends a receiving end; the last one of a queue takes the queue with it.
-    fn leave(&self, queue: &Arc<Queue>, home: Home) {
-        match home {
-            Home::Registry => self.registry.leave(queue),
-            Home::Inboxes => self.inboxes.close(queue),
-        }
+        let mailbox = self.inboxes.open(subject.clone())?;
+        let broker = Arc::clone(self);
+        Ok(Inbox::new(subject, MailboxSource { broker, mailbox }))
     }
 
     async fn close(&self, drain: Duration) -> Drained {
         self.closed.store(true, Ordering::Release);
         let deadline = Instant::now() + drain;
-        let mut queues = self.registry.queues();
-        queues.extend(self.inboxes.queues());
+        let (queues, mailboxes) = (self.registry.queues(), self.inboxes.mailboxes());
         queues.iter().for_each(|queue| queue.stop());
+        mailboxes.iter().for_each(|mailbox| mailbox.stop());
         loop {
             // Made before the look, so that a queue that runs empty in between is not missed.
             let emptied = self.delays.emptied.notified();
-            if queues.iter().all(|queue| queue.is_empty()) {
+            let drained = queues.iter().all(|queue| queue.is_empty())
+                && mailboxes.iter().all(|mailbox| mailbox.is_empty());
+            if drained {
                 break;
             }
             if tokio::time::timeout_at(deadline, emptied).await.is_err() {
                 break;
             }
         }
-        let abandoned = queues.iter().map(|queue| queue.end()).sum();
+        let lost: usize = queues.iter().map(|queue| queue.end()).sum();
+        let unread: usize = mailboxes.iter().map(|mailbox| mailbox.end()).sum();
+        let abandoned = lost + unread;
         self.delays.over.cancel();
         self.delays.tasks.close();
         self.delays.tasks.wait().await;

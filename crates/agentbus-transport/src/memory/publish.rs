@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use agentbus_protocol::Subject;
+
 use super::Broker;
 use super::confirm::Confirm;
+use super::mailbox::Posted;
 use super::queue::{Entry, Pushed, Queue};
 use crate::{Completion, Durability, Message, PublishOptions, Receipt, TransportError};
 
@@ -37,18 +40,30 @@ pub(super) fn publish(
 }
 
 /// A reply goes to one inbox or to nobody, and the replier is told which.
-fn publish_reply(broker: &Arc<Broker>, message: Arc<Message>) -> Completion<Outcome> {
-    let options = PublishOptions {
-        confirm: false,
-        require_responder: true,
+fn publish_reply(broker: &Arc<Broker>, reply: Arc<Message>) -> Completion<Outcome> {
+    let subject = reply.subject.clone();
+    let Some(mailbox) = broker.inboxes.find(&subject) else {
+        return Completion::ready(replied(&subject, &Posted::Gone));
     };
-    match broker.inboxes.find(&message.subject) {
-        Some(inbox) => {
-            let mut round = Round::new(message, options, 1);
-            round.push(&inbox);
-            round.finish(broker)
+    match mailbox.post(reply) {
+        Posted::Full(reply) => {
+            Completion::waiting(
+                async move { replied(&subject, &mailbox.post_when_room(reply).await) },
+            )
         }
-        None => Round::new(message, options, 0).finish(broker),
+        posted => Completion::ready(replied(&subject, &posted)),
+    }
+}
+
+fn replied(subject: &Subject, posted: &Posted) -> Outcome {
+    match posted {
+        Posted::Taken => Ok(Receipt {
+            durability: Durability::Memory,
+            receivers: Some(1),
+        }),
+        Posted::Full(_) | Posted::Gone => Err(TransportError::NoResponder {
+            subject: subject.clone(),
+        }),
     }
 }
 

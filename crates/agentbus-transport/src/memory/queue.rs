@@ -1,4 +1,4 @@
-//! The queue of one subscription, one queue group or one inbox.
+//! The queue of one subscription or one queue group.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use agentbus_protocol::{Pattern, Text};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::Delays;
 use super::confirm::Confirm;
+use super::{Delays, Phase};
 use crate::stats::QueueStats;
 use crate::{
     Completion, Delivery, Message, Overflow, Priority, Received, Settle, TransportError, Verdict,
@@ -64,8 +64,6 @@ pub(super) enum Pushed {
 pub(super) struct QueueOptions {
     pub(super) capacity: usize,
     pub(super) overflow: Overflow,
-    /// Whether deliveries can be settled; replies in an inbox need no verdict.
-    pub(super) acknowledge: bool,
 }
 
 #[derive(Debug)]
@@ -94,18 +92,6 @@ struct State {
     /// Messages lost since the last delivery.
     missed: u64,
     counts: Counts,
-}
-
-/// ## Open => Stopping => Ended, or Open => Ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Phase {
-    /// Takes messages and gives them out.
-    #[default]
-    Open,
-    /// Only gives out what it has.
-    Stopping,
-    /// Neither.
-    Ended,
 }
 
 #[derive(Debug, Default)]
@@ -246,10 +232,7 @@ impl Queue {
                 });
                 delivery.settled_by(settle, 0)
             }
-            None if self.options.acknowledge => {
-                delivery.settled_by(Arc::clone(self) as Arc<dyn Settle>, 0)
-            }
-            None => delivery,
+            None => delivery.settled_by(Arc::clone(self) as Arc<dyn Settle>, 0),
         }
     }
 
@@ -381,7 +364,7 @@ impl State {
     fn take(&mut self, taken: &mut Vec<Entry>, max: usize) {
         let mut left = max.min(self.depth);
         self.depth -= left;
-        for lane in &mut self.lanes {
+        for lane in self.lanes.iter_mut().filter(|lane| !lane.is_empty()) {
             let part = left.min(lane.len());
             taken.extend(lane.drain(..part));
             left -= part;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use agentbus_protocol::{Pattern, Subject, Text};
+use foldhash::quality::RandomState;
 use parking_lot::{Mutex, RwLock};
 
 use super::NAME;
@@ -18,7 +19,7 @@ use crate::{TransportError, limits};
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     table: Mutex<Table>,
-    routes: RwLock<HashMap<Text, Arc<Route>>>,
+    routes: RwLock<HashMap<Text, Arc<Route>, RandomState>>,
 }
 
 #[derive(Debug, Default)]

@@ -8,19 +8,11 @@ use super::Broker;
 use super::queue::{Entry, Queue};
 use crate::{Received, Source};
 
-/// Where a queue is known, and so where it has to be forgotten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Home {
-    Registry,
-    Inboxes,
-}
-
-/// One subscription's or one inbox's receiving end.
+/// One subscription's receiving end.
 #[derive(Debug)]
 pub(super) struct MemorySource {
     broker: Arc<Broker>,
     queue: Arc<Queue>,
-    home: Home,
     receiver: u64,
     /// Room for the entries of one batch; empty between calls.
     taken: Vec<Entry>,
@@ -39,13 +31,12 @@ enum Standing {
 }
 
 impl MemorySource {
-    pub(super) fn new(broker: Arc<Broker>, queue: Arc<Queue>, home: Home) -> Self {
+    pub(super) fn new(broker: Arc<Broker>, queue: Arc<Queue>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let receiver = NEXT.fetch_add(1, Ordering::Relaxed);
         Self {
             broker,
             queue,
-            home,
             receiver,
             taken: Vec::new(),
             standing: Standing::Joined,
@@ -71,13 +62,7 @@ impl Source for MemorySource {
         if self.standing != Standing::Joined {
             return;
         }
-        let alone = match self.home {
-            Home::Registry => self.broker.registry.stop(&self.queue),
-            Home::Inboxes => {
-                self.queue.stop();
-                true
-            }
-        };
+        let alone = self.broker.registry.stop(&self.queue);
         self.standing = if alone {
             Standing::Draining
         } else {
@@ -90,7 +75,7 @@ impl Source for MemorySource {
 impl Drop for MemorySource {
     fn drop(&mut self) {
         if self.standing != Standing::Left {
-            self.broker.leave(&self.queue, self.home);
+            self.broker.registry.leave(&self.queue);
         }
         self.queue.forget(self.receiver);
     }

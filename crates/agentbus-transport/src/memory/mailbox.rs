@@ -1,0 +1,188 @@
+//! The replies to one call.
+//!
+//! Every call opens one, so it is as small as it can be: one receiver, one lane, no verdicts.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use agentbus_protocol::Subject;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{Broker, Delays, Phase};
+use crate::{Delivery, Message, Received, Source, limits};
+
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    pub(super) subject: Subject,
+    state: Mutex<State>,
+    /// Wakes repliers when there is room again.
+    room: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    phase: Phase,
+    replies: VecDeque<Arc<Message>>,
+    receiver: Option<Waker>,
+    repliers_waiting: bool,
+}
+
+/// What became of a reply.
+pub(super) enum Posted {
+    /// It is in the mailbox.
+    Taken,
+    /// The mailbox is full.
+    Full(Arc<Message>),
+    /// The call is over.
+    Gone,
+}
+
+impl Mailbox {
+    pub(super) fn new(subject: Subject) -> Self {
+        Self {
+            subject,
+            state: Mutex::default(),
+            room: Notify::new(),
+        }
+    }
+
+    /// Puts a reply in, or says why not. Never waits.
+    pub(super) fn post(&self, reply: Arc<Message>) -> Posted {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Open {
+            return Posted::Gone;
+        }
+        if state.replies.len() >= limits::INBOX_CAPACITY {
+            state.repliers_waiting = true;
+            return Posted::Full(reply);
+        }
+        state.replies.push_back(reply);
+        let receiver = state.receiver.take();
+        drop(state);
+        if let Some(receiver) = receiver {
+            receiver.wake();
+        }
+        Posted::Taken
+    }
+
+    /// Puts a reply in, waiting for room as long as the call lasts.
+    pub(super) async fn post_when_room(&self, mut reply: Arc<Message>) -> Posted {
+        loop {
+            // Registered before the attempt, so that room made in between is not missed.
+            let mut room = std::pin::pin!(self.room.notified());
+            room.as_mut().enable();
+            reply = match self.post(reply) {
+                Posted::Full(reply) => reply,
+                settled => return settled,
+            };
+            room.await;
+        }
+    }
+
+    fn poll_receive(
+        &self,
+        cx: &Context<'_>,
+        batch: &mut Vec<Received>,
+        max: usize,
+        delays: &Delays,
+    ) -> Poll<usize> {
+        let mut state = self.state.lock();
+        if state.replies.is_empty() {
+            if state.phase != Phase::Open {
+                return Poll::Ready(0);
+            }
+            state.receiver = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let taken = max.min(state.replies.len());
+        batch.extend(state.replies.drain(..taken).map(received));
+        // Repliers are woken when half of the mailbox is free; see the queue.
+        let half_free = state.replies.len() <= limits::INBOX_CAPACITY / 2;
+        let wake_repliers = half_free && std::mem::take(&mut state.repliers_waiting);
+        let emptied = state.replies.is_empty() && state.phase == Phase::Stopping;
+        drop(state);
+        if wake_repliers {
+            self.room.notify_waiters();
+        }
+        if emptied {
+            delays.emptied.notify_waiters();
+        }
+        Poll::Ready(taken)
+    }
+
+    /// Takes no replies from now on, but gives out what it has.
+    pub(super) fn stop(&self) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Stopping;
+        }
+        self.release(state);
+    }
+
+    /// Takes and gives no replies from now on. Returns how many were given up.
+    pub(super) fn end(&self) -> usize {
+        let mut state = self.state.lock();
+        state.phase = Phase::Ended;
+        let abandoned = std::mem::take(&mut state.replies);
+        self.release(state);
+        abandoned.len()
+    }
+
+    /// Lets everybody who waits look again.
+    fn release(&self, mut state: parking_lot::MutexGuard<'_, State>) {
+        let receiver = state.receiver.take();
+        let repliers_waited = std::mem::take(&mut state.repliers_waiting);
+        drop(state);
+        if let Some(receiver) = receiver {
+            receiver.wake();
+        }
+        if repliers_waited {
+            self.room.notify_waiters();
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.lock().replies.is_empty()
+    }
+}
+
+fn received(reply: Arc<Message>) -> Received {
+    let expired = reply.is_expired();
+    let delivery = Delivery::new(reply, 1);
+    if expired {
+        Received::Expired(delivery)
+    } else {
+        Received::Live(delivery)
+    }
+}
+
+/// The receiving end of a mailbox. Dropping it closes the mailbox.
+#[derive(Debug)]
+pub(super) struct MailboxSource {
+    pub(super) broker: Arc<Broker>,
+    pub(super) mailbox: Arc<Mailbox>,
+}
+
+impl Source for MailboxSource {
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        batch: &mut Vec<Received>,
+        max: usize,
+    ) -> Poll<usize> {
+        self.mailbox
+            .poll_receive(cx, batch, max.max(1), &self.broker.delays)
+    }
+
+    fn stop(&mut self) {
+        self.mailbox.stop();
+    }
+}
+
+impl Drop for MailboxSource {
+    fn drop(&mut self) {
+        self.broker.inboxes.close(&self.mailbox);
+    }
+}
