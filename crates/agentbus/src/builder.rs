@@ -8,24 +8,27 @@ use std::time::Duration;
 use agentbus_protocol::{Envelope, SubjectSpace, Text, subject};
 use agentbus_transport::Transport;
 use tokio_util::task::TaskTracker;
+use tower::layer::util::{Identity, Stack};
 use tower::{Layer, Service};
 
-use crate::bus::{Inner, LayerFn, Preparer};
+use crate::bus::{Inner, Preparer};
 use crate::cancel::Cancellations;
 use crate::deadline::Deadlines;
-use crate::handler::{HandlerService, Reply, Request};
+use crate::handler::{Handler, HandlerService, Request};
 use crate::targets::Targets;
-use crate::{Bus, Error, limits, open};
+use crate::{Bus, Error, limits, open, worker};
 
 /// Sets up a [`Bus`].
+///
+/// Its type parameter is the stack of layers, as with [`tower::ServiceBuilder`].
 #[must_use = "a builder does nothing until it is connected"]
-pub struct Builder {
+pub struct Builder<L = Identity> {
     agent_id: Text,
     prefix: Text,
     tenant: Text,
     carrier: Carrier,
     invoke_timeout: Option<Duration>,
-    layers: Vec<LayerFn>,
+    layers: L,
     preparers: Vec<Preparer>,
 }
 
@@ -43,11 +46,13 @@ impl Builder {
             tenant: Text::default(),
             carrier: Carrier::Url("memory://".to_owned()),
             invoke_timeout: Some(limits::INVOKE_TIMEOUT),
-            layers: Vec::new(),
+            layers: Identity::new(),
             preparers: Vec::new(),
         }
     }
+}
 
+impl<L> Builder<L> {
     /// Carries over the transport of this URL: `memory://` (the default), a broker of its own in
     /// this process, or `http://HOST:PORT`, a running `agentbus serve`.
     pub fn transport(mut self, url: impl Into<String>) -> Self {
@@ -81,17 +86,16 @@ impl Builder {
 
     /// Wraps every handler in a layer. The first layer added is the outermost; outside of all
     /// stands a [`Recover`](crate::middleware::Recover), so that a panic is always answered.
-    pub fn layer<L>(mut self, layer: L) -> Self
-    where
-        L: Layer<HandlerService> + Send + Sync + 'static,
-        L::Service:
-            Service<Request, Response = Reply, Error = Error> + Clone + Send + Sync + 'static,
-        <L::Service as Service<Request>>::Future: Send + 'static,
-    {
-        self.layers.push(Arc::new(move |inner| {
-            HandlerService::new(layer.layer(inner))
-        }));
-        self
+    pub fn layer<T>(self, layer: T) -> Builder<Stack<T, L>> {
+        Builder {
+            agent_id: self.agent_id,
+            prefix: self.prefix,
+            tenant: self.tenant,
+            carrier: self.carrier,
+            invoke_timeout: self.invoke_timeout,
+            layers: Stack::new(layer, self.layers),
+            preparers: self.preparers,
+        }
     }
 
     /// Changes every outgoing request and event just before it is sent, in the order added.
@@ -105,7 +109,12 @@ impl Builder {
     /// # Errors
     /// Fails when the agent id is empty, a name cannot be part of a subject, the URL is unknown,
     /// or the transport cannot be opened.
-    pub async fn connect(self) -> Result<Bus, Error> {
+    pub async fn connect(self) -> Result<Bus, Error>
+    where
+        L: Layer<HandlerService> + Send + Sync + 'static,
+        L::Service: Handler + Send + 'static,
+        <L::Service as Service<Request>>::Future: Send,
+    {
         if self.agent_id.is_empty() {
             return Err(Error::Setup(
                 "the agent id is empty; a bus needs a name".to_owned(),
@@ -121,7 +130,7 @@ impl Builder {
             space,
             transport,
             invoke_timeout: self.invoke_timeout,
-            layers: self.layers,
+            layers: worker::layers(self.layers),
             preparers: self.preparers,
             targets: Targets::default(),
             cancellations: Cancellations::default(),
@@ -132,7 +141,7 @@ impl Builder {
     }
 }
 
-impl fmt::Debug for Builder {
+impl<L> fmt::Debug for Builder<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("agent_id", &self.agent_id)

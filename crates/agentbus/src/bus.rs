@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use agentbus_protocol::{Envelope, Payload, PayloadError, Subject, SubjectSpace, Text};
+use agentbus_protocol::{
+    Envelope, Payload, PayloadError, Subject, SubjectError, SubjectSpace, Text,
+};
 use agentbus_transport::{Drained, Transport};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -16,6 +18,7 @@ use crate::deadline::Deadlines;
 use crate::handler::{FunctionService, HandlerService, IntoReply, Request};
 use crate::serve::Handle;
 use crate::targets::{TargetInfo, Targets};
+use crate::worker::Layers;
 use crate::{
     Builder, Error, Invoke, Publish, StreamCall, StreamWriter, SubscribeBuilder, TopicRequest,
     limits,
@@ -23,9 +26,6 @@ use crate::{
 
 /// A function that changes every outgoing request and event just before it is sent.
 pub(crate) type Preparer = Arc<dyn Fn(&mut Envelope) + Send + Sync>;
-
-/// A function that wraps a handler in one layer of middleware.
-pub(crate) type LayerFn = Arc<dyn Fn(HandlerService) -> HandlerService + Send + Sync>;
 
 /// One agent's end of the bus. Cloning is cheap and gives another handle to the same end.
 ///
@@ -50,7 +50,7 @@ pub(crate) struct Inner {
     pub(crate) space: SubjectSpace,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) invoke_timeout: Option<Duration>,
-    pub(crate) layers: Vec<LayerFn>,
+    pub(crate) layers: Layers,
     pub(crate) preparers: Vec<Preparer>,
     pub(crate) targets: Targets,
     pub(crate) cancellations: Cancellations,
@@ -171,7 +171,7 @@ impl Bus {
         payload: &(impl Serialize + ?Sized),
     ) -> Result<(), Error> {
         let payload = Payload::from_value(payload)?;
-        crate::serve::send_reply(self, request, crate::Reply::from(payload)).await
+        crate::answer::reply(self, request, crate::Reply::from(payload)).await
     }
 
     /// Serves a target: every request gets the one reply that the function returns.
@@ -267,14 +267,14 @@ impl Bus {
     pub(crate) fn subject(
         &self,
         envelope: &Envelope,
-        resolve: impl FnOnce(&SubjectSpace) -> Result<Subject, agentbus_protocol::SubjectError>,
+        resolve: impl FnOnce(&SubjectSpace, &Envelope) -> Result<Subject, SubjectError>,
     ) -> Result<Subject, Error> {
         let space = &self.0.space;
         let tenant = &envelope.context.tenant_id;
         if tenant.is_empty() || tenant == space.tenant() {
-            return Ok(resolve(space)?);
+            return Ok(resolve(space, envelope)?);
         }
-        Ok(resolve(&space.with_tenant(tenant)?)?)
+        Ok(resolve(&space.with_tenant(tenant)?, envelope)?)
     }
 
     /// Completes an outgoing envelope: sender, tenant, inherited context, preparers.

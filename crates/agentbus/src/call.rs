@@ -2,11 +2,12 @@
 
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use agentbus_protocol::{Envelope, ErrorPayload, EventType, FrameKind, Text};
-use agentbus_transport::{BoxFuture, Inbox, PublishOptions, Received, TransportError};
+use agentbus_transport::{BoxFuture, Inbox, Message, PublishOptions, Received, TransportError};
 
 use crate::bus::PreparedPayload;
 use crate::cancel::CancelOnDrop;
@@ -70,7 +71,7 @@ impl<'a> Invoke<'a> {
         let mut inbox = bus.transport().open_inbox()?;
         let message = self
             .draft
-            .into_message(Some(inbox.subject()), |space| space.invoke(&target))?;
+            .into_message(Some(inbox.subject()), |space, _| space.invoke(&target))?;
         let mut cancel = CancelOnDrop::new(bus, &message);
         let exchange = async {
             bus.transport().publish(message, REQUEST).await?;
@@ -127,9 +128,9 @@ impl<'a> TopicRequest<'a> {
         let bus = self.draft.bus;
         let topic = self.draft.envelope.event_type.clone();
         let mut inbox = bus.transport().open_inbox()?;
-        let message = self
-            .draft
-            .into_message(Some(inbox.subject()), |space| space.events(topic.as_str()))?;
+        let message = self.draft.into_message(Some(inbox.subject()), |space, _| {
+            space.events(topic.as_str())
+        })?;
         let exchange = async {
             bus.transport().publish(message, REQUEST).await?;
             first_answer(&mut inbox, topic.as_str()).await
@@ -175,14 +176,14 @@ async fn within<T>(
 }
 
 /// Waits for the reply; frames that only lead up to one, from a target that streams, are skipped.
-async fn first_answer(inbox: &mut Inbox, target: &str) -> Result<Envelope, Error> {
+async fn first_answer(inbox: &mut Inbox, target: &str) -> Result<Arc<Message>, Error> {
     loop {
         match inbox.receive().await {
             Some(Received::Live(delivery)) => {
-                let envelope = crate::take_envelope(delivery);
-                let kind = envelope.event_type.frame_kind();
+                let (message, _) = delivery.into_parts();
+                let kind = message.envelope.event_type.frame_kind();
                 if !matches!(kind, Some(FrameKind::Started | FrameKind::Delta)) {
-                    return Ok(envelope);
+                    return Ok(message);
                 }
             }
             Some(Received::Expired(_)) => {}
@@ -197,15 +198,20 @@ async fn first_answer(inbox: &mut Inbox, target: &str) -> Result<Envelope, Error
 }
 
 /// Turns an error reply and the notice that nobody listens into errors.
-pub(crate) fn accept(reply: Result<Envelope, Error>, target: &str) -> Result<Envelope, Error> {
-    let reply = reply.map_err(|error| match error {
+fn accept(reply: Result<Arc<Message>, Error>, target: &str) -> Result<Envelope, Error> {
+    let reply = reply.map_err(|error| unserved(error, target))?;
+    match ErrorPayload::of(&reply.envelope) {
+        Some(error) => Err(Error::Remote(error)),
+        None => Ok(Arc::unwrap_or_clone(reply).envelope),
+    }
+}
+
+/// Names the target in the carrier's notice that nobody listens.
+pub(crate) fn unserved(error: Error, target: &str) -> Error {
+    match error {
         Error::Transport(TransportError::NoResponder { .. }) => Error::NoHandler {
             target: target.to_owned(),
         },
         other => other,
-    })?;
-    match ErrorPayload::of(&reply) {
-        Some(error) => Err(Error::Remote(error)),
-        None => Ok(reply),
     }
 }

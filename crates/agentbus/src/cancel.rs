@@ -61,7 +61,7 @@ impl Cancellations {
     }
 
     /// Spawns the rest of a handler so that a cancel finds it.
-    pub(crate) fn spawn(bus: &Bus, id: EventId, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(bus: &Bus, id: &EventId, task: impl Future<Output = ()> + Send + 'static) {
         let this = &bus.inner().cancellations;
         let number = this.numbers.fetch_add(1, Ordering::Relaxed);
         let done = Done {
@@ -76,7 +76,7 @@ impl Cancellations {
             let _done = done;
             task.await;
         });
-        let tasks = running.entry(id).or_default();
+        let tasks = running.entry(id.clone()).or_default();
         tasks.push((number, handle.abort_handle()));
     }
 
@@ -190,7 +190,7 @@ pub(crate) fn send(bus: &Bus, request: &Envelope) {
     cancel.context = request.context.clone();
     cancel.correlation_id = request.event_id.clone();
     // The request's own subject was valid, so this one is.
-    let Ok(subject) = bus.subject(&cancel, |space| space.cancel(&request.to)) else {
+    let Ok(subject) = bus.subject(&cancel, |space, _| space.cancel(&request.to)) else {
         return;
     };
     let mut message = Message::new(subject, cancel);

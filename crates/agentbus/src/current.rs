@@ -1,27 +1,77 @@
 //! The request that the running task is handling.
 
+use std::cell::Cell;
 use std::future::Future;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use agentbus_protocol::Envelope;
-use agentbus_transport::Message;
+use pin_project_lite::pin_project;
 
-tokio::task_local! {
-    static CURRENT: Arc<Message>;
+use crate::Request;
+
+thread_local! {
+    /// Set while a handler's future is being polled on this thread.
+    static CURRENT: Cell<Option<Request>> = const { Cell::new(None) };
 }
 
 /// Runs a handler so that the calls it makes inherit the session and trace of `request`.
-pub(crate) fn handling<F: Future>(
-    request: Arc<Message>,
-    handler: F,
-) -> impl Future<Output = F::Output> {
-    CURRENT.scope(request, handler)
+pub(crate) const fn handling<F>(request: Request, handled: F) -> Within<F> {
+    Within {
+        handled,
+        request: Some(request),
+    }
+}
+
+pin_project! {
+    /// A future during whose polls a request is the current one.
+    #[derive(Debug)]
+    pub struct Within<F> {
+        #[pin]
+        handled: F,
+        // In the thread's own place during a poll, here otherwise.
+        request: Option<Request>,
+    }
+}
+
+impl<F: Future> Future for Within<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let outer = CURRENT.replace(this.request.take());
+        let _restore = Restore {
+            outer,
+            request: this.request,
+        };
+        this.handled.poll(cx)
+    }
+}
+
+/// Puts both requests back where they were, also when the handler panics.
+struct Restore<'a> {
+    outer: Option<Request>,
+    request: &'a mut Option<Request>,
+}
+
+impl Drop for Restore<'_> {
+    fn drop(&mut self) {
+        *self.request = CURRENT.replace(self.outer.take());
+    }
+}
+
+/// Looks at the current request, if there is one.
+fn with_current<R>(look: impl FnOnce(&Request) -> R) -> Option<R> {
+    let request = CURRENT.take()?;
+    let seen = look(&request);
+    CURRENT.set(Some(request));
+    Some(seen)
 }
 
 /// Fills the empty context fields of an outgoing envelope from the request being handled, if any.
 pub(crate) fn lend_context(outgoing: &mut Envelope) {
     // Outside a handler there is nothing to inherit, which is no error.
-    let _ = CURRENT.try_with(|request| outgoing.inherit_call_context(&request.envelope));
+    let _ = with_current(|request| outgoing.inherit_call_context(request.envelope()));
 }
 
 /// The envelope that the current task is handling.
@@ -29,5 +79,5 @@ pub(crate) fn lend_context(outgoing: &mut Envelope) {
 /// Tasks spawned by a handler do not see it; hand them what they need.
 #[must_use]
 pub fn current() -> Option<Envelope> {
-    CURRENT.try_with(|request| request.envelope.clone()).ok()
+    with_current(|request| request.envelope().clone())
 }

@@ -78,7 +78,8 @@ impl Future for Deadline {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if Instant::now() >= self.at {
+        // Just made, it cannot have come yet; the clock is asked only when something woke us.
+        if self.number.is_some() && Instant::now() >= self.at {
             return Poll::Ready(());
         }
         let shared = Arc::clone(&self.shared);

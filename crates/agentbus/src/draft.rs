@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentbus_protocol::{Envelope, FrameKind, Subject, SubjectError, SubjectSpace, Text};
+use agentbus_protocol::{Envelope, FrameKind, Subject, SubjectError, SubjectSpace};
 use agentbus_transport::{Message, Priority};
 
 use crate::bus::PreparedPayload;
@@ -49,12 +49,12 @@ impl<'a> Draft<'a> {
     pub(crate) fn into_message(
         mut self,
         reply_to: Option<&Subject>,
-        resolve: impl FnOnce(&SubjectSpace) -> Result<Subject, SubjectError>,
+        resolve: impl FnOnce(&SubjectSpace, &Envelope) -> Result<Subject, SubjectError>,
     ) -> Result<Arc<Message>, Error> {
         self.bus.check_open()?;
         self.envelope.payload = self.payload?;
         if let Some(inbox) = reply_to {
-            self.envelope.reply_to = Text::from(inbox.as_str());
+            self.envelope.reply_to = inbox.text().clone();
         }
         self.bus.prepare(&mut self.envelope);
         let subject = self.bus.subject(&self.envelope, resolve)?;

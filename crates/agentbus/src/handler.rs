@@ -1,67 +1,91 @@
 //! What a handler is given and what it gives back.
 
+use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use agentbus_protocol::{Envelope, Payload, PayloadError, Subject};
-use agentbus_transport::{BoxFuture, Message};
+use agentbus_transport::Message;
+use pin_project_lite::pin_project;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::Service;
 use tower::util::BoxCloneSyncService;
 
+use crate::targets::Target;
 use crate::{Bus, Error, StreamWriter};
 
-/// A handler with all its middleware: a tower service from [`Request`] to [`Reply`].
+/// A handler whose type is hidden: a tower service from [`Request`] to [`Reply`].
 pub type HandlerService = BoxCloneSyncService<Request, Reply, Error>;
 
-/// One message on its way through the middleware to a handler.
-#[derive(Debug, Clone)]
-pub struct Request {
+/// What a layer of middleware wraps: any tower service from [`Request`] to [`Reply`].
+pub trait Handler: Service<Request, Response = Reply, Error = Error> {}
+
+impl<S: Service<Request, Response = Reply, Error = Error>> Handler for S {}
+
+/// One message on its way through the middleware to a handler. Cloning is cheap.
+#[derive(Clone)]
+pub struct Request(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
     message: Arc<Message>,
-    bus: Bus,
+    served: Arc<Served>,
     attempt: u32,
     stream: Option<StreamWriter>,
 }
 
+/// What all requests to one handler share. It is apart from the bus itself so that handlers on
+/// several threads do not all count references to one and the same bus.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) bus: Bus,
+    pub(crate) target: Arc<Target>,
+}
+
 impl Request {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         message: Arc<Message>,
-        bus: Bus,
+        served: Arc<Served>,
         attempt: u32,
         stream: Option<StreamWriter>,
     ) -> Self {
-        Self {
+        Self(Arc::new(Inner {
             message,
-            bus,
+            served,
             attempt,
             stream,
-        }
+        }))
+    }
+
+    pub(crate) fn served(&self) -> &Served {
+        &self.0.served
     }
 
     /// The envelope.
     #[must_use]
     pub fn envelope(&self) -> &Envelope {
-        &self.message.envelope
+        &self.0.message.envelope
     }
 
     /// The message, as the transport delivered it.
     #[must_use]
-    pub const fn message(&self) -> &Arc<Message> {
-        &self.message
+    pub fn message(&self) -> &Arc<Message> {
+        &self.0.message
     }
 
     /// The subject it arrived on.
     #[must_use]
     pub fn subject(&self) -> &Subject {
-        &self.message.subject
+        &self.0.message.subject
     }
 
     /// The payload, if there is one.
     #[must_use]
     pub fn payload(&self) -> Option<&Payload> {
-        self.message.envelope.payload.as_ref()
+        self.0.message.envelope.payload.as_ref()
     }
 
     /// Reads the payload.
@@ -75,51 +99,56 @@ impl Request {
 
     /// The bus that serves this handler, for calls to others.
     #[must_use]
-    pub const fn bus(&self) -> &Bus {
-        &self.bus
+    pub fn bus(&self) -> &Bus {
+        &self.0.served.bus
     }
 
     /// Which attempt this is, from 1; redeliveries and retries count.
     #[must_use]
-    pub const fn attempt(&self) -> u32 {
-        self.attempt
+    pub fn attempt(&self) -> u32 {
+        self.0.attempt
     }
 
     /// The writer of the reply's frames, for stream handlers.
     #[must_use]
-    pub const fn stream(&self) -> Option<&StreamWriter> {
-        self.stream.as_ref()
+    pub fn stream(&self) -> Option<&StreamWriter> {
+        self.0.stream.as_ref()
     }
 
     /// Whether frames have gone out, so that trying again would send them twice.
     #[must_use]
     pub fn has_sent_frames(&self) -> bool {
-        self.stream.as_ref().is_some_and(StreamWriter::has_sent)
+        self.stream().is_some_and(StreamWriter::has_sent)
     }
 
     /// The same request as another attempt, marked so in its metadata.
     #[must_use]
     pub fn for_attempt(&self, attempt: u32) -> Self {
-        let mut message = (*self.message).clone();
+        let mut changed = (*self.0).clone();
+        let message = Arc::make_mut(&mut changed.message);
         // A number always has a JSON form.
         let key = agentbus_protocol::Metadata::RETRY_ATTEMPT;
         let _ = message.envelope.metadata.insert(key, &attempt);
-        Self {
-            message: Arc::new(message),
-            attempt,
-            ..self.clone()
-        }
+        changed.attempt = attempt;
+        Self(Arc::new(changed))
     }
 
     /// The same request with its envelope changed.
     #[must_use]
     pub fn map_envelope(&self, change: impl FnOnce(&mut Envelope)) -> Self {
-        let mut message = (*self.message).clone();
-        change(&mut message.envelope);
-        Self {
-            message: Arc::new(message),
-            ..self.clone()
-        }
+        let mut changed = (*self.0).clone();
+        change(&mut Arc::make_mut(&mut changed.message).envelope);
+        Self(Arc::new(changed))
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("subject", self.subject())
+            .field("event_id", &self.envelope().event_id)
+            .field("attempt", &self.attempt())
+            .finish_non_exhaustive()
     }
 }
 
@@ -217,14 +246,35 @@ where
 {
     type Response = Reply;
     type Error = Error;
-    type Future = BoxFuture<'static, Result<Reply, Error>>;
+    type Future = Calling<Fut>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let handled = (self.0)(request);
-        Box::pin(async move { handled.await?.into_reply() })
+        let running = (self.0)(request);
+        Calling { running }
+    }
+}
+
+pin_project! {
+    /// A running handler function.
+    pub(crate) struct Calling<Fut> {
+        #[pin]
+        running: Fut,
+    }
+}
+
+impl<Fut, R> Future for Calling<Fut>
+where
+    Fut: Future<Output = Result<R, Error>>,
+    R: IntoReply,
+{
+    type Output = Result<Reply, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = self.project().running.poll(cx);
+        outcome.map(|value| value?.into_reply())
     }
 }

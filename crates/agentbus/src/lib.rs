@@ -46,6 +46,7 @@
 //! What it does not do: it never looks into a payload, and it adds no guarantee to what the
 //! transport gives.
 
+mod answer;
 mod builder;
 mod bus;
 mod call;
@@ -55,6 +56,7 @@ mod deadline;
 mod draft;
 mod error;
 mod handler;
+mod handling;
 pub mod limits;
 pub mod middleware;
 pub mod mint;
@@ -65,6 +67,7 @@ mod stream_call;
 mod stream_writer;
 mod subscribe;
 mod targets;
+mod worker;
 
 pub use agentbus_protocol as protocol;
 pub use agentbus_protocol::{
@@ -78,7 +81,7 @@ pub use bus::Bus;
 pub use call::{Invoke, TopicRequest};
 pub use current::current;
 pub use error::Error;
-pub use handler::{HandlerService, IntoReply, Json, Reply, Request};
+pub use handler::{Handler, HandlerService, IntoReply, Json, Reply, Request};
 pub use publish::{Publish, Publishing};
 pub use serve::Handle;
 pub use stream_call::{Frames, StreamCall};

@@ -2,10 +2,11 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use agentbus_protocol::{Envelope, EventType, Text};
 use agentbus_transport::{Completion, PublishOptions, Receipt, TransportError};
+use tokio::task::coop;
 
 use crate::bus::PreparedPayload;
 use crate::draft::{Draft, draft_setters};
@@ -52,10 +53,9 @@ impl<'a> Publish<'a> {
 
     fn start(self) -> Result<Completion<Result<Receipt, TransportError>>, Error> {
         let bus = self.draft.bus;
-        let event_type = self.draft.envelope.event_type.clone();
-        let message = self
-            .draft
-            .into_message(None, |space| space.events(event_type.as_str()))?;
+        let message = self.draft.into_message(None, |space, envelope| {
+            space.events(envelope.event_type.as_str())
+        })?;
         Ok(bus.transport().publish(message, self.options))
     }
 }
@@ -86,13 +86,16 @@ impl Future for Publishing {
     type Output = Result<Receipt, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            Progress::Sent(completion) => Pin::new(completion)
-                .poll(cx)
-                .map(|result| result.map_err(Error::from)),
-            Progress::Refused(error) => error
-                .take()
-                .map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
-        }
+        // A publisher that never has to wait must still let its receivers run now and then.
+        let budget = ready!(coop::poll_proceed(cx));
+        let outcome = match &mut self.0 {
+            Progress::Sent(completion) => ready!(Pin::new(completion).poll(cx))?,
+            Progress::Refused(error) => match error.take() {
+                Some(error) => return Poll::Ready(Err(error)),
+                None => return Poll::Pending,
+            },
+        };
+        budget.made_progress();
+        Poll::Ready(Ok(outcome))
     }
 }

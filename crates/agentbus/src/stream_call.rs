@@ -12,7 +12,7 @@ use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::bus::PreparedPayload;
-use crate::call::{REQUEST, accept};
+use crate::call::{REQUEST, unserved};
 use crate::cancel::CancelOnDrop;
 use crate::draft::{Draft, draft_setters};
 use crate::{Bus, Error, limits, mint};
@@ -80,15 +80,13 @@ impl<'a> StreamCall<'a> {
         let inbox = bus.transport().open_inbox()?;
         let message = self
             .draft
-            .into_message(Some(inbox.subject()), |space| space.invoke(&target))?;
+            .into_message(Some(inbox.subject()), |space, _| space.invoke(&target))?;
         let mut cancel = CancelOnDrop::new(bus, &message);
         let request = message.envelope.event_id.clone();
         let published = bus.transport().publish(message, REQUEST).await;
         if let Err(error) = published {
             cancel.disarm();
-            return Err(accept(Err(error.into()), &target)
-                .err()
-                .unwrap_or(Error::StreamEnded));
+            return Err(unserved(error.into(), &target));
         }
         Ok(Frames {
             inbox,

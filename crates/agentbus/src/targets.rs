@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Context;
 
 use agentbus_protocol::Text;
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +57,32 @@ pub struct TargetInfo {
     pub expired: u64,
 }
 
+/// Tells one worker to stop. Watched with every message, so it is one load in the usual case.
+#[derive(Debug, Default)]
+pub(crate) struct StopSignal {
+    given: AtomicBool,
+    worker: AtomicWaker,
+}
+
+impl StopSignal {
+    fn give(&self) {
+        self.given.store(true, Ordering::Release);
+        self.worker.wake();
+    }
+
+    /// Whether the signal was given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.given.load(Ordering::Acquire)
+    }
+
+    /// Whether the signal was given; if not, the worker is woken when it is.
+    pub(crate) fn is_given_or_watch(&self, cx: &Context<'_>) -> bool {
+        // Looked at after the registration, so that a signal in between is not missed.
+        self.worker.register(cx.waker());
+        self.is_given()
+    }
+}
+
 /// One registered handler.
 #[derive(Debug)]
 pub(crate) struct Target {
@@ -62,7 +90,7 @@ pub(crate) struct Target {
     pub(crate) kind: TargetKind,
     pub(crate) group: Option<Text>,
     /// Ends the worker once its queue is empty.
-    pub(crate) stop: CancellationToken,
+    pub(crate) stop: StopSignal,
     /// Fires when the worker has ended.
     pub(crate) over: CancellationToken,
     worker: OnceLock<AbortHandle>,
@@ -79,7 +107,7 @@ impl Target {
             name,
             kind,
             group,
-            stop: CancellationToken::new(),
+            stop: StopSignal::default(),
             over: CancellationToken::new(),
             worker: OnceLock::new(),
             in_flight: AtomicU64::new(0),
@@ -95,12 +123,20 @@ impl Target {
         let _ = self.worker.set(worker);
     }
 
-    pub(crate) fn begin(self: &Arc<Self>) -> Running {
+    pub(crate) fn begin(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Running {
-            target: Arc::clone(self),
-            ended: false,
-        }
+    }
+
+    pub(crate) fn end(&self, success: bool) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let counter = if success { &self.handled } else { &self.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ends a message whose handler was dropped.
+    pub(crate) fn abandon(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.cancelled();
     }
 
     pub(crate) fn cancelled(&self) {
@@ -122,34 +158,6 @@ impl Target {
             failed: read(&self.failed),
             cancelled: read(&self.cancelled),
             expired: read(&self.expired),
-        }
-    }
-}
-
-/// Counts one message from its start to its end; one that is dropped before was cancelled.
-#[derive(Debug)]
-pub(crate) struct Running {
-    target: Arc<Target>,
-    ended: bool,
-}
-
-impl Running {
-    pub(crate) fn end(mut self, success: bool) {
-        self.ended = true;
-        let counter = if success {
-            &self.target.handled
-        } else {
-            &self.target.failed
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.target.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if !self.ended {
-            self.target.cancelled();
         }
     }
 }
@@ -193,7 +201,7 @@ impl Targets {
     }
 
     pub(crate) fn stop_all(&self) {
-        self.0.lock().iter().for_each(|target| target.stop.cancel());
+        self.0.lock().iter().for_each(|target| target.stop.give());
     }
 
     pub(crate) fn abort_all(&self) {
@@ -223,7 +231,7 @@ impl Registration {
 
     /// Takes no new messages; what is queued and what runs comes to its end.
     pub fn stop(&self) {
-        self.target.stop.cancel();
+        self.target.stop.give();
         self.bus.inner().targets.remove(&self.target);
     }
 

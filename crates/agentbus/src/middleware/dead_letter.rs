@@ -1,13 +1,17 @@
 //! Keeping what could not be handled.
 
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use agentbus_protocol::{Envelope, ErrorCode, Subject};
 use agentbus_transport::{BoxFuture, Message, PublishOptions};
+use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use crate::handler::{HandlerService, Reply, Request};
+use crate::handler::{Handler, Reply, Request};
 use crate::{Bus, Error, limits};
 
 /// The type of the event that was not handled.
@@ -38,44 +42,83 @@ const KEYS: [&str; 6] = [
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DeadLetter;
 
-impl Layer<HandlerService> for DeadLetter {
-    type Service = DeadLetterService;
+impl<S> Layer<S> for DeadLetter {
+    type Service = DeadLetterService<S>;
 
-    fn layer(&self, inner: HandlerService) -> DeadLetterService {
+    fn layer(&self, inner: S) -> DeadLetterService<S> {
         DeadLetterService(inner)
     }
 }
 
 /// The service of [`DeadLetter`].
 #[derive(Debug, Clone)]
-pub struct DeadLetterService(HandlerService);
+pub struct DeadLetterService<S>(S);
 
-impl Service<Request> for DeadLetterService {
+impl<S: Handler> Service<Request> for DeadLetterService<S> {
     type Response = Reply;
     type Error = Error;
-    type Future = BoxFuture<'static, Result<Reply, Error>>;
+    type Future = Buried<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.0.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let (bus, message) = (request.bus().clone(), Arc::clone(request.message()));
-        let handled = self.0.call(request);
-        Box::pin(async move {
-            let outcome = handled.await;
-            if let Err(error) = &outcome
-                && let Err(lost) = bury(&bus, &message, error).await
-            {
-                let event_id = &message.envelope.event_id;
-                tracing::error!(%event_id, %error, %lost, "a dead letter could not be published");
-            }
-            outcome
-        })
+        Buried {
+            handled: self.0.call(request.clone()),
+            request,
+            burying: None,
+        }
     }
 }
 
-async fn bury(bus: &Bus, message: &Message, error: &Error) -> Result<(), Error> {
+pin_project! {
+    /// The future of [`DeadLetterService`].
+    pub struct Buried<F> {
+        #[pin]
+        handled: F,
+        request: Request,
+        // The failure on its way into the dead letters.
+        burying: Option<BoxFuture<'static, Error>>,
+    }
+}
+
+impl<F: Future<Output = Result<Reply, Error>>> Future for Buried<F> {
+    type Output = Result<Reply, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if this.burying.is_none() {
+            match ready!(this.handled.poll(cx)) {
+                Ok(reply) => return Poll::Ready(Ok(reply)),
+                Err(error) => *this.burying = Some(Box::pin(bury(this.request.clone(), error))),
+            }
+        }
+        match this.burying {
+            Some(burying) => burying.as_mut().poll(cx).map(Err),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<F> fmt::Debug for Buried<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buried")
+            .field("request", &self.request)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Publishes the dead letter of a failed request and hands the failure back.
+async fn bury(request: Request, error: Error) -> Error {
+    if let Err(lost) = publish(request.bus(), request.message(), &error).await {
+        let event_id = &request.envelope().event_id;
+        tracing::error!(%event_id, %error, %lost, "a dead letter could not be published");
+    }
+    error
+}
+
+async fn publish(bus: &Bus, message: &Message, error: &Error) -> Result<(), Error> {
     let letter = letter(message, error);
     let subject = bus.subjects().dlq(letter.event_type.as_str())?;
     let letter = Arc::new(Message::new(subject, letter));

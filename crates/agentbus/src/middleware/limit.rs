@@ -1,18 +1,20 @@
 //! Limits on how many requests a handler takes.
 
+use std::future::{Ready, ready};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use agentbus_protocol::{ErrorCode, ErrorPayload};
 use agentbus_transport::BoxFuture;
+use futures_util::future::Either;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::Semaphore;
 use tower::{Layer, Service};
 
 use crate::Error;
-use crate::handler::{HandlerService, Reply, Request};
+use crate::handler::{Handler, Reply, Request};
 
 /// Lets at most this many requests of each handler run at a time; others wait.
 ///
@@ -29,10 +31,10 @@ impl ConcurrencyLimit {
     }
 }
 
-impl Layer<HandlerService> for ConcurrencyLimit {
-    type Service = ConcurrencyLimitService;
+impl<S> Layer<S> for ConcurrencyLimit {
+    type Service = ConcurrencyLimitService<S>;
 
-    fn layer(&self, inner: HandlerService) -> ConcurrencyLimitService {
+    fn layer(&self, inner: S) -> ConcurrencyLimitService<S> {
         ConcurrencyLimitService {
             inner,
             permits: Arc::new(Semaphore::new(self.0)),
@@ -42,12 +44,16 @@ impl Layer<HandlerService> for ConcurrencyLimit {
 
 /// The service of [`ConcurrencyLimit`].
 #[derive(Debug, Clone)]
-pub struct ConcurrencyLimitService {
-    inner: HandlerService,
+pub struct ConcurrencyLimitService<S> {
+    inner: S,
     permits: Arc<Semaphore>,
 }
 
-impl Service<Request> for ConcurrencyLimitService {
+impl<S> Service<Request> for ConcurrencyLimitService<S>
+where
+    S: Handler,
+    S::Future: Send + 'static,
+{
     type Response = Reply;
     type Error = Error;
     type Future = BoxFuture<'static, Result<Reply, Error>>;
@@ -89,10 +95,10 @@ impl RateLimit {
     }
 }
 
-impl Layer<HandlerService> for RateLimit {
-    type Service = RateLimitService;
+impl<S> Layer<S> for RateLimit {
+    type Service = RateLimitService<S>;
 
-    fn layer(&self, inner: HandlerService) -> RateLimitService {
+    fn layer(&self, inner: S) -> RateLimitService<S> {
         RateLimitService {
             inner,
             limiter: Arc::clone(&self.0),
@@ -102,29 +108,27 @@ impl Layer<HandlerService> for RateLimit {
 
 /// The service of [`RateLimit`].
 #[derive(Debug, Clone)]
-pub struct RateLimitService {
-    inner: HandlerService,
+pub struct RateLimitService<S> {
+    inner: S,
     limiter: Arc<DefaultDirectRateLimiter>,
 }
 
-impl Service<Request> for RateLimitService {
+impl<S: Handler> Service<Request> for RateLimitService<S> {
     type Response = Reply;
     type Error = Error;
-    type Future = BoxFuture<'static, Result<Reply, Error>>;
+    type Future = Either<Ready<Result<Reply, Error>>, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        match self.limiter.check() {
-            Ok(()) => Box::pin(self.inner.call(request)),
-            Err(until) => {
-                let wait = until.wait_time_from(DefaultClock::default().now());
-                let message = format!("too many requests; try again in {} ms", wait.as_millis());
-                let payload = ErrorPayload::new(ErrorCode::BackpressureDrop, message);
-                Box::pin(std::future::ready(Err(Error::Remote(payload))))
-            }
-        }
+        let Err(until) = self.limiter.check() else {
+            return Either::Right(self.inner.call(request));
+        };
+        let wait = until.wait_time_from(DefaultClock::default().now());
+        let message = format!("too many requests; try again in {} ms", wait.as_millis());
+        let payload = ErrorPayload::new(ErrorCode::BackpressureDrop, message);
+        Either::Left(ready(Err(Error::Remote(payload))))
     }
 }

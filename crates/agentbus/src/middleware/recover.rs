@@ -9,11 +9,11 @@ use std::pin::Pin;
 use std::sync::Once;
 use std::task::{Context, Poll};
 
-use agentbus_transport::BoxFuture;
+use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use crate::handler::{HandlerService, Reply, Request};
-use crate::{Error, EventId};
+use crate::Error;
+use crate::handler::{Handler, Reply, Request};
 
 /// Answers a panicking handler's caller and logs the panic with its backtrace.
 ///
@@ -22,10 +22,10 @@ use crate::{Error, EventId};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Recover;
 
-impl Layer<HandlerService> for Recover {
-    type Service = RecoverService;
+impl<S> Layer<S> for Recover {
+    type Service = RecoverService<S>;
 
-    fn layer(&self, inner: HandlerService) -> RecoverService {
+    fn layer(&self, inner: S) -> RecoverService<S> {
         watch_panics();
         RecoverService(inner)
     }
@@ -33,50 +33,57 @@ impl Layer<HandlerService> for Recover {
 
 /// The service of [`Recover`].
 #[derive(Debug, Clone)]
-pub struct RecoverService(HandlerService);
+pub struct RecoverService<S>(S);
 
-impl Service<Request> for RecoverService {
+impl<S: Handler> Service<Request> for RecoverService<S> {
     type Response = Reply;
     type Error = Error;
-    type Future = Recovering;
+    type Future = Recovering<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.0.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> Recovering {
-        let event_id = request.envelope().event_id.clone();
-        let started = guarded(|| self.0.call(request));
+    fn call(&mut self, request: Request) -> Self::Future {
+        let (running, panic) = match guarded(|| self.0.call(request.clone())) {
+            Ok(running) => (Some(running), None),
+            Err(panic) => (None, Some(panic)),
+        };
         Recovering {
-            event_id,
-            running: started.map_err(Some),
+            running,
+            panic,
+            request,
         }
     }
 }
 
-/// The future of [`RecoverService`].
-pub struct Recovering {
-    event_id: EventId,
-    running: Result<BoxFuture<'static, Result<Reply, Error>>, Option<Panic>>,
+pin_project! {
+    /// The future of [`RecoverService`].
+    pub struct Recovering<F> {
+        #[pin]
+        running: Option<F>,
+        // Set when the call itself panicked, before there was a future.
+        panic: Option<Box<Panic>>,
+        request: Request,
+    }
 }
 
-impl Future for Recovering {
+impl<F: Future<Output = Result<Reply, Error>>> Future for Recovering<F> {
     type Output = Result<Reply, Error>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let panic = match &mut self.running {
-            Ok(running) => match guarded(|| running.as_mut().poll(cx)) {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let panic = match (this.running.as_mut().as_pin_mut(), this.panic.take()) {
+            (Some(running), _) => match guarded(|| running.poll(cx)) {
                 Ok(poll) => return poll,
                 Err(panic) => panic,
             },
-            Err(panic) => match panic.take() {
-                Some(panic) => panic,
-                None => return Poll::Pending,
-            },
+            (None, Some(panic)) => panic,
+            (None, None) => return Poll::Pending,
         };
         // The broken future is dropped here, so that nobody polls it again.
-        self.running = Err(None);
-        tracing::error!(event_id = %self.event_id, panic = %panic.message,
+        this.running.set(None);
+        tracing::error!(event_id = %this.request.envelope().event_id, panic = %panic.message,
             backtrace = %panic.backtrace, "handler panicked");
         Poll::Ready(Err(Error::agent(format!(
             "handler panicked: {}",
@@ -85,10 +92,10 @@ impl Future for Recovering {
     }
 }
 
-impl std::fmt::Debug for Recovering {
+impl<F> std::fmt::Debug for Recovering<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Recovering")
-            .field("event_id", &self.event_id)
+            .field("request", &self.request)
             .finish_non_exhaustive()
     }
 }
@@ -105,14 +112,16 @@ thread_local! {
 }
 
 /// Runs a step of a handler and catches its panic.
-fn guarded<T>(step: impl FnOnce() -> T) -> Result<T, Panic> {
+fn guarded<T>(step: impl FnOnce() -> T) -> Result<T, Box<Panic>> {
     let outer = GUARDED.replace(true);
     // Nothing of ours is borrowed across the step, and the handler is not touched afterwards.
     let result = catch_unwind(AssertUnwindSafe(step));
     GUARDED.set(outer);
-    result.map_err(|payload| Panic {
-        message: message(payload.as_ref()),
-        backtrace: BACKTRACE.take().unwrap_or_default(),
+    result.map_err(|payload| {
+        Box::new(Panic {
+            message: message(payload.as_ref()),
+            backtrace: BACKTRACE.take().unwrap_or_default(),
+        })
     })
 }
 

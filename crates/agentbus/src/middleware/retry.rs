@@ -8,7 +8,7 @@ use agentbus_transport::BoxFuture;
 use rand::RngExt;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::handler::{HandlerService, Reply, Request};
+use crate::handler::{Handler, Reply, Request};
 use crate::{Error, limits};
 
 /// How long to wait before the next attempt.
@@ -104,10 +104,10 @@ impl std::fmt::Debug for Retry {
     }
 }
 
-impl Layer<HandlerService> for Retry {
-    type Service = RetryService;
+impl<S> Layer<S> for Retry {
+    type Service = RetryService<S>;
 
-    fn layer(&self, inner: HandlerService) -> RetryService {
+    fn layer(&self, inner: S) -> RetryService<S> {
         RetryService {
             inner,
             policy: self.clone(),
@@ -117,12 +117,16 @@ impl Layer<HandlerService> for Retry {
 
 /// The service of [`Retry`].
 #[derive(Debug, Clone)]
-pub struct RetryService {
-    inner: HandlerService,
+pub struct RetryService<S> {
+    inner: S,
     policy: Retry,
 }
 
-impl Service<Request> for RetryService {
+impl<S> Service<Request> for RetryService<S>
+where
+    S: Handler + Clone + Send + 'static,
+    S::Future: Send,
+{
     type Response = Reply;
     type Error = Error;
     type Future = BoxFuture<'static, Result<Reply, Error>>;
@@ -139,7 +143,7 @@ impl Service<Request> for RetryService {
     }
 }
 
-async fn run(mut inner: HandlerService, policy: Retry, request: Request) -> Result<Reply, Error> {
+async fn run<S: Handler>(mut inner: S, policy: Retry, request: Request) -> Result<Reply, Error> {
     let mut first = None;
     for attempt in 1.. {
         let this = if attempt == 1 {

@@ -1,13 +1,16 @@
 //! A limit on how long a handler may take.
 
-use std::task::{Context, Poll};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use agentbus_transport::BoxFuture;
+use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep};
 use tower::{Layer, Service};
 
 use crate::Error;
-use crate::handler::{HandlerService, Reply, Request};
+use crate::handler::{Handler, Reply, Request};
 
 /// Answers with `AGENT_TIMEOUT` and drops the handler's future when it takes too long.
 #[derive(Debug, Clone, Copy)]
@@ -21,10 +24,10 @@ impl Timeout {
     }
 }
 
-impl Layer<HandlerService> for Timeout {
-    type Service = TimeoutService;
+impl<S> Layer<S> for Timeout {
+    type Service = TimeoutService<S>;
 
-    fn layer(&self, inner: HandlerService) -> TimeoutService {
+    fn layer(&self, inner: S) -> TimeoutService<S> {
         TimeoutService {
             inner,
             limit: self.0,
@@ -34,27 +37,57 @@ impl Layer<HandlerService> for Timeout {
 
 /// The service of [`Timeout`].
 #[derive(Debug, Clone)]
-pub struct TimeoutService {
-    inner: HandlerService,
+pub struct TimeoutService<S> {
+    inner: S,
     limit: Duration,
 }
 
-impl Service<Request> for TimeoutService {
+impl<S: Handler> Service<Request> for TimeoutService<S> {
     type Response = Reply;
     type Error = Error;
-    type Future = BoxFuture<'static, Result<Reply, Error>>;
+    type Future = Timed<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let after = self.limit;
-        let target = request.envelope().to.to_string();
-        let handled = self.inner.call(request);
-        Box::pin(async move {
-            let late = |_| Error::Timeout { target, after };
-            tokio::time::timeout(after, handled).await.map_err(late)?
-        })
+        Timed {
+            handled: self.inner.call(request.clone()),
+            after: self.limit,
+            sleep: None,
+            request,
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`TimeoutService`].
+    #[derive(Debug)]
+    pub struct Timed<F> {
+        #[pin]
+        handled: F,
+        after: Duration,
+        // Set up only when the handler has to wait; most never do, so it is kept out of line.
+        sleep: Option<Pin<Box<Sleep>>>,
+        request: Request,
+    }
+}
+
+impl<F: Future<Output = Result<Reply, Error>>> Future for Timed<F> {
+    type Output = Result<Reply, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(outcome) = this.handled.poll(cx) {
+            return Poll::Ready(outcome);
+        }
+        let after = *this.after;
+        let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep(after)));
+        ready!(sleep.as_mut().poll(cx));
+        Poll::Ready(Err(Error::Timeout {
+            target: this.request.envelope().to.to_string(),
+            after,
+        }))
     }
 }

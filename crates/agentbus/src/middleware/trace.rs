@@ -1,14 +1,14 @@
 //! Gives every request a W3C trace context.
 
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use agentbus_protocol::{Envelope, TraceParent};
-use agentbus_transport::BoxFuture;
 use tower::{Layer, Service};
 use tracing::Instrument;
+use tracing::instrument::Instrumented;
 
-use crate::handler::{HandlerService, Reply, Request};
+use crate::current::Within;
+use crate::handler::{Handler, Reply, Request};
 use crate::{Error, current, mint};
 
 /// Continues the trace of a request, or begins one, so that the calls that the handler makes
@@ -16,22 +16,22 @@ use crate::{Error, current, mint};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Trace;
 
-impl Layer<HandlerService> for Trace {
-    type Service = TraceService;
+impl<S> Layer<S> for Trace {
+    type Service = TraceService<S>;
 
-    fn layer(&self, inner: HandlerService) -> TraceService {
+    fn layer(&self, inner: S) -> TraceService<S> {
         TraceService(inner)
     }
 }
 
 /// The service of [`Trace`].
 #[derive(Debug, Clone)]
-pub struct TraceService(HandlerService);
+pub struct TraceService<S>(S);
 
-impl Service<Request> for TraceService {
+impl<S: Handler> Service<Request> for TraceService<S> {
     type Response = Reply;
     type Error = Error;
-    type Future = BoxFuture<'static, Result<Reply, Error>>;
+    type Future = Instrumented<Within<S::Future>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.0.poll_ready(cx)
@@ -43,9 +43,9 @@ impl Service<Request> for TraceService {
         let span = tracing::info_span!("handle", subject = %request.subject(),
             event_id = %envelope.event_id, trace_id = %envelope.context.trace_id,
             span_id = %envelope.context.span_id, session_id = %envelope.context.session_id);
-        let message = Arc::clone(request.message());
         // Calls that the handler makes inherit from the changed request.
-        Box::pin(current::handling(message, self.0.call(request)).instrument(span))
+        let handled = self.0.call(request.clone());
+        current::handling(request, handled).instrument(span)
     }
 }
 

@@ -1,0 +1,251 @@
+//! One worker task per handler.
+//!
+//! The worker takes messages in batches and starts each handler itself. A handler that is done at
+//! its first poll costs no task; one that has to wait is moved to a task of its own, so that slow
+//! requests run side by side up to the handler's concurrency. Beyond it the worker takes no more
+//! from the queue, which then fills and slows its publishers.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::vec::Drain;
+
+use agentbus_protocol::Subject;
+use agentbus_transport::{Completion, Delivery, Message, Received, Settlement, Subscription};
+use futures_util::task::AtomicWaker;
+use tokio::task::coop;
+use tokio_util::sync::ReusableBoxFuture;
+use tower::Layer;
+
+use crate::cancel::Cancellations;
+use crate::handler::{Handler, HandlerService, Request, Served};
+use crate::handling::Handling;
+use crate::middleware::Recover;
+use crate::targets::TargetKind;
+use crate::{Error, StreamWriter, answer, limits};
+
+/// The room for one future, used again for each message whose handler does not have to wait.
+type Task = ReusableBoxFuture<'static, ()>;
+
+/// Puts the bus's layers around a handler.
+pub(crate) type Layers = Arc<dyn Fn(HandlerService) -> Box<dyn Start> + Send + Sync>;
+
+/// A handler within its layers, of which only this much is known: how to start it.
+pub(crate) trait Start: Send {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>>;
+
+    /// Puts the whole handling of a request, up to its answer, into `task`.
+    fn start(&mut self, request: Request, settlement: Settlement, task: &mut Task);
+}
+
+/// Keeps the layers as one service whose type is known to the compiler, so that they cost no
+/// allocation and no dynamic call of their own.
+pub(crate) fn layers<L>(layer: L) -> Layers
+where
+    L: Layer<HandlerService> + Send + Sync + 'static,
+    L::Service: Handler + Send + 'static,
+    <L::Service as tower::Service<Request>>::Future: Send,
+{
+    Arc::new(move |handler| Box::new(Layered(Recover.layer(layer.layer(handler)))))
+}
+
+struct Layered<S>(S);
+
+impl<S> Start for Layered<S>
+where
+    S: Handler + Send,
+    S::Future: Send + 'static,
+{
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn start(&mut self, request: Request, settlement: Settlement, task: &mut Task) {
+        let handled = self.0.call(request.clone());
+        task.set(Handling::new(request, settlement, handled));
+    }
+}
+
+pub(crate) struct Worker {
+    served: Arc<Served>,
+    start: Box<dyn Start>,
+    task: Task,
+    places: Arc<Places>,
+}
+
+impl Worker {
+    pub(crate) fn new(served: Arc<Served>, start: Box<dyn Start>, concurrency: usize) -> Self {
+        Self {
+            served,
+            start,
+            task: Task::new(std::future::ready(())),
+            places: Arc::new(Places {
+                max: concurrency,
+                taken: AtomicUsize::new(0),
+                waiting: AtomicWaker::new(),
+            }),
+        }
+    }
+
+    pub(crate) async fn run(mut self, mut subscription: Subscription) {
+        let mut batch = Vec::with_capacity(limits::RECEIVE_BATCH);
+        let mut stopped = false;
+        while poll_fn(|cx| self.poll_receive(cx, &mut subscription, &mut stopped, &mut batch)).await
+        {
+            let mut waiting = batch.drain(..);
+            poll_fn(|cx| self.poll_start(cx, &mut waiting)).await;
+        }
+        self.served.bus.inner().targets.remove(&self.served.target);
+        self.served.target.over.cancel();
+    }
+
+    /// Fills the batch; ready with `false` when nothing more will come.
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        subscription: &mut Subscription,
+        stopped: &mut bool,
+        batch: &mut Vec<Received>,
+    ) -> Poll<bool> {
+        // A queue that never runs empty must not keep the thread to itself.
+        let budget = ready!(coop::poll_proceed(cx));
+        let stop = &self.served.target.stop;
+        loop {
+            if !*stopped && stop.is_given() {
+                *stopped = true;
+                subscription.stop();
+            }
+            if let Poll::Ready(count) = subscription.poll_receive(cx, batch, self.batch_max()) {
+                budget.made_progress();
+                return Poll::Ready(count > 0);
+            }
+            if *stopped || !stop.is_given_or_watch(cx) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// A member of a group takes only what it can start at once and leaves the rest to the others.
+    fn batch_max(&self) -> usize {
+        match self.served.target.group {
+            Some(_) => self.places.free().clamp(1, limits::RECEIVE_BATCH),
+            None => limits::RECEIVE_BATCH,
+        }
+    }
+
+    /// Starts the handlers of all that was received, each when there is a place for it.
+    fn poll_start(&mut self, cx: &mut Context<'_>, waiting: &mut Drain<'_, Received>) -> Poll<()> {
+        while !waiting.as_slice().is_empty() {
+            ready!(self.places.poll_free(cx));
+            // Our layers are always ready; a foreign one that fails refuses one message.
+            let usable = ready!(self.start.poll_ready(cx)).is_ok();
+            match waiting.next() {
+                Some(Received::Live(delivery)) if !delivery.message().is_expired() => {
+                    if usable {
+                        self.start(cx, delivery);
+                    }
+                }
+                Some(Received::Live(delivery) | Received::Expired(delivery)) => {
+                    self.answer_expired(delivery);
+                }
+                Some(Received::NoResponder) | None => {}
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Starts a handler; when this returns it is done or runs in a task of its own.
+    fn start(&mut self, cx: &mut Context<'_>, delivery: Delivery) {
+        let Served { bus, target } = &*self.served;
+        if bus
+            .inner()
+            .cancellations
+            .came_early(&delivery.envelope().event_id)
+        {
+            return target.cancelled();
+        }
+        let attempt = delivery.attempt();
+        let (message, settlement) = delivery.into_parts();
+        let writer = self.writer(&message);
+        let served = Arc::clone(&self.served);
+        let request = Request::new(message, served, attempt, writer);
+        self.start
+            .start(request.clone(), settlement, &mut self.task);
+        if self.task.poll(cx).is_pending() {
+            let task = std::mem::replace(&mut self.task, Task::new(std::future::ready(())));
+            let place = Places::take(&self.places);
+            let rest = async move {
+                task.await;
+                drop(place);
+            };
+            Cancellations::spawn(bus, &request.envelope().event_id, rest);
+        }
+    }
+
+    fn writer(&self, message: &Arc<Message>) -> Option<StreamWriter> {
+        if self.served.target.kind != TargetKind::Stream {
+            return None;
+        }
+        let reply_to = Subject::from_text(&message.envelope.reply_to).ok()?;
+        let (bus, message) = (self.served.bus.clone(), Arc::clone(message));
+        Some(StreamWriter::new(bus, message, reply_to))
+    }
+
+    /// Tells a waiting caller at once that its request expired in the queue.
+    fn answer_expired(&self, delivery: Delivery) {
+        let Served { bus, target } = &*self.served;
+        target.expired();
+        if target.kind != TargetKind::Events {
+            let told = answer::send(bus, delivery.message(), Err(Error::Expired));
+            if let Completion::Waiting(telling) = told {
+                bus.inner().tasks.spawn(telling);
+            }
+        }
+        // The carrier has given it up already; it is only told not to wait for a verdict.
+        drop(delivery.reject());
+    }
+}
+
+/// The places of a handler's concurrency. Only handlers that wait take one.
+#[derive(Debug)]
+struct Places {
+    max: usize,
+    taken: AtomicUsize,
+    /// The worker, when it waits for a place.
+    waiting: AtomicWaker,
+}
+
+impl Places {
+    fn free(&self) -> usize {
+        self.max.saturating_sub(self.taken.load(Ordering::Acquire))
+    }
+
+    /// Ready when a place is free. Only the one worker takes places, so it stays free.
+    fn poll_free(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.free() > 0 {
+            return Poll::Ready(());
+        }
+        // Looked at again after the registration, so that a place freed in between is not missed.
+        self.waiting.register(cx.waker());
+        if self.free() > 0 {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    fn take(this: &Arc<Self>) -> Place {
+        this.taken.fetch_add(1, Ordering::AcqRel);
+        Place(Arc::clone(this))
+    }
+}
+
+/// A taken place, free again when dropped.
+struct Place(Arc<Places>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::AcqRel);
+        self.0.waiting.wake();
+    }
+}
