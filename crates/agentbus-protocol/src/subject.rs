@@ -330,6 +330,43 @@ impl SubjectSpace {
         self.strip("invoke", subject.as_str())
     }
 
+    /// The subject on which the requests of this subject are cancelled, in whatever tenant it is.
+    #[must_use]
+    pub fn cancel_of(&self, request: &Subject) -> Option<Subject> {
+        self.exchange(request, "invoke.", ".cancel.")
+    }
+
+    /// The subject of the requests that are cancelled on this one, in whatever tenant it is.
+    #[must_use]
+    pub fn cancelled_by(&self, cancel: &Subject) -> Option<Subject> {
+        self.exchange(cancel, "cancel.", ".invoke.")
+    }
+
+    /// Whether a reply may go there: to an inbox or to a topic of this prefix, in whatever tenant.
+    /// A request could otherwise make its handler publish into other agents' requests.
+    #[must_use]
+    pub fn takes_replies(&self, subject: &Subject) -> bool {
+        subject.is_inbox() || self.exchange(subject, "events.", ".events.").is_some()
+    }
+
+    /// The same name in another place of the grammar.
+    fn exchange(&self, subject: &Subject, from: &str, to: &str) -> Option<Subject> {
+        let rest = subject.as_str().strip_prefix(self.prefix.as_str())?;
+        let rest = rest.strip_prefix('.')?;
+        let (tenant, name) = match rest.strip_prefix(from) {
+            Some(name) => ("", name),
+            None => {
+                let (tenant, rest) = rest.split_once('.')?;
+                (tenant, rest.strip_prefix(from)?)
+            }
+        };
+        let space = Self {
+            prefix: self.prefix.clone(),
+            tenant: tenant.into(),
+        };
+        Some(space.join(to, name))
+    }
+
     fn strip<'a>(&self, kind: &str, subject: &'a str) -> Option<&'a str> {
         let mut rest = subject
             .strip_prefix(self.prefix.as_str())?

@@ -11,6 +11,16 @@ pub const CONNECTIONS_MAX: usize = 10_000;
 /// How long a client may take to send its request line and headers.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Most bytes of a request that are held before they are taken: enough for any sensible headers.
+/// Every connection may make the host hold so much before it has shown a token.
+pub const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// How long a client may take to send its body, as a whole.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a browser stays signed in.
+pub const SESSION_TTL: Duration = Duration::from_secs(12 * 3600);
+
 /// Longest silence of an event stream before a comment line proves that it lives. Below the
 /// idle timeouts of the usual proxies, which begin at 30 s.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -24,6 +34,9 @@ pub const EVENT_QUEUE: usize = 1024;
 
 /// Most outcomes that are kept for repeated `Idempotency-Key`s.
 pub const IDEMPOTENCY_KEYS_MAX: usize = 10_000;
+
+/// Most bytes that all kept outcomes together occupy; the oldest are forgotten beyond it.
+pub const IDEMPOTENCY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How long an outcome is kept for a repeated `Idempotency-Key`.
 pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(600);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentbus::Bus;
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -184,6 +184,10 @@ async fn accept(listener: TcpListener, app: Arc<App>) {
     connections.shutdown().await;
 }
 
+/// A connection's place among [`limits::CONNECTIONS_MAX`]; free again when its last holder drops it.
+#[derive(Debug, Clone)]
+pub(crate) struct Place(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+
 async fn next(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
@@ -204,11 +208,14 @@ async fn serve(
     stream: TcpStream,
     router: Router,
     stopping: CancellationToken,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 ) {
+    // An upgraded connection leaves this function behind and takes the place along.
+    let router = router.layer(Extension(Place(Arc::new(place))));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits::HEADER_TIMEOUT)
+        .max_buf_size(limits::READ_BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .with_upgrades();
     let mut connection = pin!(connection);

@@ -21,12 +21,22 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Sets up a connection.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use = "nothing is connected until `connect` is awaited"]
 pub struct Builder {
     url: String,
     agent: String,
     token: Option<String>,
+}
+
+// Not derived: the token must not end up in a log.
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("url", &self.url)
+            .field("agent", &self.agent)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Builder {

@@ -157,6 +157,7 @@ impl Link {
                 self.over.cancel();
             }
             ServerFrame::Message { .. } => self.receive(frame),
+            ServerFrame::Lost { sub } => self.hand_on(sub, Received::Lost),
             ServerFrame::End { sub: Some(sub), .. } => drop(self.remove_receiver(sub)),
             // Answers to operations that this client does not use.
             ServerFrame::Welcome { .. }

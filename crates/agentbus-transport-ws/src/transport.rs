@@ -154,6 +154,7 @@ impl WsTransport {
             group: request.group.map(|group| group.to_string()),
             capacity: Some(request.capacity),
             overflow: Some(overflow_name(request.overflow).to_owned()),
+            window: Some(request.prefetch),
         };
         let answer = self.0.ask(id, wire::encode(&frame)).await?;
         answer.map_err(TransportError::Remote)?;

@@ -108,6 +108,10 @@ pub enum ClientFrame {
         /// `wait` (the default), `drop_oldest` or `fail`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         overflow: Option<String>,
+        /// Most messages that are sent before the first of them is settled; at most
+        /// [`UNSETTLED_MAX`], which is the default.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<usize>,
     },
     /// Takes no new messages; those that wait are still sent, then `end`.
     Stop {
@@ -232,6 +236,11 @@ pub enum ServerFrame {
         /// The envelope.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         envelope: Option<Box<RawValue>>,
+    },
+    /// The request behind an inbox was given up before it was answered.
+    Lost {
+        /// Number of the inbox.
+        sub: u64,
     },
     /// The reply of an `invoke`.
     Reply {

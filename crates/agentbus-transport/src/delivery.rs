@@ -18,6 +18,9 @@ pub enum Received {
     Expired(Delivery),
     /// For an inbox: the carrier says that nobody serves what was asked.
     NoResponder,
+    /// For an inbox: the request was given up before it was answered, because its agent ended or
+    /// a queue lost it. Nothing more will come.
+    Lost,
 }
 
 /// What a subscriber decides about a delivery.

@@ -7,6 +7,10 @@ use std::time::Duration;
 /// subscriber holds megabytes and not gigabytes.
 pub const QUEUE_CAPACITY: usize = 4096;
 
+/// Default of the most messages that a subscriber holds unsettled: enough to hide the way between
+/// two processes, few enough that a lost connection abandons little.
+pub const PREFETCH: usize = 256;
+
 /// Largest queue that a subscriber may ask for.
 pub const QUEUE_CAPACITY_MAX: usize = 1 << 20;
 

@@ -89,6 +89,9 @@ pub struct Subscribe {
     pub capacity: usize,
     /// What happens when the queue is full.
     pub overflow: Overflow,
+    /// The most messages that are handed out before the first of them is settled. Members of a
+    /// group take few, so that the others can have the rest.
+    pub prefetch: usize,
 }
 
 impl Subscribe {
@@ -102,6 +105,7 @@ impl Subscribe {
             start: Start::New,
             capacity: limits::QUEUE_CAPACITY,
             overflow: Overflow::Wait,
+            prefetch: limits::PREFETCH,
         }
     }
 }

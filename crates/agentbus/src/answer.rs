@@ -74,6 +74,11 @@ fn publish(bus: &Bus, request: &Envelope, reply: Envelope) -> Result<Sent, Error
         return Err(Error::NoReplyTo);
     }
     let subject = Subject::from_text(&request.reply_to)?;
+    if !bus.subjects().takes_replies(&subject) {
+        return Err(Error::invalid_request(format!(
+            "`{subject}` takes no replies; a reply goes to an inbox or to an event"
+        )));
+    }
     let message = Arc::new(Message::new(subject, reply));
     let options = PublishOptions::default();
     Ok(bus.transport().publish(message, options))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use agentbus_protocol::{
     Envelope, Payload, PayloadError, Subject, SubjectError, SubjectSpace, Text,
 };
-use agentbus_transport::{Drained, Transport};
+use agentbus_transport::{Drained, Message, Transport};
 use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -227,7 +227,7 @@ impl Bus {
 
     /// Tells the handlers of a request that its caller has left, so that they stop. Calls made
     /// through this bus do so by themselves; this is for gateways that pass on requests of others.
-    pub fn cancel(&self, request: &Envelope) {
+    pub fn cancel(&self, request: &Message) {
         crate::cancel::send(self, request);
     }
 
@@ -249,8 +249,11 @@ impl Bus {
             .await
             .is_err()
         {
-            self.0.cancellations.cancel_all();
+            // The workers first, or each would start its next message in the place that is freed.
             self.0.targets.abort_all();
+            self.0.cancellations.cancel_all();
+            // Their callers hear of it before the transport, which tells them, is gone.
+            self.0.tasks.wait().await;
         }
         let left = deadline.saturating_duration_since(Instant::now());
         let drained = self.0.transport.close(left).await;

@@ -25,14 +25,17 @@ pub(crate) const REQUEST: PublishOptions = PublishOptions {
 #[must_use = "nothing is sent until this is awaited"]
 pub struct Invoke<'a> {
     draft: Draft<'a>,
+    target: Text,
     timeout: Option<Duration>,
 }
 
 impl<'a> Invoke<'a> {
     pub(crate) fn new(bus: &'a Bus, target: Text, payload: PreparedPayload) -> Self {
-        let request = Envelope::request(mint::stamp(), bus.agent_id_text().clone(), target, None);
+        let from = bus.agent_id_text().clone();
+        let request = Envelope::request(mint::stamp(), from, target.clone(), None);
         Self {
             draft: Draft::new(bus, request, payload),
+            target,
             timeout: bus.inner().invoke_timeout,
         }
     }
@@ -52,7 +55,8 @@ impl<'a> Invoke<'a> {
     }
 
     /// Sends on an envelope that came from elsewhere. What it says stays, also its id and its
-    /// sender; only an empty `to` is filled in.
+    /// sender, and it goes to the target of this call, whomever it names; only an empty `to` is
+    /// filled in.
     pub fn forward(mut self, envelope: Envelope) -> Self {
         self.draft.forward(envelope);
         self
@@ -67,7 +71,7 @@ impl<'a> Invoke<'a> {
     /// handler answered with an error, [`Error::Timeout`] when it did not answer in time.
     pub async fn send(self) -> Result<Envelope, Error> {
         let bus = self.draft.bus;
-        let target = self.draft.envelope.to.clone();
+        let target = self.target;
         let mut inbox = bus.transport().open_inbox()?;
         let message = self
             .draft
@@ -187,6 +191,11 @@ async fn first_answer(inbox: &mut Inbox, target: &str) -> Result<Arc<Message>, E
                 }
             }
             Some(Received::Expired(_)) => {}
+            Some(Received::Lost) => {
+                return Err(Error::Abandoned {
+                    target: target.to_owned(),
+                });
+            }
             Some(Received::NoResponder) => {
                 return Err(Error::NoHandler {
                     target: target.to_owned(),

@@ -5,12 +5,14 @@
 //! handlers listens there and drops the handler's future. Peers that do not know of
 //! this subject simply go on working, as they always did.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
-use agentbus_protocol::{Envelope, EventId, EventType};
+use agentbus_protocol::limits::NAME_BYTES_MAX;
+use agentbus_protocol::{Envelope, EventId, EventType, Subject, Text};
 use agentbus_transport::{
     Message, Overflow, Priority, PublishOptions, Received, Subscribe, Subscription,
 };
@@ -27,15 +29,74 @@ const CANCELLED: &str = "agent.request.cancelled";
 /// The requests of one bus that can be cancelled.
 #[derive(Debug, Default)]
 pub(crate) struct Cancellations {
-    /// By the id of the request or event. Several handlers may work on one event, so an id can
-    /// have several tasks; their numbers tell them apart.
-    running: Mutex<HashMap<EventId, Vec<(u64, AbortHandle)>>>,
+    /// Several handlers may work on one message, so a key can have several tasks; their numbers
+    /// tell them apart.
+    running: Mutex<HashMap<Key, Vec<(u64, AbortHandle)>>>,
     numbers: AtomicU64,
-    early: Mutex<VecDeque<EventId>>,
+    /// Locked only while `running` is, or alone; so a task that begins cannot miss its cancel.
+    early: Mutex<Early>,
     /// Whether `early` holds anything, so that the usual case costs one load.
     has_early: AtomicBool,
+    all_cancelled: AtomicBool,
     listening: OnceCell<()>,
     stop: CancellationToken,
+}
+
+/// Which request is meant. The id alone would not do: it is the caller's to choose, and a
+/// forwarded request keeps it. The inbox is known to nobody but the caller and the handler.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    subject: Subject,
+    id: EventId,
+    reply_to: Text,
+}
+
+impl Key {
+    fn of(request: &Message) -> Self {
+        Self {
+            subject: request.subject.clone(),
+            id: request.envelope.event_id.clone(),
+            reply_to: request.envelope.reply_to.clone(),
+        }
+    }
+
+    /// The request that a cancel names.
+    fn named_by(bus: &Bus, cancel: &Message) -> Option<Self> {
+        let id = cancel.envelope.correlation_id.clone();
+        let usable = id.with_str(|id| (1..=NAME_BYTES_MAX).contains(&id.len()));
+        Some(Self {
+            subject: bus.subjects().cancelled_by(&cancel.subject)?,
+            id: usable.then_some(id)?,
+            reply_to: cancel.envelope.reply_to.clone(),
+        })
+    }
+}
+
+/// Requests that were cancelled before they were started here.
+#[derive(Debug, Default)]
+struct Early {
+    keys: HashSet<Key>,
+    order: VecDeque<(Key, Instant)>,
+}
+
+impl Early {
+    fn note(&mut self, key: Key) {
+        self.forget_old();
+        if self.keys.insert(key.clone()) {
+            self.order.push_back((key, Instant::now()));
+        }
+    }
+
+    fn forget_old(&mut self) {
+        while let Some((key, since)) = self.order.front() {
+            let full = self.order.len() >= limits::EARLY_CANCELS;
+            if !full && since.elapsed() < limits::EARLY_CANCEL_TTL {
+                return;
+            }
+            self.keys.remove(key);
+            self.order.pop_front();
+        }
+    }
 }
 
 impl Cancellations {
@@ -61,12 +122,19 @@ impl Cancellations {
     }
 
     /// Spawns the rest of a handler so that a cancel finds it.
-    pub(crate) fn spawn(bus: &Bus, id: &EventId, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(
+        bus: &Bus,
+        request: &Message,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
         let this = &bus.inner().cancellations;
-        let number = this.numbers.fetch_add(1, Ordering::Relaxed);
+        let (number, key) = (
+            this.numbers.fetch_add(1, Ordering::Relaxed),
+            Key::of(request),
+        );
         let done = Done {
             bus: bus.clone(),
-            id: id.clone(),
+            key: key.clone(),
             number,
         };
         // The lock is held until the handle is in the map; the task's own end takes it too, so it
@@ -76,34 +144,41 @@ impl Cancellations {
             let _done = done;
             task.await;
         });
-        let tasks = running.entry(id.clone()).or_default();
-        tasks.push((number, handle.abort_handle()));
+        // The cancel may have come while the handler was polled for the first time; and after the
+        // bus has cancelled everything, nothing may begin.
+        if this.came_early(request) || this.all_cancelled.load(Ordering::Acquire) {
+            handle.abort();
+        }
+        running
+            .entry(key)
+            .or_default()
+            .push((number, handle.abort_handle()));
     }
 
-    fn cancel(&self, id: &EventId) {
-        if let Some(tasks) = self.running.lock().remove(id) {
+    fn cancel(&self, bus: &Bus, key: Key) {
+        let mut running = self.running.lock();
+        if let Some(tasks) = running.remove(&key) {
+            drop(running);
             return tasks.iter().for_each(|(_, task)| task.abort());
         }
-        let mut early = self.early.lock();
-        if early.len() == limits::EARLY_CANCELS {
-            early.pop_front();
+        // Other buses hear it too; only who serves the target will see the request.
+        if bus.inner().targets.serves(bus, &key.subject) {
+            self.early.lock().note(key);
+            self.has_early.store(true, Ordering::Release);
         }
-        early.push_back(id.clone());
-        self.has_early.store(true, Ordering::Release);
     }
 
     /// Whether a request was cancelled while it still waited in the queue.
-    pub(crate) fn came_early(&self, id: &EventId) -> bool {
+    pub(crate) fn came_early(&self, request: &Message) -> bool {
         if !self.has_early.load(Ordering::Acquire) {
             return false;
         }
         let mut early = self.early.lock();
-        let found = early.iter().position(|cancelled| cancelled == id);
-        if let Some(position) = found {
-            early.remove(position);
-        }
-        self.has_early.store(!early.is_empty(), Ordering::Release);
-        found.is_some()
+        early.forget_old();
+        let found = early.keys.remove(&Key::of(request));
+        self.has_early
+            .store(!early.keys.is_empty(), Ordering::Release);
+        found
     }
 
     pub(crate) fn stop(&self) {
@@ -111,7 +186,9 @@ impl Cancellations {
     }
 
     pub(crate) fn cancel_all(&self) {
-        for (_, task) in self.running.lock().drain().flat_map(|(_, tasks)| tasks) {
+        let mut running = self.running.lock();
+        self.all_cancelled.store(true, Ordering::Release);
+        for (_, task) in running.drain().flat_map(|(_, tasks)| tasks) {
             task.abort();
         }
     }
@@ -120,17 +197,17 @@ impl Cancellations {
 /// Removes a task from the map when it ends, in whichever way.
 struct Done {
     bus: Bus,
-    id: EventId,
+    key: Key,
     number: u64,
 }
 
 impl Drop for Done {
     fn drop(&mut self) {
         let mut running = self.bus.inner().cancellations.running.lock();
-        if let Some(tasks) = running.get_mut(&self.id) {
+        if let Some(tasks) = running.get_mut(&self.key) {
             tasks.retain(|(number, _)| *number != self.number);
             if tasks.is_empty() {
-                running.remove(&self.id);
+                running.remove(&self.key);
             }
         }
     }
@@ -146,7 +223,9 @@ async fn hear(bus: Bus, mut subscription: Subscription) {
         };
         match received {
             Some(Received::Live(delivery)) => {
-                cancellations.cancel(&delivery.envelope().correlation_id);
+                if let Some(key) = Key::named_by(&bus, delivery.message()) {
+                    cancellations.cancel(&bus, key);
+                }
                 // A cancel needs no confirmation, so the outcome of the ack does not matter.
                 let _ = delivery.ack().await;
             }
@@ -177,22 +256,24 @@ impl CancelOnDrop {
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         if let Some((bus, request)) = self.armed.take() {
-            send(&bus, &request.envelope);
+            send(&bus, &request);
         }
     }
 }
 
 /// Tells the handlers of a request that its caller has left.
-pub(crate) fn send(bus: &Bus, request: &Envelope) {
+pub(crate) fn send(bus: &Bus, request: &Message) {
+    // What is no request of this bus's grammar has no handler that could be told.
+    let Some(subject) = bus.subjects().cancel_of(&request.subject) else {
+        return;
+    };
+    let request = &request.envelope;
     let mut cancel = Envelope::new(mint::stamp(), EventType::new(CANCELLED));
     cancel.from = bus.agent_id_text().clone();
     cancel.to = request.to.clone();
     cancel.context = request.context.clone();
     cancel.correlation_id = request.event_id.clone();
-    // The request's own subject was valid, so this one is.
-    let Ok(subject) = bus.subject(&cancel, |space, _| space.cancel(&request.to)) else {
-        return;
-    };
+    cancel.reply_to = request.reply_to.clone();
     let mut message = Message::new(subject, cancel);
     message.priority = Priority::Critical;
     let sent = bus

@@ -23,6 +23,14 @@ pub enum Error {
         /// The target, or the topic of a request.
         target: String,
     },
+    /// The agent ended, or was cancelled, before it answered.
+    #[error(
+        "the agent that serves `{target}` ended before it answered; try again if the request may run twice"
+    )]
+    Abandoned {
+        /// The target, or the topic of a request.
+        target: String,
+    },
     /// The other side answered with an error, or a handler made one.
     #[error("{}: {}", .0.code, .0.message)]
     Remote(ErrorPayload),
@@ -125,7 +133,9 @@ impl Error {
             Self::Order(_) => ErrorCode::BackpressureDrop,
             Self::Decode(error) => error.code(),
             Self::Transport(error) => error.code(),
-            Self::StreamEnded | Self::StreamStarted => ErrorCode::AgentUnavailable,
+            Self::Abandoned { .. } | Self::StreamEnded | Self::StreamStarted => {
+                ErrorCode::AgentUnavailable
+            }
             Self::Subject(_)
             | Self::Pattern(_)
             | Self::Payload(_)
@@ -142,6 +152,7 @@ impl Error {
             Self::Remote(payload) => payload.retryable,
             Self::Transport(error) => error.is_retryable(),
             Self::Exhausted { last, .. } => last.is_retryable(),
+            Self::Abandoned { .. } => true,
             other => other.code().retryable_by_default(),
         }
     }

@@ -19,6 +19,9 @@ pub const RECEIVE_BATCH: usize = 64;
 /// How many cancellations are remembered whose request has not been started yet.
 pub const EARLY_CANCELS: usize = 1024;
 
+/// How long such a cancellation is remembered: longer than a request usually waits in a queue.
+pub const EARLY_CANCEL_TTL: Duration = Duration::from_secs(60);
+
 /// Default of how long [`close`](crate::Bus::close) lets running handlers finish.
 pub const CLOSE_DRAIN: Duration = Duration::from_secs(10);
 

@@ -90,7 +90,10 @@ impl<'a> Handle<'a> {
             .add(Target::new(self.name, self.kind, self.group.clone()))?;
         let registered = async {
             Cancellations::listen(self.bus).await?;
-            let request = subscribe_request(self.bus, &target, self.capacity, self.overflow)?;
+            let mut request = subscribe_request(self.bus, &target, self.capacity, self.overflow)?;
+            if target.group.is_some() {
+                request.prefetch = self.concurrency;
+            }
             Ok(inner.transport.subscribe(request).await?)
         };
         let subscription = match registered.await {
@@ -108,7 +111,7 @@ impl<'a> Handle<'a> {
         let worker = Worker::new(served, start, self.concurrency);
         let task = inner.tasks.spawn(worker.run(subscription));
         target.set_worker(task.abort_handle());
-        Ok(Registration::new(self.bus.clone(), target))
+        Ok(Registration::new(target))
     }
 }
 

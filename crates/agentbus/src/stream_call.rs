@@ -22,6 +22,7 @@ use crate::{Bus, Error, limits, mint};
 #[must_use = "nothing is sent until this is awaited"]
 pub struct StreamCall<'a> {
     draft: Draft<'a>,
+    target: Text,
     timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
     reorder: Limits,
@@ -29,9 +30,11 @@ pub struct StreamCall<'a> {
 
 impl<'a> StreamCall<'a> {
     pub(crate) fn new(bus: &'a Bus, target: Text, payload: PreparedPayload) -> Self {
-        let request = Envelope::request(mint::stamp(), bus.agent_id_text().clone(), target, None);
+        let from = bus.agent_id_text().clone();
+        let request = Envelope::request(mint::stamp(), from, target.clone(), None);
         Self {
             draft: Draft::new(bus, request, payload),
+            target,
             timeout: None,
             idle_timeout: Some(limits::STREAM_IDLE_TIMEOUT),
             reorder: Limits::default(),
@@ -76,7 +79,7 @@ impl<'a> StreamCall<'a> {
     /// [`Error::NoHandler`] at once when nobody serves the target, and what the carrier reports.
     pub async fn send(self) -> Result<Frames, Error> {
         let bus = self.draft.bus;
-        let target = self.draft.envelope.to.clone();
+        let target = self.target;
         let inbox = bus.transport().open_inbox()?;
         let message = self
             .draft
@@ -144,6 +147,8 @@ impl Timer {
 /// [`ErrorPayload::of`]: agentbus_protocol::ErrorPayload::of
 #[derive(Debug)]
 pub struct Frames {
+    /// Dropped before the inbox, which the cancellation names.
+    cancel: CancelOnDrop,
     inbox: Inbox,
     request: EventId,
     batch: Vec<Received>,
@@ -154,7 +159,6 @@ pub struct Frames {
     /// before waiting, so that a busy stream does not pay for it frame by frame.
     heard: bool,
     target: Text,
-    cancel: CancelOnDrop,
     ended: bool,
 }
 
@@ -220,6 +224,11 @@ impl Frames {
                     self.reassembly.accept(frame.seq, frame.is_final, frame)?;
                 }
                 Received::Expired(_) => {}
+                Received::Lost => {
+                    return Err(Error::Abandoned {
+                        target: self.target.to_string(),
+                    });
+                }
                 Received::NoResponder => {
                     return Err(Error::NoHandler {
                         target: self.target.to_string(),

@@ -80,6 +80,9 @@ impl<'a> SubscribeBuilder<'a> {
         request.start = self.start;
         request.capacity = self.capacity;
         request.overflow = self.overflow;
+        if request.group.is_some() {
+            request.prefetch = 1;
+        }
         (self.bus, request)
     }
 }
@@ -98,6 +101,10 @@ impl<'a> IntoFuture for SubscribeBuilder<'a> {
 pub struct Subscription {
     source: agentbus_transport::Subscription,
     batch: Vec<Received>,
+    /// A member of a group takes one at a time and leaves the rest to the others.
+    batch_max: usize,
+    /// Events lost, to be told with the next delivery.
+    missed: u64,
 }
 
 impl Subscription {
@@ -109,10 +116,13 @@ impl Subscription {
         if request.start != Start::New {
             capabilities.require(Capability::Replay)?;
         }
+        let batch_max = request.prefetch.min(limits::RECEIVE_BATCH);
         let source = bus.transport().subscribe(request).await?;
         Ok(Self {
             source,
             batch: Vec::new(),
+            batch_max,
+            missed: 0,
         })
     }
 
@@ -131,19 +141,35 @@ impl Subscription {
         loop {
             // Batches are kept in reverse so that the oldest is popped from the end.
             while let Some(received) = self.batch.pop() {
-                if let Received::Live(delivery) = received {
+                if let Some(delivery) = self.take(received) {
                     return Poll::Ready(Some(delivery));
                 }
             }
             match self
                 .source
-                .poll_receive(cx, &mut self.batch, limits::RECEIVE_BATCH)
+                .poll_receive(cx, &mut self.batch, self.batch_max)
             {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(0) => return Poll::Ready(None),
                 Poll::Ready(_) => self.batch.reverse(),
             }
         }
+    }
+
+    /// Sorts out what has expired, also while it waited in the batch.
+    fn take(&mut self, received: Received) -> Option<Delivery> {
+        let (delivery, live) = match received {
+            Received::Live(delivery) => (delivery, true),
+            Received::Expired(delivery) => (delivery, false),
+            Received::NoResponder | Received::Lost => return None,
+        };
+        self.missed += delivery.missed();
+        if !live || delivery.message().is_expired() {
+            // The carrier only has to know that nobody will act on it.
+            drop(delivery.reject());
+            return None;
+        }
+        Some(delivery.after_missing(std::mem::take(&mut self.missed)))
     }
 }
 

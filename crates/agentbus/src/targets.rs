@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Context;
 
-use agentbus_protocol::Text;
+use agentbus_protocol::{Subject, Text};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
@@ -196,6 +196,14 @@ impl Targets {
             .retain(|present| !Arc::ptr_eq(present, target));
     }
 
+    /// Whether requests on this subject are served here.
+    pub(crate) fn serves(&self, bus: &Bus, subject: &Subject) -> bool {
+        let Some(name) = bus.subjects().target_of(subject) else {
+            return false;
+        };
+        self.0.lock().iter().any(|target| target.name == name)
+    }
+
     pub(crate) fn list(&self) -> Vec<TargetInfo> {
         self.0.lock().iter().map(|target| target.info()).collect()
     }
@@ -220,19 +228,17 @@ impl Targets {
 /// [`stop`](Registration::stop) to end it.
 #[derive(Debug)]
 pub struct Registration {
-    bus: Bus,
     target: Arc<Target>,
 }
 
 impl Registration {
-    pub(crate) const fn new(bus: Bus, target: Arc<Target>) -> Self {
-        Self { bus, target }
+    pub(crate) const fn new(target: Arc<Target>) -> Self {
+        Self { target }
     }
 
     /// Takes no new messages; what is queued and what runs comes to its end.
     pub fn stop(&self) {
         self.target.stop.give();
-        self.bus.inner().targets.remove(&self.target);
     }
 
     /// Waits until the handler gets no more messages: it was stopped, or its transport closed.

@@ -89,6 +89,7 @@ impl Worker {
     }
 
     pub(crate) async fn run(mut self, mut subscription: Subscription) {
+        let _over = Over(Arc::clone(&self.served));
         let mut batch = Vec::with_capacity(limits::RECEIVE_BATCH);
         let mut stopped = false;
         while poll_fn(|cx| self.poll_receive(cx, &mut subscription, &mut stopped, &mut batch)).await
@@ -96,8 +97,6 @@ impl Worker {
             let mut waiting = batch.drain(..);
             poll_fn(|cx| self.poll_start(cx, &mut waiting)).await;
         }
-        self.served.bus.inner().targets.remove(&self.served.target);
-        self.served.target.over.cancel();
     }
 
     /// Fills the batch; ready with `false` when nothing more will come.
@@ -139,17 +138,17 @@ impl Worker {
         while !waiting.as_slice().is_empty() {
             ready!(self.places.poll_free(cx));
             // Our layers are always ready; a foreign one that fails refuses one message.
-            let usable = ready!(self.start.poll_ready(cx)).is_ok();
+            let refusal = ready!(self.start.poll_ready(cx)).err();
             match waiting.next() {
-                Some(Received::Live(delivery)) if !delivery.message().is_expired() => {
-                    if usable {
-                        self.start(cx, delivery);
-                    }
-                }
+                Some(Received::Live(delivery)) if !delivery.message().is_expired() => match refusal
+                {
+                    None => self.start(cx, delivery),
+                    Some(error) => self.turn_away(delivery, error),
+                },
                 Some(Received::Live(delivery) | Received::Expired(delivery)) => {
                     self.answer_expired(delivery);
                 }
-                Some(Received::NoResponder) | None => {}
+                Some(Received::NoResponder | Received::Lost) | None => {}
             }
         }
         Poll::Ready(())
@@ -158,11 +157,7 @@ impl Worker {
     /// Starts a handler; when this returns it is done or runs in a task of its own.
     fn start(&mut self, cx: &mut Context<'_>, delivery: Delivery) {
         let Served { bus, target } = &*self.served;
-        if bus
-            .inner()
-            .cancellations
-            .came_early(&delivery.envelope().event_id)
-        {
+        if bus.inner().cancellations.came_early(delivery.message()) {
             return target.cancelled();
         }
         let attempt = delivery.attempt();
@@ -179,7 +174,7 @@ impl Worker {
                 task.await;
                 drop(place);
             };
-            Cancellations::spawn(bus, &request.envelope().event_id, rest);
+            Cancellations::spawn(bus, request.message(), rest);
         }
     }
 
@@ -194,16 +189,30 @@ impl Worker {
 
     /// Tells a waiting caller at once that its request expired in the queue.
     fn answer_expired(&self, delivery: Delivery) {
+        self.served.target.expired();
+        self.turn_away(delivery, Error::Expired);
+    }
+
+    /// Answers a message that no handler will see.
+    fn turn_away(&self, delivery: Delivery, error: Error) {
         let Served { bus, target } = &*self.served;
-        target.expired();
         if target.kind != TargetKind::Events {
-            let told = answer::send(bus, delivery.message(), Err(Error::Expired));
+            let told = answer::send(bus, delivery.message(), Err(error));
             if let Completion::Waiting(telling) = told {
                 bus.inner().tasks.spawn(telling);
             }
         }
-        // The carrier has given it up already; it is only told not to wait for a verdict.
         drop(delivery.reject());
+    }
+}
+
+/// Says that a worker has ended, however it did.
+struct Over(Arc<Served>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.bus.inner().targets.remove(&self.0.target);
+        self.0.target.over.cancel();
     }
 }
 

@@ -8,10 +8,12 @@ use std::time::Duration;
 use agentbus::{Error, ErrorPayload, Text};
 use agentbus_transport_ws::wire::{self, ClientFrame, OPERATIONS_MAX, ServerFrame};
 use axum::extract::ws::{Message, WebSocket};
+use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use super::subscriptions::Subscriptions;
 use crate::limits;
@@ -19,6 +21,13 @@ use crate::state::App;
 
 /// Longest time that a frame may wait for a client who does not read.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often a client that says nothing is asked whether it is still there.
+const PING_EVERY: Duration = Duration::from_secs(20);
+
+/// Longest silence of a client, which answers pings. A connection that was cut without a word
+/// would otherwise keep its subscriptions, and their messages, for ever.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// Longest time that the last frames may take when the host hangs up.
 const HANG_UP_TIME: Duration = Duration::from_secs(2);
@@ -76,7 +85,8 @@ pub(super) async fn run(app: Arc<App>, socket: WebSocket) {
     let (sink, mut incoming) = socket.split();
     let (sender, frames) = mpsc::channel(limits::WS_OUTGOING);
     let out = Out(sender);
-    let writing = write(sink, frames);
+    let broken = CancellationToken::new();
+    let writing = write(sink, frames, broken.clone());
     let reading = async {
         if let Some(agent) = greet(&app, &mut incoming, &out).await {
             let mut connection = Connection {
@@ -88,7 +98,10 @@ pub(super) async fn run(app: Arc<App>, socket: WebSocket) {
                 calls: HashMap::new(),
                 tasks: JoinSet::new(),
             };
-            connection.read(&mut incoming).await;
+            tokio::select! {
+                () = connection.read(&mut incoming) => {}
+                () = broken.cancelled() => {}
+            }
             connection.cancel_requests();
             connection.tasks.shutdown().await;
         }
@@ -109,11 +122,21 @@ async fn overdue(app: &App) {
     tokio::time::sleep(HANG_UP_TIME).await;
 }
 
-async fn write(mut sink: SplitSink<WebSocket, Message>, mut frames: mpsc::Receiver<String>) {
-    while let Some(frame) = frames.recv().await {
-        let sent = tokio::time::timeout(WRITE_TIMEOUT, sink.send(Message::Text(frame.into())));
+/// Writes frames, and pings when there are none. Fires `broken` when the client takes no more.
+async fn write(
+    mut sink: SplitSink<WebSocket, Message>,
+    mut frames: mpsc::Receiver<String>,
+    broken: CancellationToken,
+) {
+    loop {
+        let message = match tokio::time::timeout(PING_EVERY, frames.recv()).await {
+            Ok(Some(frame)) => Message::Text(frame.into()),
+            Ok(None) => break,
+            Err(_) => Message::Ping(Bytes::new()),
+        };
+        let sent = tokio::time::timeout(WRITE_TIMEOUT, sink.send(message));
         if !matches!(sent.await, Ok(Ok(()))) {
-            return;
+            return broken.cancel();
         }
     }
     let _ = sink.send(Message::Close(None)).await;
@@ -159,7 +182,8 @@ fn refusal(problem: String) -> String {
 /// Reads the next frame; `None` when the client has left, `Err` when it speaks nonsense.
 async fn next(incoming: &mut SplitStream<WebSocket>) -> Option<Result<ClientFrame, String>> {
     loop {
-        match incoming.next().await?.ok()? {
+        let message = tokio::time::timeout(SILENCE_MAX, incoming.next()).await;
+        match message.ok()??.ok()? {
             Message::Text(text) => {
                 let read = serde_json::from_str(&text);
                 return Some(

@@ -12,18 +12,28 @@ mod subscriptions;
 use std::sync::Arc;
 
 use agentbus_transport_ws::wire::FRAME_BYTES_MAX;
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::response::Response;
 
+use crate::server::Place;
 use crate::state::App;
 
-pub(crate) async fn upgrade(State(app): State<Arc<App>>, upgrade: WebSocketUpgrade) -> Response {
+pub(crate) async fn upgrade(
+    State(app): State<Arc<App>>,
+    Extension(place): Extension<Place>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     upgrade
         .max_message_size(FRAME_BYTES_MAX)
         .max_frame_size(FRAME_BYTES_MAX)
         .on_upgrade(move |socket| {
             let tasks = app.tasks.clone();
-            tasks.track_future(connection::run(app, socket))
+            tasks.track_future(async move {
+                connection::run(app, socket).await;
+                // The connection counts for as long as the socket lives.
+                drop(place);
+            })
         })
 }

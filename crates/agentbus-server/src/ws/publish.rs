@@ -67,10 +67,13 @@ impl Connection {
         if let Some(number) = inbox {
             self.check_open()?;
             envelope.reply_to = self.inbox(number)?.as_str().into();
-            self.subscriptions.asks(number, &envelope);
         }
         let subject = self.address(event_type.as_deref(), subject.as_deref())?;
+        self.check_reply_to(inbox, &subject, &envelope)?;
         let mut message = Message::new(subject, envelope);
+        if let Some(number) = inbox {
+            self.subscriptions.asks(number, &message);
+        }
         message.priority = read_priority(priority.as_deref())?;
         message.expires_at = ttl_ms.map(|ttl| Instant::now() + Duration::from_millis(ttl));
         let options = PublishOptions {
@@ -78,6 +81,32 @@ impl Connection {
             require_responder,
         };
         Ok(self.app.bus.transport().publish(Arc::new(message), options))
+    }
+
+    /// Refuses replies to where this connection's agent could not publish itself, and
+    /// cancellations of requests that are not this connection's own.
+    fn check_reply_to(
+        &self,
+        inbox: Option<u64>,
+        subject: &Subject,
+        envelope: &Envelope,
+    ) -> Result<(), Error> {
+        let space = self.app.bus.subjects();
+        if inbox.is_none() && space.cancelled_by(subject).is_some() {
+            return Err(Error::invalid_request(
+                "a cancellation names the `inbox` of the request that it cancels",
+            ));
+        }
+        if envelope.reply_to.is_empty() {
+            return Ok(());
+        }
+        let reply_to = Subject::from_text(&envelope.reply_to)?;
+        if space.takes_replies(&reply_to) {
+            return Ok(());
+        }
+        Err(Error::invalid_request(format!(
+            "`{reply_to}` takes no replies; name an `inbox`, or an event of this bus"
+        )))
     }
 
     /// Resolves where a message goes; nothing outside the bus's own subjects can be addressed.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentbus::protocol::{Pattern, Subject};
-use agentbus::transport::{self, Delivery, Received, Subscribe};
-use agentbus::{Envelope, Error, EventType, Overflow};
+use agentbus::transport::{self, Delivery, Message, Received, Subscribe};
+use agentbus::{Error, EventType, Overflow};
 use agentbus_transport_ws::wire::{
     self, ClientFrame, SUBSCRIPTIONS_MAX, ServerFrame, UNSETTLED_MAX,
 };
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +30,7 @@ struct Sub {
     /// The real subject behind an inbox number.
     inbox: Option<Subject>,
     /// The request whose replies the inbox is for, to cancel it when the client breaks off.
-    request: Option<Envelope>,
+    request: Option<Message>,
 }
 
 /// Deliveries that the client has and has not settled, and room for more of them.
@@ -38,6 +38,22 @@ struct Sub {
 struct Window {
     unsettled: Mutex<HashMap<u64, Delivery>>,
     room: Semaphore,
+    /// Tells of each verdict.
+    verdict: Notify,
+}
+
+impl Window {
+    /// Waits until the client has settled all that it was given.
+    async fn settled(&self) {
+        loop {
+            // Made before the look, so that a verdict in between is not missed.
+            let verdict = self.verdict.notified();
+            if self.unsettled.lock().is_empty() {
+                return;
+            }
+            verdict.await;
+        }
+    }
 }
 
 impl Subscriptions {
@@ -48,19 +64,20 @@ impl Subscriptions {
     }
 
     /// Remembers which request an inbox is for. The payload is not needed for that.
-    pub(super) fn asks(&mut self, number: u64, request: &Envelope) {
+    pub(super) fn asks(&mut self, number: u64, request: &Message) {
+        if request.envelope.event_type != EventType::MESSAGE_RECEIVED {
+            return;
+        }
         if let Some(sub) = self.0.get_mut(&number) {
-            sub.request = Some(Envelope {
-                payload: None,
-                ..request.clone()
-            });
+            let mut request = request.clone();
+            request.envelope.payload = None;
+            sub.request = Some(request);
         }
     }
 
     /// The requests whose inboxes are still open.
-    pub(super) fn requests(&self) -> impl Iterator<Item = &Envelope> {
-        let asked = self.0.values().filter_map(|sub| sub.request.as_ref());
-        asked.filter(|request| request.event_type == EventType::MESSAGE_RECEIVED)
+    pub(super) fn requests(&self) -> impl Iterator<Item = &Message> {
+        self.0.values().filter_map(|sub| sub.request.as_ref())
     }
 
     /// Whether the client works on a delivery.
@@ -95,12 +112,20 @@ impl Connection {
             group,
             capacity,
             overflow,
+            window,
             ..
         } = frame
         else {
             return Err(Error::invalid_request("not a subscribe"));
         };
         self.check_number(sub)?;
+        if group
+            .as_ref()
+            .is_some_and(|group| !(1..=255).contains(&group.len()))
+        {
+            let message = "the name of a group has 1 to 255 bytes";
+            return Err(Error::invalid_request(message));
+        }
         let pattern = self.pattern(pattern.as_deref(), subject.as_deref())?;
         let served = self.served(&pattern, group.as_deref());
         let mut request = Subscribe::new(pattern);
@@ -110,7 +135,8 @@ impl Connection {
             request.capacity = capacity;
         }
         let source = self.app.bus.transport().subscribe(request).await?;
-        self.pump(sub, source, None);
+        let window = window.unwrap_or(UNSETTLED_MAX);
+        self.pump(sub, source, None, window);
         if let Some(served) = served {
             self.app.agents.add(self.number, sub, served);
         }
@@ -166,14 +192,21 @@ impl Connection {
         }
         self.check_number(number)?;
         let (subject, replies) = self.app.bus.transport().open_inbox()?.into_parts();
-        self.pump(number, replies, Some(subject.clone()));
+        self.pump(number, replies, Some(subject.clone()), UNSETTLED_MAX);
         Ok(subject)
     }
 
-    fn pump(&mut self, sub: u64, source: transport::Subscription, inbox: Option<Subject>) {
+    fn pump(
+        &mut self,
+        sub: u64,
+        source: transport::Subscription,
+        inbox: Option<Subject>,
+        window: usize,
+    ) {
         let window = Arc::new(Window {
             unsettled: Mutex::default(),
-            room: Semaphore::new(UNSETTLED_MAX),
+            verdict: Notify::new(),
+            room: Semaphore::new(window.clamp(1, UNSETTLED_MAX)),
         });
         let stop = CancellationToken::new();
         let pump = Pump {
@@ -218,6 +251,7 @@ impl Connection {
             return;
         };
         window.room.add_permits(1);
+        window.verdict.notify_waiters();
         // Verdicts are taken at once by the transports that a server runs on.
         drop(match verdict {
             "ack" => delivery.ack(),
@@ -271,10 +305,15 @@ impl Pump {
             match received {
                 Some(Received::Live(delivery)) => self.hand_on(number, delivery).await,
                 Some(Received::Expired(delivery)) => self.tell_expired(delivery).await,
+                Some(Received::Lost) => {
+                    let lost = ServerFrame::Lost { sub: self.sub };
+                    self.out.send(wire::encode(&lost)).await;
+                }
                 Some(Received::NoResponder) => {}
                 None => break,
             }
         }
+        self.window.settled().await;
         let end = ServerFrame::End {
             id: None,
             sub: Some(self.sub),

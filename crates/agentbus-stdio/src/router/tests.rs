@@ -43,7 +43,7 @@ struct Bus {
 
 impl Bus {
     /// Pools by name and size, with limits, and all workers running; clients 0 to 9 are there.
-    fn new(pools: &[(&str, usize)], limits: Value) -> Self {
+    fn new(pools: &[(&str, usize)], limits: &Value) -> Self {
         let pools: Vec<_> = pools
             .iter()
             .map(|(id, instances)| json!({"id": id, "command": "c", "instances": instances}))
@@ -116,7 +116,7 @@ fn result(id: &str) -> String {
 
 #[test]
 fn v1_v2_messages_pass_unchanged_whatever_the_id() {
-    let mut bus = Bus::new(&[("p", 1)], json!({}));
+    let mut bus = Bus::new(&[("p", 1)], &json!({}));
     for id in [
         "1",
         r#""a""#,
@@ -132,7 +132,7 @@ fn v1_v2_messages_pass_unchanged_whatever_the_id() {
 
 #[test]
 fn v3_v4_odd_messages_are_forwarded() {
-    let mut bus = Bus::new(&[("p", 1)], json!({}));
+    let mut bus = Bus::new(&[("p", 1)], &json!({}));
     assert_eq!(bus.client(0, r#"{"id":2}"#).len(), 1);
     assert_eq!(bus.worker(0, &result("2")).len(), 1);
     assert_eq!(bus.client(0, "{}").len(), 1);
@@ -140,7 +140,7 @@ fn v3_v4_odd_messages_are_forwarded() {
 
 #[test]
 fn v7_v8_what_is_no_object_is_a_parse_error() {
-    let mut bus = Bus::new(&[("p", 1)], json!({}));
+    let mut bus = Bus::new(&[("p", 1)], &json!({}));
     for line in [
         "{\"id\":3,\"method\":\"m\"} trailing",
         "not json",
@@ -161,7 +161,7 @@ fn v7_v8_what_is_no_object_is_a_parse_error() {
 
 #[test]
 fn v13_v14_v15_v16_work_goes_round_and_sessions_stay() {
-    let mut bus = Bus::new(&[("p", 3)], json!({}));
+    let mut bus = Bus::new(&[("p", 3)], &json!({}));
     let round: Vec<_> = (0..6)
         .map(|id| bus.reaches(&request(&id.to_string())))
         .collect();
@@ -186,7 +186,7 @@ fn v13_v14_v15_v16_work_goes_round_and_sessions_stay() {
 
 #[test]
 fn v17_to_v20_pools_are_named_or_refused() {
-    let mut bus = Bus::new(&[("a", 1), ("b", 1)], json!({}));
+    let mut bus = Bus::new(&[("a", 1), ("b", 1)], &json!({}));
     let error = bus.refused(&request("1"));
     assert_eq!(error["error"]["data"]["code"], "POOL_MISSING");
     assert_eq!(error["error"]["data"]["pools"], json!(["a", "b"]));
@@ -207,7 +207,7 @@ fn v17_to_v20_pools_are_named_or_refused() {
 
 #[test]
 fn v21_v22_notifications_reach_everyone_in_the_session() {
-    let mut bus = Bus::new(&[("p", 1)], json!({}));
+    let mut bus = Bus::new(&[("p", 1)], &json!({}));
     bus.client(1, r#"{"id":1,"method":"m","sessionId":"s"}"#);
     bus.client(2, r#"{"method":"m","sessionId":"s"}"#);
     let note = r#"{"method":"n","sessionId":"s"}"#;
@@ -222,7 +222,7 @@ fn v21_v22_notifications_reach_everyone_in_the_session() {
 
 #[test]
 fn v23_a_worker_may_ask_and_hears_the_answer() {
-    let mut bus = Bus::new(&[("p", 2)], json!({}));
+    let mut bus = Bus::new(&[("p", 2)], &json!({}));
     let worker = bus.client(1, r#"{"id":1,"method":"m","sessionId":"s"}"#)[0].0;
     let ask = r#"{"id":9,"method":"ask","sessionId":"s"}"#;
     assert_eq!(bus.worker(worker, ask), [(1, ask.to_owned())]);
@@ -239,7 +239,7 @@ fn v23_a_worker_may_ask_and_hears_the_answer() {
 
 #[test]
 fn v24_v25_answers_are_matched_by_text_and_only_once() {
-    let mut bus = Bus::new(&[("p", 1)], json!({}));
+    let mut bus = Bus::new(&[("p", 1)], &json!({}));
     assert_eq!(bus.worker(0, &result("5")), []);
     bus.client(0, &request("5"));
     assert_eq!(bus.worker(0, &result("\"5\"")), [(0, result("5"))]);
@@ -248,7 +248,7 @@ fn v24_v25_answers_are_matched_by_text_and_only_once() {
 
 #[test]
 fn v27_a_stale_request_never_takes_the_answer_of_another() {
-    let mut bus = Bus::new(&[("p", 1)], json!({}));
+    let mut bus = Bus::new(&[("p", 1)], &json!({}));
     bus.client(1, &request("9"));
     let second = bus.client(2, &request("9"));
     assert_ne!(second[0].1, request("9"), "the id is in use");
@@ -265,7 +265,7 @@ fn v27_a_stale_request_never_takes_the_answer_of_another() {
 
 #[test]
 fn v28_one_greedy_client_is_limited_and_others_are_not() {
-    let mut bus = Bus::new(&[("p", 1)], json!({"max_pending": 50}));
+    let mut bus = Bus::new(&[("p", 1)], &json!({"max_pending": 50}));
     for id in 0..50 {
         bus.client(0, &request(&id.to_string()));
     }
@@ -287,7 +287,7 @@ fn v28_one_greedy_client_is_limited_and_others_are_not() {
 fn v29_idle_sessions_make_room_and_busy_ones_do_not() {
     let mut bus = Bus::new(
         &[("p", 1)],
-        json!({"max_sessions": 2, "session_idle_sec": 10}),
+        &json!({"max_sessions": 2, "session_idle_sec": 10}),
     );
     let session = |name: &str| format!(r#"{{"id":1,"method":"m","sessionId":"{name}"}}"#);
     bus.reaches(&session("a"));
@@ -302,7 +302,7 @@ fn v29_idle_sessions_make_room_and_busy_ones_do_not() {
 
 #[test]
 fn v30_a_dead_worker_answers_with_an_error_and_loses_its_sessions() {
-    let mut bus = Bus::new(&[("p", 2)], json!({}));
+    let mut bus = Bus::new(&[("p", 2)], &json!({}));
     bus.reaches(r#"{"id":"q","method":"m","sessionId":"s"}"#);
     bus.router.worker_ended(WorkerId(0), &mut bus.sent);
     let answers = bus.clients();
@@ -322,7 +322,7 @@ fn v30_a_dead_worker_answers_with_an_error_and_loses_its_sessions() {
 
 #[test]
 fn v44_a_session_survives_the_client_that_began_it() {
-    let mut bus = Bus::new(&[("p", 3)], json!({}));
+    let mut bus = Bus::new(&[("p", 3)], &json!({}));
     let line = r#"{"id":1,"method":"m","sessionId":"s"}"#;
     let first = bus.client(1, line)[0].0;
     bus.router.client_left(ClientId(1));
@@ -331,7 +331,7 @@ fn v44_a_session_survives_the_client_that_began_it() {
 
 #[test]
 fn v45_the_bus_answers_for_itself() {
-    let mut bus = Bus::new(&[("p", 1)], json!({}));
+    let mut bus = Bus::new(&[("p", 1)], &json!({}));
     let hello = bus.refused(
         r#"{"id":"h","method":"stdio_bus/hello","sessionId":"c-1","params":{"protocolVersion":"0.1.0",
         "extensions":{"identity":{"version":"0.1.0","required":true},"x":{"version":"1"}}}}"#,
@@ -354,7 +354,7 @@ fn v45_the_bus_answers_for_itself() {
 
 #[test]
 fn overdue_requests_are_answered_and_a_draining_bus_takes_no_more() {
-    let mut bus = Bus::new(&[("p", 1)], json!({"request_timeout_sec": 5}));
+    let mut bus = Bus::new(&[("p", 1)], &json!({"request_timeout_sec": 5}));
     bus.reaches(&request("1"));
     bus.router
         .sweep(bus.now + Duration::from_secs(6), &mut bus.sent);
@@ -374,7 +374,7 @@ fn the_least_loaded_worker_is_chosen_when_asked_for() {
     let config =
         json!({"pools": [{"id": "p", "command": "c", "instances": 2, "balance": "least-loaded"}]});
     let config = Config::parse(config.to_string().as_bytes()).unwrap().config;
-    let mut bus = Bus::new(&[("p", 2)], json!({}));
+    let mut bus = Bus::new(&[("p", 2)], &json!({}));
     bus.router.pools[0].balance = config.pools[0].balance;
     assert_eq!(bus.reaches(&request("1")), 0);
     assert_eq!(bus.reaches(&request("2")), 1);
@@ -419,7 +419,7 @@ proptest! {
     /// under another id, or twice, or never, is found.
     #[test]
     fn nothing_crosses_and_nothing_is_lost(steps in steps()) {
-        let mut bus = Bus::new(&[("p", 3)], json!({}));
+        let mut bus = Bus::new(&[("p", 3)], &json!({}));
         let mut open: Vec<(usize, Value)> = Vec::new();
         let mut owed: BTreeMap<u64, (u64, u8)> = BTreeMap::new();
         let mut here = [true; 4];

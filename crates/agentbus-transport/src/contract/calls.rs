@@ -5,8 +5,8 @@ use std::time::Instant;
 use agentbus_protocol::Subject;
 
 use super::{
-    Opened, message, number, numbered, pattern, publish, publish_with, receive, receive_reply,
-    subscribe,
+    Opened, group, message, number, numbered, pattern, publish, publish_with, receive,
+    receive_reply, subscribe,
 };
 use crate::{PublishOptions, TransportError};
 
@@ -70,4 +70,27 @@ pub async fn a_request_that_nobody_serves_fails_at_once(transport: Opened) {
             .receivers,
         Some(0)
     );
+}
+
+pub async fn a_request_that_is_given_up_is_told_to_its_caller(transport: Opened) {
+    let mut served = subscribe(&transport, group("ask", "workers")).await;
+    for unstarted in [false, true] {
+        let mut inbox = transport.open_inbox().unwrap();
+        let mut request = numbered("ask", 1);
+        request.envelope.reply_to = inbox.subject().as_str().into();
+        publish_with(&transport, request, REQUEST).await.unwrap();
+        if unstarted {
+            // Whether it waits here or in the queue, it goes with its last receiver.
+            drop(served);
+            lost(&mut inbox).await;
+            return;
+        }
+        drop(receive(&mut served).await);
+        lost(&mut inbox).await;
+    }
+}
+
+async fn lost(inbox: &mut crate::Inbox) {
+    let told = super::guarded("the notice that the request was lost", inbox.receive()).await;
+    assert!(matches!(told, Some(crate::Received::Lost)), "{told:?}");
 }

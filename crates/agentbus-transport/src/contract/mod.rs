@@ -64,6 +64,7 @@ macro_rules! contract_tests {
             an_inbox_gets_its_replies_in_order,
             a_closed_inbox_is_known_to_its_replier,
             a_request_that_nobody_serves_fails_at_once,
+            a_request_that_is_given_up_is_told_to_its_caller,
             a_nak_brings_the_message_back,
             a_reject_does_not,
             confirmation_means_that_every_receiver_has_acknowledged,

@@ -52,6 +52,13 @@ impl Inboxes {
             .map(Arc::clone)
     }
 
+    /// Tells the caller behind an inbox, if it is still there, that its request was given up.
+    pub(super) fn lose(&self, subject: &Subject) {
+        if let Some(mailbox) = self.find(subject) {
+            mailbox.lose();
+        }
+    }
+
     pub(super) fn close(&self, mailbox: &Mailbox) {
         let subject = mailbox.subject.as_str();
         if self.shard(subject).lock().remove(subject).is_some() {

@@ -10,7 +10,7 @@ use agentbus_protocol::Subject;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Broker, Delays, Phase};
+use super::{Broker, Common, Phase};
 use crate::{Delivery, Message, Received, Source, limits};
 
 #[derive(Debug)]
@@ -27,6 +27,8 @@ struct State {
     replies: VecDeque<Arc<Message>>,
     receiver: Option<Waker>,
     repliers_waiting: bool,
+    /// Whether the request was given up, which the caller has not been told.
+    lost: bool,
 }
 
 /// What became of a reply.
@@ -67,6 +69,17 @@ impl Mailbox {
         Posted::Taken
     }
 
+    /// Tells the caller that nobody works on its request any more.
+    pub(super) fn lose(&self) {
+        let mut state = self.state.lock();
+        state.lost = true;
+        let receiver = state.receiver.take();
+        drop(state);
+        if let Some(receiver) = receiver {
+            receiver.wake();
+        }
+    }
+
     /// Puts a reply in, waiting for room as long as the call lasts.
     pub(super) async fn post_when_room(&self, mut reply: Arc<Message>) -> Posted {
         loop {
@@ -86,10 +99,14 @@ impl Mailbox {
         cx: &Context<'_>,
         batch: &mut Vec<Received>,
         max: usize,
-        delays: &Delays,
+        common: &Common,
     ) -> Poll<usize> {
         let mut state = self.state.lock();
         if state.replies.is_empty() {
+            if std::mem::take(&mut state.lost) {
+                batch.push(Received::Lost);
+                return Poll::Ready(1);
+            }
             if state.phase != Phase::Open {
                 return Poll::Ready(0);
             }
@@ -107,7 +124,7 @@ impl Mailbox {
             self.room.notify_waiters();
         }
         if emptied {
-            delays.emptied.notify_waiters();
+            common.emptied.notify_waiters();
         }
         Poll::Ready(taken)
     }
@@ -173,7 +190,7 @@ impl Source for MailboxSource {
         max: usize,
     ) -> Poll<usize> {
         self.mailbox
-            .poll_receive(cx, batch, max.max(1), &self.broker.delays)
+            .poll_receive(cx, batch, max.max(1), &self.broker.common)
     }
 
     fn stop(&mut self) {
@@ -183,6 +200,7 @@ impl Source for MailboxSource {
 
 impl Drop for MailboxSource {
     fn drop(&mut self) {
-        self.broker.inboxes.close(&self.mailbox);
+        self.broker.common.inboxes.close(&self.mailbox);
+        self.broker.common.emptied.notify_waiters();
     }
 }

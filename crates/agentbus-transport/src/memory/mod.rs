@@ -50,19 +50,21 @@ pub struct MemoryTransport(Arc<Broker>);
 #[derive(Debug, Default)]
 pub(crate) struct Broker {
     registry: Registry,
-    inboxes: Inboxes,
     /// Once set, no publish is taken any more.
     closed: AtomicBool,
     published: AtomicU64,
-    delays: Arc<Delays>,
+    common: Arc<Common>,
 }
 
-/// Redeliveries that wait for their time, and the signal that a stopping queue ran empty.
+/// What the queues need of their broker.
 #[derive(Debug, Default)]
-pub(crate) struct Delays {
+pub(crate) struct Common {
+    inboxes: Inboxes,
+    /// Redeliveries that wait for their time.
     tasks: TaskTracker,
     /// Ends the waiting; whatever still waits is given up.
     over: CancellationToken,
+    /// Signals that a stopping queue or mailbox ran empty.
     emptied: Notify,
 }
 
@@ -131,7 +133,7 @@ impl Transport for MemoryTransport {
     fn stats(&self) -> TransportStats {
         TransportStats {
             published: self.0.published.load(Ordering::Relaxed),
-            inboxes: self.0.inboxes.len(),
+            inboxes: self.0.common.inboxes.len(),
             queues: self
                 .0
                 .registry
@@ -169,7 +171,7 @@ impl Broker {
         let queue = self
             .registry
             .join(request.pattern, request.group, |pattern, group| {
-                Queue::new(pattern, group, options, Arc::clone(&self.delays))
+                Queue::new(pattern, group, options, Arc::clone(&self.common))
             })?;
         Ok(Subscription::new(MemorySource::new(
             Arc::clone(self),
@@ -182,7 +184,7 @@ impl Broker {
             return Err(TransportError::Closed);
         }
         let subject = Subject::inbox(rand::rng().random());
-        let mailbox = self.inboxes.open(subject.clone())?;
+        let mailbox = self.common.inboxes.open(subject.clone())?;
         let broker = Arc::clone(self);
         Ok(Inbox::new(subject, MailboxSource { broker, mailbox }))
     }
@@ -190,12 +192,12 @@ impl Broker {
     async fn close(&self, drain: Duration) -> Drained {
         self.closed.store(true, Ordering::Release);
         let deadline = Instant::now() + drain;
-        let (queues, mailboxes) = (self.registry.queues(), self.inboxes.mailboxes());
+        let (queues, mailboxes) = (self.registry.queues(), self.common.inboxes.mailboxes());
         queues.iter().for_each(|queue| queue.stop());
         mailboxes.iter().for_each(|mailbox| mailbox.stop());
         loop {
             // Made before the look, so that a queue that runs empty in between is not missed.
-            let emptied = self.delays.emptied.notified();
+            let emptied = self.common.emptied.notified();
             let drained = queues.iter().all(|queue| queue.is_empty())
                 && mailboxes.iter().all(|mailbox| mailbox.is_empty());
             if drained {
@@ -208,9 +210,9 @@ impl Broker {
         let lost: usize = queues.iter().map(|queue| queue.end()).sum();
         let unread: usize = mailboxes.iter().map(|mailbox| mailbox.end()).sum();
         let abandoned = lost + unread;
-        self.delays.over.cancel();
-        self.delays.tasks.close();
-        self.delays.tasks.wait().await;
+        self.common.over.cancel();
+        self.common.tasks.close();
+        self.common.tasks.wait().await;
         Drained { abandoned }
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn publish(
 /// A reply goes to one inbox or to nobody, and the replier is told which.
 fn publish_reply(broker: &Arc<Broker>, reply: Arc<Message>) -> Completion<Outcome> {
     let subject = reply.subject.clone();
-    let Some(mailbox) = broker.inboxes.find(&subject) else {
+    let Some(mailbox) = broker.common.inboxes.find(&subject) else {
         return Completion::ready(replied(&subject, &Posted::Gone));
     };
     match mailbox.post(reply) {
@@ -71,6 +71,7 @@ fn replied(subject: &Subject, posted: &Posted) -> Outcome {
 struct Round {
     message: Arc<Message>,
     options: PublishOptions,
+    receivers: usize,
     confirm: Option<Arc<Confirm>>,
     taken: usize,
     /// Queues without room; the publisher waits for them when all others have the message.
@@ -85,6 +86,7 @@ impl Round {
         Self {
             message,
             options,
+            receivers,
             confirm,
             taken: 0,
             full: Vec::new(),
@@ -98,6 +100,7 @@ impl Round {
             message,
             attempt: 1,
             confirm: self.confirm.clone(),
+            sole: self.receivers == 1,
         };
         let pushed = queue.push(entry);
         self.note(queue, pushed);

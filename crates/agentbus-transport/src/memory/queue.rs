@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use agentbus_protocol::{Pattern, Text};
+use agentbus_protocol::{Pattern, Subject, Text};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::confirm::Confirm;
-use super::{Delays, Phase};
+use super::{Common, Phase};
 use crate::stats::QueueStats;
 use crate::{
     Completion, Delivery, Message, Overflow, Priority, Received, Settle, TransportError, Verdict,
@@ -27,15 +27,16 @@ pub(super) struct Entry {
     pub(super) attempt: u32,
     /// Whom to tell how it ended; only for confirmed publishes.
     pub(super) confirm: Option<Arc<Confirm>>,
+    /// Whether no other queue got the message.
+    pub(super) sole: bool,
 }
 
 impl Entry {
-    /// The attempt after the one of this number.
-    const fn again(message: Arc<Message>, attempt: u32, confirm: Option<Arc<Confirm>>) -> Self {
+    /// The same entry for another attempt.
+    fn again(self) -> Self {
         Self {
-            message,
-            attempt: attempt.saturating_add(1),
-            confirm,
+            attempt: self.attempt.saturating_add(1),
+            ..self
         }
     }
 
@@ -43,6 +44,17 @@ impl Entry {
         if let Some(confirm) = self.confirm {
             confirm.failed(reason);
         }
+    }
+
+    /// Whom to tell when nobody works on the message any more: a caller whose request went to
+    /// nobody else.
+    fn asker(&self) -> Option<Subject> {
+        let reply_to = &self.message.envelope.reply_to;
+        if !self.sole || reply_to.is_empty() {
+            return None;
+        }
+        let inbox = Subject::from_text(reply_to).ok()?;
+        inbox.is_inbox().then_some(inbox)
     }
 }
 
@@ -77,7 +89,7 @@ pub(super) struct Queue {
     expired: AtomicU64,
     /// Wakes publishers when there is room again.
     room: Notify,
-    delays: Arc<Delays>,
+    common: Arc<Common>,
 }
 
 #[derive(Debug, Default)]
@@ -106,7 +118,7 @@ impl Queue {
         pattern: Pattern,
         group: Option<Text>,
         options: QueueOptions,
-        delays: Arc<Delays>,
+        common: Arc<Common>,
     ) -> Self {
         let state = Mutex::default();
         Self {
@@ -117,7 +129,7 @@ impl Queue {
             delivered: AtomicU64::new(0),
             expired: AtomicU64::new(0),
             room: Notify::new(),
-            delays,
+            common,
         }
     }
 
@@ -141,7 +153,7 @@ impl Queue {
                     let (entry, lost) = state.make_room(entry);
                     let waker = entry.map(|entry| state.push(entry, End::Back));
                     drop(state);
-                    lost.fail("dropped");
+                    self.lose(lost, "dropped");
                     wake(waker.flatten());
                     return Pushed::Taken;
                 }
@@ -223,17 +235,24 @@ impl Queue {
     }
 
     fn delivery(self: &Arc<Self>, entry: Entry) -> Delivery {
-        let delivery = Delivery::new(entry.message, entry.attempt);
-        match entry.confirm {
-            Some(confirm) => {
-                let settle = Arc::new(Confirmed {
-                    queue: Arc::clone(self),
-                    confirm,
-                });
-                delivery.settled_by(settle, 0)
-            }
-            None => delivery.settled_by(Arc::clone(self) as Arc<dyn Settle>, 0),
+        let (message, attempt) = (Arc::clone(&entry.message), entry.attempt);
+        let settle: Arc<dyn Settle> = match (&entry.confirm, entry.asker()) {
+            (None, None) => Arc::clone(self) as _,
+            (_, asker) => Arc::new(Watched {
+                queue: Arc::clone(self),
+                confirm: entry.confirm,
+                asker,
+            }),
+        };
+        Delivery::new(message, attempt).settled_by(settle, 0)
+    }
+
+    /// Gives a message up that nobody will answer.
+    fn lose(&self, entry: Entry, reason: &'static str) {
+        if let Some(asker) = entry.asker() {
+            self.common.inboxes.lose(&asker);
         }
+        entry.fail(reason);
     }
 
     /// Gives a message back for another attempt; says whether it will be made.
@@ -244,14 +263,14 @@ impl Queue {
         if delay.is_zero() || tokio::runtime::Handle::try_current().is_err() {
             return self.put_front(entry);
         }
-        let (queue, delays) = (Arc::clone(self), Arc::clone(&self.delays));
+        let (queue, common) = (Arc::clone(self), Arc::clone(&self.common));
         let delay = delay.min(limits::NAK_DELAY_MAX);
-        self.delays.tasks.spawn(async move {
+        self.common.tasks.spawn(async move {
             tokio::select! {
-                () = delays.over.cancelled() => entry.fail("abandoned"),
+                () = common.over.cancelled() => queue.lose(entry, "abandoned"),
                 () = tokio::time::sleep(delay) => {
                     if let Err(entry) = queue.put_front(entry) {
-                        entry.fail("abandoned");
+                        queue.lose(entry, "abandoned");
                     }
                 }
             }
@@ -290,7 +309,7 @@ impl Queue {
         lanes
             .into_iter()
             .flatten()
-            .for_each(|entry| entry.fail("abandoned"));
+            .for_each(|entry| self.lose(entry, "abandoned"));
         self.emptied();
         abandoned
     }
@@ -317,7 +336,7 @@ impl Queue {
     }
 
     fn emptied(&self) {
-        self.delays.emptied.notify_waiters();
+        self.common.emptied.notify_waiters();
     }
 
     pub(super) fn stats(&self) -> QueueStats {
@@ -454,40 +473,69 @@ impl Settle for Queue {
             delay,
         } = verdict
         {
+            let entry = Entry {
+                message,
+                attempt,
+                confirm: None,
+                sole: false,
+            };
             // Beyond the last attempt the message is given up, which nobody waits to hear.
-            let _ = self.give_back(Entry::again(message, attempt, None), delay);
+            let _ = self.give_back(entry.again(), delay);
         }
         Completion::ready(Ok(()))
     }
 }
 
-/// Settles a delivery whose publisher waits to hear how it ends.
+/// Settles a delivery whose end somebody waits to hear: its publisher, or the caller whose request
+/// it is.
 #[derive(Debug)]
-struct Confirmed {
+struct Watched {
     queue: Arc<Queue>,
-    confirm: Arc<Confirm>,
+    confirm: Option<Arc<Confirm>>,
+    asker: Option<Subject>,
 }
 
-impl Settle for Confirmed {
+impl Watched {
+    fn fail(&self, reason: &'static str) {
+        if let Some(confirm) = &self.confirm {
+            confirm.failed(reason);
+        }
+    }
+}
+
+impl Settle for Watched {
     fn settle(
         self: Arc<Self>,
         _token: u64,
         verdict: Verdict,
     ) -> Completion<Result<(), TransportError>> {
         match verdict {
-            Verdict::Ack => self.confirm.acknowledged(),
+            Verdict::Ack => {
+                if let Some(confirm) = &self.confirm {
+                    confirm.acknowledged();
+                }
+            }
             Verdict::Extend { .. } => {}
-            Verdict::Abandoned => self.confirm.failed("abandoned"),
-            Verdict::Reject => self.confirm.failed("rejected"),
+            Verdict::Abandoned => {
+                self.fail("abandoned");
+                if let Some(asker) = &self.asker {
+                    self.queue.common.inboxes.lose(asker);
+                }
+            }
+            Verdict::Reject => self.fail("rejected"),
             Verdict::Nak {
                 message,
                 attempt,
                 delay,
             } => {
-                let confirm = Some(Arc::clone(&self.confirm));
-                let again = Entry::again(message, attempt, confirm);
-                if let Err(entry) = self.queue.give_back(again, delay) {
-                    entry.fail("given up after the last attempt");
+                let entry = Entry {
+                    message,
+                    attempt,
+                    confirm: self.confirm.clone(),
+                    sole: self.asker.is_some(),
+                };
+                if let Err(entry) = self.queue.give_back(entry.again(), delay) {
+                    self.queue.lose(entry, "given up after the last attempt");
                 }
             }
         }

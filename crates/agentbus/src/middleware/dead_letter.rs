@@ -167,19 +167,21 @@ fn cut(text: &str) -> &str {
 /// Sends a dead letter to where it was going, without the marks of its death.
 ///
 /// # Errors
-/// Fails when the envelope is no dead letter, when its subject is outside of this bus's prefix (the
+/// Fails when the envelope is no dead letter, when its subject is no event or target of this bus's own tenant (the
 /// metadata came from a stranger), or when nobody listens there.
 pub async fn redrive(bus: &Bus, letter: &Envelope) -> Result<(), Error> {
     let missing = || Error::invalid_request("the envelope is no dead letter: it names no subject");
     let subject: String = letter.metadata.get(ORIGINAL_SUBJECT).ok_or_else(missing)?;
-    let ours = subject.strip_prefix(bus.subjects().prefix());
-    if !ours.is_some_and(|rest| rest.starts_with('.')) {
-        let message = format!("the dead letter's subject `{subject}` is outside of this bus");
+    let (space, subject) = (bus.subjects(), Subject::parse(&subject)?);
+    if space.event_type_of(&subject).is_none() && space.target_of(&subject).is_none() {
+        let message = format!(
+            "the dead letter's subject `{subject}` is no event or target of this bus's tenant"
+        );
         return Err(Error::invalid_request(message));
     }
     let mut envelope = letter.clone();
     KEYS.iter().for_each(|key| envelope.metadata.remove(key));
-    let message = Arc::new(Message::new(Subject::parse(&subject)?, envelope));
+    let message = Arc::new(Message::new(subject, envelope));
     let options = PublishOptions {
         confirm: false,
         require_responder: true,
