@@ -31,9 +31,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads the whole configuration before any port is opened or any program started.
+/// Verbs that need the configuration read all of it before any port is opened or program started.
 fn run(args: Args, output: &Output) -> Result<(), Failure> {
-    let config = config::load(args.config.as_deref())?;
+    let named = args.config.clone();
+    let config = || config::load(named.as_deref());
     let client = commands::Client::new(&args, output.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -41,13 +42,13 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
         .map_err(|error| Failure::unexpected(format!("cannot start the runtime: {error}")))?;
     let outcome = runtime.block_on(async {
         match args.command {
-            Command::Serve(serve) => commands::serve(serve.merge(config), output).await,
+            Command::Serve(serve) => commands::serve(serve.merge(config()?), output).await,
             Command::Pub(publish) => commands::publish(&client, publish).await,
             Command::Sub(subscribe) => commands::subscribe(&client, subscribe).await,
             Command::Invoke(invoke) => commands::invoke(&client, invoke).await,
             Command::Handle(handle) => commands::handle(&client, handle).await,
             Command::Token => commands::token(output),
-            Command::Config => commands::config(&config, output),
+            Command::Config => commands::config(&config()?, output),
             Command::Completions { shell } => commands::completions(shell),
         }
     });

@@ -241,6 +241,8 @@ fn mistakes_have_their_exit_code_and_a_next_step() {
     );
     check(&["serve", "--listen", "0.0.0.0:0"], 3, "--allow-host");
     check(&["serve", "--listen", "127.0.0.1:0"], 9, "--data-dir");
+    let open = ["serve", "--auth", "off", "--allow-host", "a.example"];
+    check(&open, 3, "drop --auth off");
     let refused = bus
         .command(&["invoke", "x"])
         .env("AGENTBUS_TOKEN", "wrong")
@@ -249,6 +251,8 @@ fn mistakes_have_their_exit_code_and_a_next_step() {
     assert_eq!(refused.status.code(), Some(5));
     std::fs::write(bus.dir.path().join("agentbus.toml"), "lisen = 1\n").unwrap();
     check(&["serve"], 3, "did you mean `listen`?");
+    std::fs::write(bus.dir.path().join("agentbus.toml"), "auth = \"off\"\n").unwrap();
+    check(&["serve"], 3, "--config agentbus.toml");
 }
 
 #[test]
@@ -268,6 +272,26 @@ fn a_caller_that_is_killed_cancels_the_program() {
     caller.kill().unwrap();
     caller.wait().unwrap();
     eventually(|| !lives());
+}
+
+#[test]
+fn an_agent_that_is_killed_is_not_waited_for() {
+    let bus = Bus::start();
+    let file = bus.dir.path().join("started");
+    let script = format!("touch {}; exec sleep 1000", file.display());
+    let mut agent = bus.background(&["handle", "stuck", "--", "sh", "-c", &script], "serving");
+    let caller = bus
+        .command(&["invoke", "stuck", "--timeout", "600"])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    eventually(|| file.exists());
+    agent.child.kill().unwrap();
+    let output = caller.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("ended before it answered"), "{said}");
+    assert_ne!(output.status.code(), Some(0));
 }
 
 #[test]

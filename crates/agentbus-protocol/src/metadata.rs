@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::payload::without_blanks;
 use crate::{Payload, PayloadError};
 
 /// Keys that begin so belong to the runtime of one hop and never reach a reply.
@@ -49,6 +50,8 @@ impl Metadata {
     ) -> Result<(), PayloadError> {
         let raw = serde_json::value::to_raw_value(value)
             .map_err(|error| PayloadError::Unwritable(error.to_string()))?;
+        let mut raw = raw;
+        on_one_line(&mut raw);
         self.edit().insert(key.into(), raw);
         Ok(())
     }
@@ -143,7 +146,22 @@ impl Serialize for Metadata {
 
 impl<'de> Deserialize<'de> for Metadata {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Map::deserialize(deserializer).map(Self::from_map)
+        let mut map = Map::deserialize(deserializer)?;
+        map.values_mut().for_each(on_one_line);
+        Ok(Self::from_map(map))
+    }
+}
+
+/// Takes the line breaks out of a value, as out of a payload: whoever prints an envelope prints one
+/// line, and no part of it can pass for a line of its own.
+fn on_one_line(value: &mut Box<RawValue>) {
+    let text = value.get().as_bytes();
+    if memchr::memchr2(b'\n', b'\r', text).is_none() {
+        return;
+    }
+    let compact = String::from_utf8(without_blanks(text)).ok();
+    if let Some(compact) = compact.and_then(|text| RawValue::from_string(text).ok()) {
+        *value = compact;
     }
 }
 
@@ -158,5 +176,22 @@ impl Eq for Metadata {}
 impl fmt::Debug for Metadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test that cannot go on should say where"
+    )]
+
+    use super::*;
+
+    #[test]
+    fn a_value_never_holds_a_line_break() {
+        let read: Metadata =
+            serde_json::from_str("{\"a\":\n{\"x\": [1,\n\"y\\n z\"]}\r\n}").unwrap();
+        assert_eq!(read.raw("a"), Some(r#"{"x":[1,"y\n z"]}"#));
     }
 }

@@ -8,6 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::jsonrpc::MAX_NESTING;
+
 /// One JSON value as the bytes it was written in; never `null`, never empty.
 ///
 /// The bus moves these bytes and does not look inside. They are shared by reference count, are
@@ -19,6 +21,9 @@ pub struct Payload(Bytes);
 /// Tells why bytes are no payload, or why a payload is not what the reader wanted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
+    /// The value nests deeper than any reader here would follow.
+    #[error("the payload nests deeper than {MAX_NESTING} levels")]
+    TooDeep,
     /// The bytes are not one JSON value.
     #[error("the payload is not valid JSON: {0}")]
     Malformed(String),
@@ -81,6 +86,9 @@ impl Payload {
         }
         let raw: &RawValue = serde_json::from_slice(bytes)
             .map_err(|error| PayloadError::Malformed(error.to_string()))?;
+        if nesting(raw.get().as_bytes()) > MAX_NESTING {
+            return Err(PayloadError::TooDeep);
+        }
         Ok(Self::from_raw(bytes, raw))
     }
 
@@ -124,8 +132,28 @@ impl Payload {
     }
 }
 
+/// The deepest nesting of valid JSON.
+fn nesting(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for &byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 /// Drops the blanks between the tokens of valid JSON; those inside strings stay.
-fn without_blanks(json: &[u8]) -> Vec<u8> {
+pub(crate) fn without_blanks(json: &[u8]) -> Vec<u8> {
     let mut compact = Vec::with_capacity(json.len());
     let (mut in_string, mut escaped) = (false, false);
     for &byte in json {
@@ -145,5 +173,23 @@ fn without_blanks(json: &[u8]) -> Vec<u8> {
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_is_limited_and_brackets_in_strings_do_not_count() {
+        let nested =
+            |depth: usize| Bytes::from(format!("{}{}", "[".repeat(depth), "]".repeat(depth)));
+        assert!(Payload::from_bytes(&nested(MAX_NESTING)).is_ok());
+        assert_eq!(
+            Payload::from_bytes(&nested(MAX_NESTING + 1)),
+            Err(PayloadError::TooDeep)
+        );
+        let text = Bytes::from(format!(r#""\"{}""#, "[".repeat(500)));
+        assert!(Payload::from_bytes(&text).is_ok());
     }
 }

@@ -55,7 +55,7 @@ pub(crate) enum Auth {
         token: Secret,
         /// Links that were not used yet, with the time they were made.
         links: Mutex<VecDeque<(Secret, Instant)>>,
-        sessions: Mutex<VecDeque<Secret>>,
+        sessions: Mutex<VecDeque<(Secret, Instant)>>,
     },
 }
 
@@ -77,7 +77,9 @@ impl Auth {
             } => {
                 bearer(headers).is_some_and(|offered| token.is(offered))
                     || cookie(headers).is_some_and(|offered| {
-                        sessions.lock().iter().any(|session| session.is(offered))
+                        sessions.lock().iter().any(|(session, opened)| {
+                            opened.elapsed() < limits::SESSION_TTL && session.is(offered)
+                        })
                     })
             }
         }
@@ -110,14 +112,16 @@ impl Auth {
         links.remove(at);
         let session = Secret::random();
         let cookie = format!(
-            "{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict",
-            session.expose()
+            "{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}",
+            session.expose(),
+            limits::SESSION_TTL.as_secs()
         );
         let mut sessions = sessions.lock();
+        sessions.retain(|(_, opened)| opened.elapsed() < limits::SESSION_TTL);
         if sessions.len() == limits::SESSIONS_MAX {
             sessions.pop_front();
         }
-        sessions.push_back(session);
+        sessions.push_back((session, Instant::now()));
         Some(cookie)
     }
 }

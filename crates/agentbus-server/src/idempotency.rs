@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Instant;
 
-use agentbus::{ErrorCode, ErrorPayload};
+use agentbus::{Context, ErrorCode, ErrorPayload};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -34,6 +34,8 @@ pub(crate) struct Outcomes {
 struct Kept {
     by_key: HashMap<String, Entry>,
     order: VecDeque<(String, Instant)>,
+    /// What all outcomes together occupy.
+    bytes: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -41,6 +43,26 @@ struct Entry {
     /// Hash of the request, to tell a repetition from another request under the same key.
     request: u64,
     outcome: Arc<OnceCell<Stored>>,
+    /// What the outcome occupies, 0 until there is one.
+    bytes: usize,
+}
+
+/// What was asked under a key; another request under the same key is a mistake.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) route: &'a str,
+    pub(crate) body: &'a [u8],
+    pub(crate) context: &'a Context,
+}
+
+impl Hash for Asked<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // The trace is new with every attempt; the rest says for whom the request is.
+        let context = self.context;
+        (self.route, self.body).hash(state);
+        (&context.tenant_id, &context.user_id, &context.channel).hash(state);
+        (&context.session_id, &context.conversation_id).hash(state);
+    }
 }
 
 impl Outcomes {
@@ -49,8 +71,7 @@ impl Outcomes {
     pub(crate) async fn once(
         &self,
         key: &str,
-        route: &str,
-        body: &[u8],
+        asked: Asked<'_>,
         run: impl Future<Output = Stored>,
     ) -> Result<Stored, Failure> {
         if key.is_empty() || key.len() > limits::IDEMPOTENCY_KEY_BYTES_MAX {
@@ -58,8 +79,10 @@ impl Outcomes {
                 "an Idempotency-Key has 1 to 255 characters",
             ));
         }
-        let request = self.hasher.hash_one((route, body));
-        let entry = self.entry(key, request);
+        let request = self.hasher.hash_one(asked);
+        // A tenant neither sees nor blocks the keys of another.
+        let key = format!("{}\0{key}", asked.context.tenant_id);
+        let entry = self.entry(&key, request);
         if entry.request != request {
             let message = "this Idempotency-Key was used for another request; choose a new one";
             return Err(Failure::new(
@@ -67,7 +90,26 @@ impl Outcomes {
                 ErrorPayload::new(ErrorCode::InvalidRequest, message),
             ));
         }
-        Ok(entry.outcome.get_or_init(|| run).await.clone())
+        let outcome = entry.outcome.get_or_init(|| run).await.clone();
+        self.forget_unless_kept(&key, &entry, &outcome);
+        Ok(outcome)
+    }
+
+    /// Counts what a finished request occupies, or forgets it when it may succeed the next time.
+    fn forget_unless_kept(&self, key: &str, entry: &Entry, outcome: &Stored) {
+        let mut kept = self.kept.lock();
+        let present = kept.by_key.get_mut(key);
+        let Some(present) = present.filter(|present| Arc::ptr_eq(&present.outcome, &entry.outcome))
+        else {
+            return;
+        };
+        if outcome.status.is_server_error() {
+            kept.remove(key);
+        } else if present.bytes == 0 {
+            present.bytes = outcome.body.len().max(1);
+            kept.bytes += outcome.body.len().max(1);
+        }
+        kept.forget_old();
     }
 
     fn entry(&self, key: &str, request: u64) -> Entry {
@@ -79,6 +121,7 @@ impl Outcomes {
         let entry = Entry {
             request,
             outcome: Arc::default(),
+            bytes: 0,
         };
         kept.by_key.insert(key.to_owned(), entry.clone());
         kept.order.push_back((key.to_owned(), Instant::now()));
@@ -89,12 +132,20 @@ impl Outcomes {
 impl Kept {
     fn forget_old(&mut self) {
         while let Some((key, since)) = self.order.front() {
-            let full = self.order.len() > limits::IDEMPOTENCY_KEYS_MAX;
+            let full = self.order.len() > limits::IDEMPOTENCY_KEYS_MAX
+                || self.bytes > limits::IDEMPOTENCY_BYTES_MAX;
             if !full && since.elapsed() < limits::IDEMPOTENCY_TTL {
                 return;
             }
-            self.by_key.remove(key);
+            let key = key.clone();
             self.order.pop_front();
+            self.remove(&key);
+        }
+    }
+
+    fn remove(&mut self, key: &str) {
+        if let Some(entry) = self.by_key.remove(key) {
+            self.bytes = self.bytes.saturating_sub(entry.bytes);
         }
     }
 }

@@ -7,7 +7,9 @@
 
 use std::sync::Arc;
 
-use agentbus::Bus;
+use agentbus::protocol::Subject;
+use agentbus::transport::{Message, PublishOptions};
+use agentbus::{Bus, Envelope};
 use agentbus_server::{AuthMode, Server, ServerConfig};
 use agentbus_transport::{Transport, contract_tests};
 use agentbus_transport_ws::WsTransport;
@@ -28,3 +30,28 @@ async fn open() -> Arc<dyn Transport> {
 }
 
 contract_tests!(open);
+
+/// A socket speaks for itself: it cannot have its replies sent into others' requests, nor end the
+/// requests of others.
+#[tokio::test]
+async fn a_socket_neither_redirects_replies_nor_cancels_for_others() {
+    let transport = open().await;
+    let publish = |subject: &str, reply_to: &str| {
+        let mut envelope = Envelope::new(agentbus::mint::stamp(), "x".into());
+        envelope.reply_to = reply_to.into();
+        let message = Message::new(Subject::parse(subject).unwrap(), envelope);
+        transport.publish(Arc::new(message), PublishOptions::default())
+    };
+    for (subject, reply_to) in [
+        ("acp.v1.invoke.echo", "acp.v1.invoke.victim"),
+        ("acp.v1.invoke.echo", "acp.v1.cancel.victim"),
+        ("acp.v1.cancel.victim", ""),
+        ("acp.v1.acme.cancel.victim", "_INBOX.guessed"),
+    ] {
+        let refused = publish(subject, reply_to).await;
+        assert!(refused.is_err(), "{subject} {reply_to}");
+    }
+    publish("acp.v1.invoke.echo", "acp.v1.events.answers")
+        .await
+        .unwrap();
+}

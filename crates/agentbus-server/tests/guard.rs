@@ -309,6 +309,16 @@ async fn an_idempotency_key_runs_once() {
     )
     .await;
     assert_eq!(tail(&other), "1");
+    // Another tenant has keys of its own; nobody serves the target there.
+    let elsewhere = "Idempotency-Key: k1\r\nX-Tenant-Id: acme\r\n";
+    assert_ne!(
+        ask(&server, &post(&server, path, elsewhere, "1")).await.0,
+        200
+    );
+    // What may succeed the next time is not kept.
+    let absent = "/v1/agents/late/invoke";
+    let (status, _) = ask(&server, &post(&server, absent, key, "1")).await;
+    assert_eq!(status, 422, "the key is taken by another request");
     server.shutdown().await;
 }
 

@@ -30,6 +30,15 @@ pub(crate) async fn serve(config: Config, output: &Output) -> Result<(), Failure
 }
 
 fn server_config(config: &Config) -> Result<ServerConfig, Failure> {
+    let strangers = !config.allow_hosts.is_empty() || !config.allow_origins.is_empty();
+    if config.auth == Auth::Off && strangers {
+        // A foreign name can be pointed at this machine (DNS rebinding), and then nothing but the
+        // token keeps the pages under it out.
+        return Err(Failure::new(
+            Exit::Configuration,
+            "without a token no other host or origin may be allowed; drop --auth off",
+        ));
+    }
     let data_dir = config
         .data_dir
         .clone()

@@ -15,10 +15,12 @@ pub(crate) async fn subscribe(client: &Client, args: SubscribeArgs) -> Result<()
         .output
         .note(&format!("listening for {}", args.pattern));
     let mut left = args.count.unwrap_or(u64::MAX);
+    // Made once: a signal that comes while an event is printed must not be missed.
+    let mut asked_to_stop = std::pin::pin!(super::serve::asked_to_stop());
     while left > 0 {
         let delivery = tokio::select! {
             delivery = events.next() => delivery,
-            () = super::serve::asked_to_stop() => break,
+            () = &mut asked_to_stop => break,
         };
         let Some(delivery) = delivery else {
             return Err(Failure::new(

@@ -96,7 +96,9 @@ pub(crate) fn reference() -> String {
          `agentbus serve` reads `agentbus.toml` in its working directory, or the file that \
          `--config FILE` or `AGENTBUS_CONFIG` names. The environment overrides the file, and \
          flags override the environment. A key that is not listed here is an error, with its line \
-         and the nearest key there is.\n\n\
+         and the nearest key there is. The keys that decide who may use the bus (`auth`, \
+         `allow_hosts`, `allow_origins`, `data_dir`, and a `listen` that is not loopback) count \
+         only in a file that was named: a directory may have been filled by somebody else.\n\n\
          | key | value | default | environment | flag |\n|---|---|---|---|---|\n",
     );
     for key in KEYS {

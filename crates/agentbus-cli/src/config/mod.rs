@@ -51,7 +51,8 @@ impl Default for Config {
 pub(crate) fn load(named: Option<&Path>) -> Result<Config, Failure> {
     let path = named.unwrap_or(Path::new(DEFAULT_FILE));
     match std::fs::read_to_string(path) {
-        Ok(text) => parse(path, &text),
+        Ok(text) if named.is_some() => parse(path, &text),
+        Ok(text) => trusted(parse(path, &text)?),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
             Ok(Config::default())
         }
@@ -59,6 +60,32 @@ pub(crate) fn load(named: Option<&Path>) -> Result<Config, Failure> {
             let message = format!("cannot read {}: {error}", path.display());
             Err(Failure::new(Exit::Configuration, message))
         }
+    }
+}
+
+/// Refuses what a directory that somebody else filled, such as a cloned repository, must not
+/// decide: who may speak, from where, and where the secrets are.
+fn trusted(config: Config) -> Result<Config, Failure> {
+    let default = Config::default();
+    let opened = [
+        ("auth", config.auth != default.auth),
+        ("allow_hosts", config.allow_hosts != default.allow_hosts),
+        (
+            "allow_origins",
+            config.allow_origins != default.allow_origins,
+        ),
+        ("data_dir", config.data_dir != default.data_dir),
+        ("listen", !config.listen.ip().is_loopback()),
+    ];
+    match opened.iter().find(|(_, set)| *set) {
+        None => Ok(config),
+        Some((key, _)) => Err(Failure::new(
+            Exit::Configuration,
+            format!(
+                "{DEFAULT_FILE} sets `{key}`, which decides who may use the bus; if you trust the \
+                 file, name it: --config {DEFAULT_FILE}"
+            ),
+        )),
     }
 }
 

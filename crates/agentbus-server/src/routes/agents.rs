@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::context;
 use crate::error::Failure;
-use crate::idempotency::Stored;
+use crate::idempotency::{Asked, Stored};
 use crate::sse::{self, Blocks};
 use crate::state::App;
 
@@ -52,19 +52,20 @@ pub(super) async fn invoke(
     let call = app
         .bus
         .invoke_payload(target.as_str(), payload)
-        .context(context)
+        .context(context.clone())
         .timeout(app.config.invoke_timeout);
     let Some(key) = headers.get("idempotency-key") else {
         return Ok(reply(call.send().await?.payload));
     };
     let key = key.to_str().unwrap_or_default();
     let route = format!("invoke {target}");
+    let asked = Asked {
+        route: &route,
+        body: &body,
+        context: &context,
+    };
     let run = async { stored(call.send().await).await };
-    Ok(app
-        .outcomes
-        .once(key, &route, &body, run)
-        .await?
-        .into_response())
+    Ok(app.outcomes.once(key, asked, run).await?.into_response())
 }
 
 fn reply(payload: Option<Payload>) -> Response {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 
 use crate::error::Failure;
-use crate::limits::BODY_BYTES_MAX;
+use crate::limits::{BODY_BYTES_MAX, BODY_TIMEOUT};
 
 /// Longest value that is taken over from a context header, in bytes.
 const CONTEXT_VALUE_BYTES_MAX: usize = 1024;
@@ -48,7 +48,14 @@ fn text(headers: &HeaderMap, name: &str) -> Result<Text, Failure> {
 
 /// Reads a body within the limit.
 pub(super) async fn body(body: Body) -> Result<Bytes, Failure> {
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+    let collected = Limited::new(body, BODY_BYTES_MAX).collect();
+    let Ok(collected) = tokio::time::timeout(BODY_TIMEOUT, collected).await else {
+        return Err(Failure::invalid(format!(
+            "the body did not come within {} s",
+            BODY_TIMEOUT.as_secs()
+        )));
+    };
+    match collected {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             Err(Failure::invalid("body exceeds 4 MiB limit"))

@@ -13,7 +13,7 @@ use utoipa::IntoParams;
 
 use super::context;
 use crate::error::Failure;
-use crate::idempotency::Stored;
+use crate::idempotency::{Asked, Stored};
 use crate::limits;
 use crate::sse::{self, Blocks};
 use crate::state::App;
@@ -44,7 +44,7 @@ pub(super) async fn publish(
     let event = app
         .bus
         .publish_payload(event_type.as_str(), payload)
-        .context(context);
+        .context(context.clone());
     let Some(key) = headers.get("idempotency-key") else {
         event.await?;
         return Ok(StatusCode::ACCEPTED.into_response());
@@ -60,11 +60,12 @@ pub(super) async fn publish(
     };
     let key = key.to_str().unwrap_or_default();
     let route = format!("publish {event_type}");
-    Ok(app
-        .outcomes
-        .once(key, &route, &body, run)
-        .await?
-        .into_response())
+    let asked = Asked {
+        route: &route,
+        body: &body,
+        context: &context,
+    };
+    Ok(app.outcomes.once(key, asked, run).await?.into_response())
 }
 
 /// What to read.
