@@ -197,7 +197,8 @@ impl Link {
         };
         let mut message = Message::new(subject, envelope);
         message.priority = Priority::parse(&priority).unwrap_or_default();
-        message.expires_at = ttl_ms.map(|ttl| Instant::now() + Duration::from_millis(ttl));
+        message.expires_at =
+            ttl_ms.and_then(|ttl| Instant::now().checked_add(Duration::from_millis(ttl)));
         let handed = Delivery::new(Arc::new(message), attempt).after_missing(missed);
         let received = match delivery {
             Some(number) => {

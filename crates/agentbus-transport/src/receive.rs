@@ -24,6 +24,10 @@ pub trait Source: fmt::Debug + Send + Sync {
 
     /// Takes no new messages from now on; what is queued can still be received.
     fn stop(&mut self);
+
+    /// Gives up a wait that a poll began. Receivers that share a queue must not leave one another
+    /// asleep: a wake-up for one that does not listen any more is passed on.
+    fn stand_down(&mut self) {}
 }
 
 /// The receiving end of a subscription.
@@ -47,7 +51,13 @@ impl Subscription {
     /// Receives what is there, at least one and at most `max`; 0 when there will be no more.
     /// Cancel-safe.
     pub async fn receive_many(&mut self, batch: &mut Vec<Received>, max: usize) -> usize {
-        poll_fn(|cx| self.0.poll_receive(cx, batch, max)).await
+        let waiting = Waiting(self);
+        poll_fn(|cx| waiting.0.0.poll_receive(cx, batch, max)).await
+    }
+
+    /// Gives up a wait; see [`Source::stand_down`].
+    pub fn stand_down(&mut self) {
+        self.0.stand_down();
     }
 
     /// Polls for messages; see [`Source::poll_receive`].
@@ -63,6 +73,15 @@ impl Subscription {
     /// Takes no new messages from now on; what is queued can still be received.
     pub fn stop(&mut self) {
         self.0.stop();
+    }
+}
+
+/// A wait that may be given up.
+struct Waiting<'a>(&'a mut Subscription);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.stand_down();
     }
 }
 

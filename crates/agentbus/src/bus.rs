@@ -12,10 +12,12 @@ use agentbus_transport::{Drained, Message, Transport};
 use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+use tower::Layer;
 
 use crate::cancel::Cancellations;
 use crate::deadline::Deadlines;
 use crate::handler::{FunctionService, HandlerService, IntoReply, Request};
+use crate::middleware::Recover;
 use crate::serve::Handle;
 use crate::targets::{TargetInfo, Targets};
 use crate::worker::Layers;
@@ -184,7 +186,7 @@ impl Bus {
         Fut: Future<Output = Result<R, Error>> + Send + 'static,
         R: IntoReply + 'static,
     {
-        let service = HandlerService::new(FunctionService(Arc::new(handler)));
+        let service = recovered(handler);
         Handle::new(self, target.into(), service)
     }
 
@@ -210,7 +212,7 @@ impl Bus {
                 handler(request, writer).await
             }
         };
-        let service = HandlerService::new(FunctionService(Arc::new(streaming)));
+        let service = recovered(streaming);
         Handle::new(self, target.into(), service).streaming()
     }
 
@@ -221,7 +223,7 @@ impl Bus {
         F: Fn(Request) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), Error>> + Send + 'static,
     {
-        let service = HandlerService::new(FunctionService(Arc::new(handler)));
+        let service = recovered(handler);
         Handle::new(self, pattern.into(), service).events()
     }
 
@@ -241,7 +243,7 @@ impl Bus {
     /// cancels the rest, and closes the transport. Calling it again is harmless.
     pub async fn close(&self, drain: Duration) -> Drained {
         self.0.closed.store(true, Ordering::Release);
-        let deadline = Instant::now() + drain;
+        let deadline = crate::deadline::from_now(drain);
         self.0.targets.stop_all();
         self.0.cancellations.stop();
         self.0.tasks.close();
@@ -294,13 +296,25 @@ impl Bus {
         }
     }
 
-    /// Fails when the bus was closed.
+    /// Fails when the bus was closed, except for a handler that finishes what was accepted before
+    /// and may need others for it.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
-        if self.0.closed.load(Ordering::Acquire) {
+        if self.0.closed.load(Ordering::Acquire) && !crate::current::is_handling() {
             return Err(agentbus_transport::TransportError::Closed.into());
         }
         Ok(())
     }
+}
+
+/// Makes a service of a handler. Its panic is an error to every layer, so that it is logged, tried
+/// again and buried like any other; the bus's outermost layer only catches those of the layers.
+fn recovered<F, Fut, R>(handler: F) -> HandlerService
+where
+    F: Fn(Request) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<R, Error>> + Send + 'static,
+    R: IntoReply + 'static,
+{
+    HandlerService::new(Recover.layer(FunctionService(Arc::new(handler))))
 }
 
 /// A payload that may have failed to be written; the failure surfaces when the call is made.

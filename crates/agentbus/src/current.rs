@@ -68,6 +68,11 @@ fn with_current<R>(look: impl FnOnce(&Request) -> R) -> Option<R> {
     Some(seen)
 }
 
+/// Whether a handler is being polled on this thread.
+pub(crate) fn is_handling() -> bool {
+    with_current(|_| ()).is_some()
+}
+
 /// Fills the empty context fields of an outgoing envelope from the request being handled, if any.
 pub(crate) fn lend_context(outgoing: &mut Envelope) {
     // Outside a handler there is nothing to inherit, which is no error.

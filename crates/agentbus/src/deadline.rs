@@ -17,6 +17,14 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+/// As good as never, and still a point in time that the clock can hold.
+const FAR_AWAY: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+/// The time after `span`, however long that is.
+pub(crate) fn from_now(span: Duration) -> Instant {
+    Instant::now() + span.min(FAR_AWAY)
+}
+
 /// The deadlines of one bus. The task that watches them ends with it.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
@@ -43,7 +51,7 @@ impl Deadlines {
     pub(crate) fn after(&self, span: Duration) -> Deadline {
         Deadline {
             shared: Arc::clone(&self.shared),
-            at: Instant::now() + span,
+            at: from_now(span),
             number: None,
         }
     }

@@ -60,7 +60,7 @@ impl<'a> Draft<'a> {
         let subject = self.bus.subject(&self.envelope, resolve)?;
         let mut message = Message::new(subject, self.envelope);
         message.priority = self.priority;
-        message.expires_at = self.ttl.map(|ttl| Instant::now() + ttl);
+        message.expires_at = self.ttl.and_then(|ttl| Instant::now().checked_add(ttl));
         Ok(Arc::new(message))
     }
 }

@@ -9,7 +9,7 @@ use agentbus_protocol::reassembly::{Limits, Reassembly};
 use agentbus_protocol::{Envelope, EventId, Text};
 use agentbus_transport::{BoxFuture, Inbox, Received, TransportError};
 use futures_util::Stream;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
 use crate::bus::PreparedPayload;
 use crate::call::{REQUEST, unserved};
@@ -130,7 +130,9 @@ impl Timer {
     }
 
     fn restart(&mut self) {
-        self.sleep.as_mut().reset(Instant::now() + self.after);
+        self.sleep
+            .as_mut()
+            .reset(crate::deadline::from_now(self.after));
     }
 
     fn has_passed(&mut self, cx: &mut Context<'_>) -> bool {

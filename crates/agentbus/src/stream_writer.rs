@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use agentbus_protocol::{Envelope, EventType, Payload, Subject};
-use agentbus_transport::{Message, PublishOptions};
+use agentbus_transport::{Completion, Message, PublishOptions, Receipt, TransportError};
 use serde::Serialize;
 
 use crate::{Bus, Error, mint};
@@ -23,12 +23,18 @@ struct Shared {
     request: Arc<Message>,
     reply_to: Subject,
     /// Held while a frame is on its way, so that clones of the writer take turns and numbers
-    /// follow the order of sending.
-    turn: tokio::sync::Mutex<()>,
+    /// follow the order of sending. Holds a frame whose sender gave up before the carrier had
+    /// taken it: it may arrive, so the next frame waits for its fate and cannot get its number.
+    turn: tokio::sync::Mutex<Option<OnItsWay>>,
     /// Frames that the carrier has taken; the number of the next one.
     sent: AtomicU64,
     /// Set with the last frame, never cleared.
     ended: AtomicBool,
+}
+
+struct OnItsWay {
+    sent: Completion<Result<Receipt, TransportError>>,
+    is_final: bool,
 }
 
 impl StreamWriter {
@@ -37,7 +43,7 @@ impl StreamWriter {
             bus,
             request,
             reply_to,
-            turn: tokio::sync::Mutex::new(()),
+            turn: tokio::sync::Mutex::new(None),
             sent: AtomicU64::new(0),
             ended: AtomicBool::new(false),
         }))
@@ -141,18 +147,30 @@ impl StreamWriter {
     /// frame, so that a failure leaves no hole; a failed last frame leaves the stream open for
     /// the error that then has to end it.
     async fn publish(&self, mut frame: Envelope) -> Result<(), Error> {
-        let _turn = self.0.turn.lock().await;
+        let mut turn = self.0.turn.lock().await;
+        // Whoever sent the one before has heard of it or has given up; only its number matters.
+        let _ = self.settle(&mut turn).await;
         if self.has_ended() {
             return Err(Error::StreamEnded);
         }
         frame.seq = self.0.sent.load(Ordering::Acquire);
         let is_final = frame.is_final;
         let message = Arc::new(Message::new(self.0.reply_to.clone(), frame));
-        self.0
-            .bus
-            .transport()
-            .publish(message, PublishOptions::default())
-            .await?;
+        let options = PublishOptions::default();
+        let sent = self.0.bus.transport().publish(message, options);
+        *turn = Some(OnItsWay { sent, is_final });
+        self.settle(&mut turn).await
+    }
+
+    /// Waits until the carrier has taken or refused the frame on its way, if there is one.
+    async fn settle(&self, turn: &mut Option<OnItsWay>) -> Result<(), Error> {
+        let Some(frame) = turn.as_mut() else {
+            return Ok(());
+        };
+        let outcome = (&mut frame.sent).await;
+        let is_final = frame.is_final;
+        *turn = None;
+        outcome?;
         self.0.sent.fetch_add(1, Ordering::AcqRel);
         if is_final {
             self.0.ended.store(true, Ordering::Release);

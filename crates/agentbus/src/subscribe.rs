@@ -128,7 +128,8 @@ impl Subscription {
 
     /// Receives the next event; `None` when there will be no more. Cancel-safe.
     pub async fn next(&mut self) -> Option<Delivery> {
-        std::future::poll_fn(|cx| self.poll_delivery(cx)).await
+        let waiting = Waiting(self);
+        std::future::poll_fn(|cx| waiting.0.poll_delivery(cx)).await
     }
 
     /// Takes no new events from now on; those that wait can still be received.
@@ -170,6 +171,15 @@ impl Subscription {
             return None;
         }
         Some(delivery.after_missing(std::mem::take(&mut self.missed)))
+    }
+}
+
+/// A wait that may be given up; the wake-up that was meant for it is then somebody else's.
+struct Waiting<'a>(&'a mut Subscription);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.source.stand_down();
     }
 }
 

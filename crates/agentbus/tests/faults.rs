@@ -229,3 +229,65 @@ async fn closing_ends_a_handler_that_was_told_to_stop() {
         .unwrap();
     timeout(SOON, registration.ended()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_handler_that_finishes_while_its_bus_closes_may_still_ask_others() {
+    let (draining, other) = two_agents().await;
+    other
+        .handle("echo", |r: Request| async move { Ok(r.payload().cloned()) })
+        .await
+        .unwrap();
+    let started = Arc::new(Notify::new());
+    let notify = Arc::clone(&started);
+    draining
+        .handle("outer", move |request: Request| {
+            notify.notify_one();
+            async move {
+                sleep(Duration::from_millis(50)).await;
+                let reply = request.bus().invoke("echo", &"late").await?;
+                Ok(reply.payload)
+            }
+        })
+        .await
+        .unwrap();
+    let caller = other.clone();
+    let call = tokio::spawn(async move { caller.invoke("outer", &1).send().await });
+    started.notified().await;
+    let close = draining.close(SOON);
+    let (reply, _) = tokio::join!(call, close);
+    assert_eq!(value(&reply.unwrap().unwrap()), json!("late"));
+    assert!(
+        draining.invoke("echo", &1).await.is_err(),
+        "nobody else may"
+    );
+}
+
+#[tokio::test]
+async fn a_frame_that_was_given_up_keeps_its_number() {
+    let bus = Bus::builder("t").connect().await.unwrap();
+    bus.handle_stream("count", |_, out| async move {
+        for n in 0..1000 {
+            // The caller reads late, so that some of these wait for room and are given up.
+            let _ = timeout(Duration::from_micros(1), out.delta(&n)).await;
+        }
+        out.finish(&"end").await
+    })
+    .await
+    .unwrap();
+    let mut frames = bus.stream("count", &1).await.unwrap();
+    let mut next = 0;
+    loop {
+        sleep(Duration::from_micros(20)).await;
+        let frame = timeout(SOON, frames.next())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        assert_eq!(frame.seq, next);
+        next += 1;
+        if frame.is_final {
+            break;
+        }
+    }
+    assert!(timeout(SOON, frames.next()).await.unwrap().is_none());
+}

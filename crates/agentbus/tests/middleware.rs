@@ -285,3 +285,25 @@ async fn one_trace_runs_through_nested_calls() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_panic_is_buried_like_any_other_failure() {
+    let bus = Bus::builder("t").layer(DeadLetter).connect().await.unwrap();
+    let pattern = Pattern::parse("acp.v1.dlq.>").unwrap();
+    let mut letters = bus
+        .transport()
+        .subscribe(Subscribe::new(pattern))
+        .await
+        .unwrap();
+    bus.on("order.*", |_: Request| async move {
+        panic!("out of paper");
+    })
+    .await
+    .unwrap();
+    bus.publish("order.paid", &1).await.unwrap();
+    let Some(Received::Live(letter)) = letters.receive().await else {
+        panic!("no letter came");
+    };
+    let said: Option<String> = letter.envelope().metadata.get(dead_letter::LAST_ERROR);
+    assert!(said.unwrap().contains("out of paper"));
+}

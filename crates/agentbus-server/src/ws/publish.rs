@@ -75,7 +75,8 @@ impl Connection {
             self.subscriptions.asks(number, &message);
         }
         message.priority = read_priority(priority.as_deref())?;
-        message.expires_at = ttl_ms.map(|ttl| Instant::now() + Duration::from_millis(ttl));
+        message.expires_at =
+            ttl_ms.and_then(|ttl| Instant::now().checked_add(Duration::from_millis(ttl)));
         let options = PublishOptions {
             confirm,
             require_responder,

@@ -6,8 +6,8 @@
 //! no timer, except for redeliveries that were asked for with a delay.
 //!
 //! What would surprise: a group is one queue from which its members pull, not a round robin over
-//! their queues. A slow member therefore never holds messages that an idle one could handle, and
-//! nothing is lost when a member leaves.
+//! their queues. A member that takes no more than it can start therefore holds nothing that an idle
+//! one could handle, and what waits in the queue is not lost when a member leaves.
 
 mod confirm;
 mod inbox;

@@ -135,13 +135,20 @@ impl Queue {
 
     /// Puts a message in, or says why not. Never waits.
     pub(super) fn push(&self, entry: Entry) -> Pushed {
+        self.put(entry, Standing::Newcomer)
+    }
+
+    fn put(&self, entry: Entry, standing: Standing) -> Pushed {
         let mut state = self.state.lock();
         if state.phase != Phase::Open {
             drop(state);
             entry.fail("abandoned");
             return Pushed::Gone;
         }
-        if state.depth >= self.options.capacity {
+        let behind_others = standing == Standing::Newcomer
+            && state.publishers_waiting > 0
+            && self.options.overflow == Overflow::Wait;
+        if state.depth >= self.options.capacity || behind_others {
             match self.options.overflow {
                 Overflow::Wait => return Pushed::Full(entry),
                 Overflow::Fail => {
@@ -167,15 +174,20 @@ impl Queue {
 
     /// Puts a message in, waiting for room as long as the queue lives.
     pub(super) async fn push_when_room(&self, mut entry: Entry) -> Pushed {
-        let _waiting = WaitingPublisher::new(self);
+        let waiting = WaitingPublisher::new(self);
+        // Those who wait already come first, though there may be room.
+        let mut passes = !waiting.behind_others;
         loop {
             // Registered before the attempt, so that room made in between is not missed.
             let mut room = std::pin::pin!(self.room.notified());
             room.as_mut().enable();
-            entry = match self.push(entry) {
-                Pushed::Full(entry) => entry,
-                settled => return settled,
-            };
+            if passes {
+                entry = match self.put(entry, Standing::Waited) {
+                    Pushed::Full(entry) => entry,
+                    settled => return settled,
+                };
+            }
+            passes = true;
             room.await;
         }
     }
@@ -361,6 +373,13 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
+/// Whether a publisher may take a free place, or has to let those pass who wait for one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Newcomer,
+    Waited,
+}
+
 #[derive(Clone, Copy)]
 enum End {
     Front,
@@ -443,21 +462,28 @@ impl State {
 }
 
 /// Counts a publisher as waiting for as long as it does, also when it gives up.
-struct WaitingPublisher<'a>(&'a Queue);
+struct WaitingPublisher<'a> {
+    queue: &'a Queue,
+    behind_others: bool,
+}
 
 impl<'a> WaitingPublisher<'a> {
     fn new(queue: &'a Queue) -> Self {
         let mut state = queue.state.lock();
+        let behind_others = state.publishers_waiting > 0 && state.phase == Phase::Open;
         state.publishers_waiting += 1;
         state.counts.stalled += 1;
         drop(state);
-        Self(queue)
+        Self {
+            queue,
+            behind_others,
+        }
     }
 }
 
 impl Drop for WaitingPublisher<'_> {
     fn drop(&mut self) {
-        self.0.state.lock().publishers_waiting -= 1;
+        self.queue.state.lock().publishers_waiting -= 1;
     }
 }
 

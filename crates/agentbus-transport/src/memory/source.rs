@@ -70,6 +70,10 @@ impl Source for MemorySource {
         };
         self.queue.forget(self.receiver);
     }
+
+    fn stand_down(&mut self) {
+        self.queue.forget(self.receiver);
+    }
 }
 
 impl Drop for MemorySource {

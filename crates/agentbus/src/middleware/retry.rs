@@ -14,7 +14,7 @@ use crate::{Error, limits};
 /// How long to wait before the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backoff {
-    /// Always the same.
+    /// Always up to the same.
     Constant(Duration),
     /// Twice as long each time, up to a maximum.
     Exponential {

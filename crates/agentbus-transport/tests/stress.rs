@@ -1,0 +1,102 @@
+//! The in-memory broker with more publishers than room, and receivers and publishers that give up.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentbus_protocol::{
+    Envelope, EventId, EventType, Pattern, Payload, Stamp, Subject, Timestamp,
+};
+use agentbus_transport::{
+    MemoryTransport, Message, PublishOptions, Received, Subscribe, Transport,
+};
+use tokio::time::timeout;
+
+const PUBLISHERS: u32 = 8;
+const MESSAGES: u32 = 2000;
+const GUARD: Duration = Duration::from_secs(60);
+
+fn message(publisher: u32, number: u32) -> Arc<Message> {
+    let stamp = Stamp {
+        event_id: EventId::v7(u64::from(number), &[0; 10]),
+        occurred_at: Timestamp::UNIX_EPOCH,
+    };
+    let mut envelope = Envelope::new(stamp, EventType::from("job"));
+    envelope.payload = Some(Payload::json(&(publisher, number)).unwrap());
+    Arc::new(Message::new(Subject::parse("jobs").unwrap(), envelope))
+}
+
+/// Publishes in order; gives up a wait now and then and counts what was taken.
+async fn publish(broker: Arc<MemoryTransport>, publisher: u32) -> u32 {
+    let mut taken = 0;
+    for number in 0..MESSAGES {
+        let sent = broker.publish(message(publisher, number), PublishOptions::default());
+        if number % 97 == 13 {
+            taken += u32::from(matches!(timeout(Duration::ZERO, sent).await, Ok(Ok(_))));
+        } else {
+            sent.await.unwrap();
+            taken += 1;
+        }
+    }
+    taken
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_message_that_was_taken_arrives_once() {
+    let broker = Arc::new(MemoryTransport::new());
+    let mut request = Subscribe::new(Pattern::parse("jobs").unwrap());
+    request.group = Some("workers".into());
+    request.capacity = 3;
+    let mut members = Vec::new();
+    for _ in 0..3 {
+        members.push(broker.subscribe(request.clone()).await.unwrap());
+    }
+    let (seen, mut all) = tokio::sync::mpsc::unbounded_channel();
+    let receivers: Vec<_> = members
+        .into_iter()
+        .map(|mut member| {
+            let seen = seen.clone();
+            tokio::spawn(async move {
+                loop {
+                    // A wait that is given up must not take a wake-up with it.
+                    let Ok(received) = timeout(Duration::from_micros(50), member.receive()).await
+                    else {
+                        continue;
+                    };
+                    let Some(Received::Live(delivery)) = received else {
+                        return;
+                    };
+                    let payload = delivery.envelope().payload.clone().unwrap();
+                    seen.send(payload.decode::<(u32, u32)>().unwrap()).unwrap();
+                    delivery.ack().await.unwrap();
+                }
+            })
+        })
+        .collect();
+    drop(seen);
+    let publishers: Vec<_> = (0..PUBLISHERS)
+        .map(|publisher| tokio::spawn(publish(Arc::clone(&broker), publisher)))
+        .collect();
+    let mut taken = 0;
+    for publisher in publishers {
+        taken += timeout(GUARD, publisher).await.unwrap().unwrap();
+    }
+    assert_eq!(broker.close(GUARD).await.abandoned, 0);
+    for receiver in receivers {
+        timeout(GUARD, receiver).await.unwrap().unwrap();
+    }
+    let mut counts: HashMap<(u32, u32), u32> = HashMap::new();
+    while let Some(job) = all.recv().await {
+        *counts.entry(job).or_default() += 1;
+    }
+    assert!(counts.values().all(|count| *count == 1));
+    // One that gave up may have been taken in the very moment; none that was taken is missing.
+    let arrived = u32::try_from(counts.len()).unwrap();
+    assert!(arrived >= taken, "{arrived} of {taken}");
+    assert!(arrived <= PUBLISHERS * MESSAGES);
+}
