@@ -5,6 +5,7 @@
 //! bus's.
 //!
 //! What it promises: no route answers a foreign `Host` or `Origin`; no route but `/healthz`
+//! and `/open`, which trades a link for a session,
 //! answers without the token, unless authentication was switched off on a loopback address; a
 //! client that leaves cancels what it asked for; a shutdown finishes what was accepted.
 

@@ -30,3 +30,9 @@ pub const RETRY_ATTEMPTS_MAX: u32 = 100;
 
 /// Longest error text that is put into a dead letter's metadata, in bytes.
 pub const DEAD_LETTER_ERROR_BYTES: usize = 4096;
+
+/// Most dead letters that one collection keeps; the oldest is forgotten beyond it.
+pub const DEAD_LETTERS_MAX: usize = 10_000;
+
+/// How often one dead letter may fail again before it is left alone.
+pub const REDRIVES_MAX: u32 = 3;

@@ -170,6 +170,15 @@ fn cut(text: &str) -> &str {
 /// Fails when the envelope is no dead letter, when its subject is no event or target of this bus's own tenant (the
 /// metadata came from a stranger), or when nobody listens there.
 pub async fn redrive(bus: &Bus, letter: &Envelope) -> Result<(), Error> {
+    resend(bus, letter, false).await
+}
+
+/// [`redrive`], and waits until it was handled where the transport can say so.
+pub(crate) async fn redrive_confirmed(bus: &Bus, letter: &Envelope) -> Result<(), Error> {
+    resend(bus, letter, true).await
+}
+
+async fn resend(bus: &Bus, letter: &Envelope, confirm: bool) -> Result<(), Error> {
     let missing = || Error::invalid_request("the envelope is no dead letter: it names no subject");
     let subject: String = letter.metadata.get(ORIGINAL_SUBJECT).ok_or_else(missing)?;
     let (space, subject) = (bus.subjects(), Subject::parse(&subject)?);
@@ -183,7 +192,7 @@ pub async fn redrive(bus: &Bus, letter: &Envelope) -> Result<(), Error> {
     KEYS.iter().for_each(|key| envelope.metadata.remove(key));
     let message = Arc::new(Message::new(subject, envelope));
     let options = PublishOptions {
-        confirm: false,
+        confirm,
         require_responder: true,
     };
     bus.transport().publish(message, options).await?;

@@ -1,0 +1,287 @@
+//! Dead letters, collected to be looked at and sent again.
+//!
+//! The layer [`DeadLetter`](crate::middleware::DeadLetter) publishes what could not be handled;
+//! [`DeadLetters`] keeps it, within limits and in memory: a restart begins empty.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use agentbus_protocol::{Envelope, EventId, Pattern, Timestamp};
+use agentbus_transport::{Overflow, Received, Subscribe, Subscription};
+use parking_lot::Mutex;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::middleware::dead_letter::{self, ATTEMPTS, LAST_ERROR, ORIGINAL_EVENT_TYPE, REASON};
+use crate::{Bus, Error, limits};
+
+/// The reason of a letter whose redrives have all failed.
+const EXHAUSTED: &str = "max_retries";
+
+/// A collection of dead letters. It collects until it is dropped.
+#[derive(Debug)]
+pub struct DeadLetters {
+    bus: Bus,
+    kept: Arc<Mutex<Kept>>,
+    _collector: AbortOnDropHandle<()>,
+}
+
+/// A dead letter with what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The letter: the envelope as it was, with the `acp.dlq.*` metadata.
+    pub letter: Envelope,
+    /// The type of the event or request that was not handled.
+    pub event_type: String,
+    /// Why it was given up, one word.
+    pub reason: String,
+    /// The last error.
+    pub error: String,
+    /// Attempts of its handler before it was given up.
+    pub attempts: u32,
+    /// Redrives that have failed.
+    pub redrives: u32,
+    /// When it came here.
+    pub kept_at: Timestamp,
+}
+
+/// Which letters are meant; the default is all, at most 100 at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    /// Only letters of this event type.
+    pub event_type: Option<String>,
+    /// Only letters with this reason.
+    pub reason: Option<String>,
+    /// How many of the newest to leave out.
+    pub offset: usize,
+    /// How many at most.
+    pub limit: usize,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self {
+            event_type: None,
+            reason: None,
+            offset: 0,
+            limit: 100,
+        }
+    }
+}
+
+/// What is kept, counted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Letters that are kept.
+    pub entries: usize,
+    /// Letters that were forgotten because there was no room.
+    pub evicted: u64,
+    /// Letters by reason.
+    pub by_reason: BTreeMap<String, usize>,
+    /// Letters by event type.
+    pub by_event_type: BTreeMap<String, usize>,
+}
+
+/// Why a letter was not sent again.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RedriveError {
+    /// There is no such letter.
+    #[error("there is no dead letter with this id; it may have been redriven or forgotten")]
+    Unknown,
+    /// It has failed as often as it may.
+    #[error(
+        "the letter has failed {0} redrives, as many as it may; repair its handler or remove it"
+    )]
+    Exhausted(u32),
+    /// It failed again.
+    #[error("the letter failed again: {0}")]
+    Failed(#[source] Error),
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    by_id: HashMap<EventId, Entry>,
+    /// Oldest first.
+    order: VecDeque<EventId>,
+    evicted: u64,
+}
+
+impl DeadLetters {
+    /// Begins to collect the dead letters of this bus's prefix.
+    ///
+    /// # Errors
+    /// Fails when the bus is closed or the carrier refuses the subscription.
+    pub async fn collect(bus: &Bus) -> Result<Self, Error> {
+        bus.check_open()?;
+        let pattern = format!("{}.dlq.>", bus.subjects().prefix());
+        let mut request = Subscribe::new(Pattern::parse(&pattern)?);
+        // A failing handler must not wait for the collection of its failures.
+        request.overflow = Overflow::DropOldest;
+        let subscription = bus.transport().subscribe(request).await?;
+        let kept = Arc::new(Mutex::new(Kept::default()));
+        let collector = bus
+            .inner()
+            .tasks
+            .spawn(collect(subscription, Arc::clone(&kept)));
+        Ok(Self {
+            bus: bus.clone(),
+            kept,
+            _collector: AbortOnDropHandle::new(collector),
+        })
+    }
+
+    /// One letter.
+    #[must_use]
+    pub fn get(&self, id: &EventId) -> Option<Entry> {
+        self.kept.lock().by_id.get(id).cloned()
+    }
+
+    /// Letters, newest first.
+    #[must_use]
+    pub fn entries(&self, filter: &Filter) -> Vec<Entry> {
+        let kept = self.kept.lock();
+        let matching = kept.matching(filter).skip(filter.offset);
+        matching.take(filter.limit).cloned().collect()
+    }
+
+    /// Forgets one letter and says whether it was there.
+    #[allow(clippy::must_use_candidate, reason = "most callers only want it gone")]
+    pub fn remove(&self, id: &EventId) -> bool {
+        self.kept.lock().remove(id).is_some()
+    }
+
+    /// Forgets all letters that match, whatever the filter's offset and limit, and returns how many.
+    pub fn clear(&self, filter: &Filter) -> usize {
+        let mut kept = self.kept.lock();
+        let ids: Vec<_> = kept.matching(filter).map(id_of).collect();
+        ids.iter().filter_map(|id| kept.remove(id)).count()
+    }
+
+    /// Sends a letter to where it was going and forgets it once it was handled there, as far as
+    /// the transport can tell.
+    ///
+    /// # Errors
+    /// Fails when there is no such letter, when it has failed too often, and when it fails again.
+    pub async fn redrive(&self, id: &EventId) -> Result<(), RedriveError> {
+        let entry = self.get(id).ok_or(RedriveError::Unknown)?;
+        if entry.redrives >= limits::REDRIVES_MAX {
+            return Err(RedriveError::Exhausted(limits::REDRIVES_MAX));
+        }
+        match dead_letter::redrive_confirmed(&self.bus, &entry.letter).await {
+            Ok(()) => {
+                self.remove(id);
+                Ok(())
+            }
+            Err(error) => {
+                self.kept.lock().note_failure(entry, &error);
+                Err(RedriveError::Failed(error))
+            }
+        }
+    }
+
+    /// Sends all letters that match again, oldest first, and returns what became of each.
+    pub async fn redrive_all(&self, filter: &Filter) -> Vec<(EventId, Result<(), RedriveError>)> {
+        let mut outcomes = Vec::new();
+        for entry in self.entries(filter).into_iter().rev() {
+            let id = id_of(&entry);
+            let outcome = self.redrive(&id).await;
+            outcomes.push((id, outcome));
+        }
+        outcomes
+    }
+
+    /// What is kept, counted.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let kept = self.kept.lock();
+        let mut stats = Stats {
+            entries: kept.by_id.len(),
+            evicted: kept.evicted,
+            ..Stats::default()
+        };
+        for entry in kept.by_id.values() {
+            *stats.by_reason.entry(entry.reason.clone()).or_default() += 1;
+            *stats
+                .by_event_type
+                .entry(entry.event_type.clone())
+                .or_default() += 1;
+        }
+        stats
+    }
+}
+
+async fn collect(mut subscription: Subscription, kept: Arc<Mutex<Kept>>) {
+    while let Some(received) = subscription.receive().await {
+        if let Received::Live(delivery) = received {
+            kept.lock().add(delivery.envelope().clone());
+            // A letter is as good as handled once it is kept; nobody waits for more.
+            let _ = delivery.ack().await;
+        }
+    }
+}
+
+fn id_of(entry: &Entry) -> EventId {
+    entry.letter.event_id.clone()
+}
+
+impl Kept {
+    /// Keeps a letter; one with the same id is the same letter, which has died again.
+    fn add(&mut self, letter: Envelope) {
+        let id = letter.event_id.clone();
+        let text = |key| letter.metadata.get::<String>(key);
+        let redrives = self.remove(&id).map_or(0, |known| known.redrives);
+        let exhausted = redrives >= limits::REDRIVES_MAX;
+        let entry = Entry {
+            event_type: text(ORIGINAL_EVENT_TYPE).unwrap_or_else(|| letter.event_type.to_string()),
+            reason: match text(REASON) {
+                _ if exhausted => EXHAUSTED.to_owned(),
+                Some(reason) => reason,
+                None => "unknown".to_owned(),
+            },
+            error: text(LAST_ERROR).unwrap_or_default(),
+            attempts: letter.metadata.get(ATTEMPTS).unwrap_or(1),
+            redrives,
+            kept_at: crate::mint::stamp().occurred_at,
+            letter,
+        };
+        self.put(entry);
+    }
+
+    fn put(&mut self, entry: Entry) {
+        if self.by_id.len() >= limits::DEAD_LETTERS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_id.remove(&oldest);
+            self.evicted += 1;
+        }
+        self.order.push_back(id_of(&entry));
+        self.by_id.insert(id_of(&entry), entry);
+    }
+
+    fn remove(&mut self, id: &EventId) -> Option<Entry> {
+        let removed = self.by_id.remove(id)?;
+        self.order.retain(|present| present != id);
+        Some(removed)
+    }
+
+    /// Notes that a redrive failed. The letter may have come back in the meantime, or be gone.
+    fn note_failure(&mut self, tried: Entry, error: &Error) {
+        let id = id_of(&tried);
+        let mut entry = self.remove(&id).unwrap_or(tried);
+        entry.redrives += 1;
+        entry.error = error.to_string();
+        if entry.redrives >= limits::REDRIVES_MAX {
+            EXHAUSTED.clone_into(&mut entry.reason);
+        }
+        self.put(entry);
+    }
+
+    fn matching<'a>(&'a self, filter: &'a Filter) -> impl Iterator<Item = &'a Entry> {
+        let wanted =
+            |want: &Option<String>, is: &str| want.as_deref().is_none_or(|want| want == is);
+        let newest_first = self.order.iter().rev().filter_map(|id| self.by_id.get(id));
+        newest_first.filter(move |entry| {
+            wanted(&filter.event_type, &entry.event_type) && wanted(&filter.reason, &entry.reason)
+        })
+    }
+}

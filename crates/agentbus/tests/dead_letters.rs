@@ -1,0 +1,115 @@
+//! Letters that are kept, looked at and sent again.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use agentbus::dead_letters::{Filter, RedriveError};
+use agentbus::middleware::DeadLetter;
+use agentbus::{Bus, DeadLetters, Error, Request, limits};
+
+/// A bus whose orders fail until they are repaired.
+async fn failing() -> (Bus, DeadLetters, Arc<AtomicBool>) {
+    let bus = Bus::builder("t").layer(DeadLetter).connect().await.unwrap();
+    let letters = DeadLetters::collect(&bus).await.unwrap();
+    let repaired = Arc::new(AtomicBool::new(false));
+    let works = Arc::clone(&repaired);
+    bus.on("order.*", move |_: Request| {
+        let outcome = match works.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => Err(Error::agent("out of paper")),
+        };
+        std::future::ready(outcome)
+    })
+    .await
+    .unwrap();
+    (bus, letters, repaired)
+}
+
+async fn eventually(condition: impl Fn() -> bool) {
+    let waited = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waited)
+        .await
+        .unwrap();
+}
+
+fn of(event_type: &str) -> Filter {
+    Filter {
+        event_type: Some(event_type.to_owned()),
+        ..Filter::default()
+    }
+}
+
+#[tokio::test]
+async fn letters_are_listed_counted_and_cleared() {
+    let (bus, letters, _) = failing().await;
+    for n in 0..3 {
+        bus.publish("order.paid", &n).await.unwrap();
+    }
+    bus.publish("order.sent", &3).await.unwrap();
+    eventually(|| letters.stats().entries == 4).await;
+    let all = letters.entries(&Filter::default());
+    assert_eq!(all[0].event_type, "order.sent", "newest first");
+    assert_eq!(
+        (all[0].reason.as_str(), all[0].attempts),
+        ("handler_error", 1)
+    );
+    assert!(all[0].error.contains("out of paper"));
+    let page = Filter {
+        offset: 1,
+        limit: 2,
+        ..Filter::default()
+    };
+    assert_eq!(letters.entries(&page), all[1..3]);
+    let stats = letters.stats();
+    assert_eq!(stats.by_event_type["order.paid"], 3);
+    assert_eq!(stats.by_reason["handler_error"], 4);
+    let id = &all[0].letter.event_id;
+    assert!(letters.remove(id) && !letters.remove(id));
+    assert_eq!(letters.clear(&of("order.paid")), 3);
+    assert_eq!(letters.stats().entries, 0);
+}
+
+#[tokio::test]
+async fn a_letter_is_sent_again_until_it_is_handled_or_has_failed_too_often() {
+    let (bus, letters, repaired) = failing().await;
+    bus.publish("order.paid", &1).await.unwrap();
+    eventually(|| letters.stats().entries == 1).await;
+    let id = letters.entries(&Filter::default())[0]
+        .letter
+        .event_id
+        .clone();
+    for tried in 1..=limits::REDRIVES_MAX {
+        let outcome = letters.redrive(&id).await;
+        assert!(
+            matches!(outcome, Err(RedriveError::Failed(_))),
+            "{outcome:?}"
+        );
+        eventually(|| {
+            letters
+                .get(&id)
+                .is_some_and(|entry| entry.redrives == tried)
+        })
+        .await;
+    }
+    assert_eq!(letters.get(&id).unwrap().reason, "max_retries");
+    let outcome = letters.redrive(&id).await;
+    assert_eq!(outcome, Err(RedriveError::Exhausted(limits::REDRIVES_MAX)));
+    bus.publish("order.sent", &2).await.unwrap();
+    eventually(|| letters.stats().entries == 2).await;
+    repaired.store(true, Ordering::SeqCst);
+    let outcomes = letters.redrive_all(&of("order.sent")).await;
+    assert!(matches!(outcomes.as_slice(), [(_, Ok(()))]), "{outcomes:?}");
+    assert_eq!(letters.stats().entries, 1);
+    let gone = &outcomes[0].0;
+    assert_eq!(letters.redrive(gone).await, Err(RedriveError::Unknown));
+}
