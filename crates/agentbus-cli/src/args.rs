@@ -50,6 +50,12 @@ pub(crate) enum Command {
     /// Run a program as an agent: the payload goes to its standard input, its standard output is
     /// the reply.
     Handle(Handle),
+    /// Run pools of worker processes that speak JSON-RPC lines, shared by many clients; a drop-in
+    /// for `stdio_bus`, also under that name.
+    Stdio(StdioArgs),
+    /// Run a worker that comes with the bus.
+    #[command(subcommand)]
+    Worker(Worker),
     /// Print the token that clients of the bus on this machine need.
     Token,
     /// Print every configuration key with its value.
@@ -171,6 +177,28 @@ pub(crate) struct Handle {
     /// The program and its arguments, after `--`. No shell is involved.
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StdioArgs {
+    /// Read the configuration from this inherited descriptor instead of a file.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1024))]
+    pub(crate) config_fd: Option<u16>,
+    /// Serve one client on standard input and output; the default.
+    #[arg(long, overrides_with_all = ["unix", "tcp"])]
+    pub(crate) stdio: bool,
+    /// Serve clients on a Unix socket that only this user can reach.
+    #[arg(long, value_name = "PATH", overrides_with_all = ["stdio", "tcp"])]
+    pub(crate) unix: Option<PathBuf>,
+    /// Serve clients on a TCP port. There is no authentication: keep it on loopback.
+    #[arg(long, value_name = "HOST:PORT", overrides_with_all = ["stdio", "unix"])]
+    pub(crate) tcp: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum Worker {
+    /// Answers each request with its own parameters.
+    Echo,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -6,6 +6,8 @@ mod config;
 mod failure;
 mod output;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -20,7 +22,7 @@ use crate::output::Output;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::parse_from(arguments());
     let output = Output::new(args.json);
     match run(args, &output) {
         Ok(()) => ExitCode::SUCCESS,
@@ -31,12 +33,27 @@ fn main() -> ExitCode {
     }
 }
 
+/// The arguments; under the name `stdio_bus` they are those of `agentbus stdio`.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    let name = arguments.first().map(Path::new).and_then(Path::file_name);
+    if name.is_some_and(|name| name == "stdio_bus") {
+        arguments.insert(1, "stdio".into());
+    }
+    arguments
+}
+
 /// Verbs that need the configuration read all of it before any port is opened or program started.
 fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let named = args.config.clone();
     let config = || config::load(named.as_deref());
     let client = commands::Client::new(&args, output.clone());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // The process bus has one lock and next to no work of its own: a second thread would only wait.
+    let mut builder = match args.command {
+        Command::Stdio(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder
         .enable_all()
         .build()
         .map_err(|error| Failure::unexpected(format!("cannot start the runtime: {error}")))?;
@@ -47,6 +64,8 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
             Command::Sub(subscribe) => commands::subscribe(&client, subscribe).await,
             Command::Invoke(invoke) => commands::invoke(&client, invoke).await,
             Command::Handle(handle) => commands::handle(&client, handle).await,
+            Command::Stdio(stdio) => commands::stdio(stdio, named.as_deref(), output).await,
+            Command::Worker(worker) => commands::worker(worker).await,
             Command::Token => commands::token(output),
             Command::Config => commands::config(&config()?, output),
             Command::Completions { shell } => commands::completions(shell),

@@ -14,9 +14,13 @@
 mod audit;
 pub mod code;
 pub mod config;
+pub mod daemon;
 pub mod framing;
 pub mod limits;
 pub mod router;
+pub mod supervise;
+pub mod workers;
 
 pub use audit::TARGET as AUDIT_TARGET;
 pub use config::{Config, ConfigError};
+pub use daemon::{Daemon, DaemonError, Listen};

@@ -5,6 +5,7 @@ mod handle;
 mod invoke;
 mod publish;
 mod serve;
+mod stdio;
 mod subscribe;
 
 use clap::CommandFactory;
@@ -15,6 +16,7 @@ pub(crate) use handle::handle;
 pub(crate) use invoke::invoke;
 pub(crate) use publish::publish;
 pub(crate) use serve::serve;
+pub(crate) use stdio::{stdio, worker};
 pub(crate) use subscribe::subscribe;
 
 use crate::args::Args;

@@ -63,7 +63,7 @@ fn server_config(config: &Config) -> Result<ServerConfig, Failure> {
     Ok(server)
 }
 
-fn start_logging(filter: &str, output: &Output) -> Result<(), Failure> {
+pub(crate) fn start_logging(filter: &str, output: &Output) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter).map_err(|error| {
         Failure::new(
             Exit::Configuration,

@@ -197,6 +197,14 @@ impl Router {
         self.clients.values().all(|client| client.pending == 0)
     }
 
+    /// Whether a client waits for an answer.
+    #[must_use]
+    pub fn owes(&self, client: ClientId) -> bool {
+        self.clients
+            .get(&client)
+            .is_some_and(|client| client.pending > 0)
+    }
+
     /// Answers requests that have taken too long.
     pub fn sweep(&mut self, now: Instant, ports: &mut impl Ports) {
         let Some(timeout) = self.limits.request_timeout else {

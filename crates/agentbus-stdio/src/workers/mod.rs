@@ -1,0 +1,5 @@
+//! Workers that come with the bus.
+
+mod echo;
+
+pub use echo::echo;
