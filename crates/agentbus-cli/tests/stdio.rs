@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -500,6 +500,87 @@ fn mistakes_have_a_sentence_and_an_exit_code() {
     check(good, &["--config", "bus.json"], 0, "limits.max_restart");
 }
 
+/// The children of a process.
+fn children(pid: u32) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_child = |child: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        fields.split_whitespace().nth(1) == Some(&pid.to_string())
+    };
+    pids.filter(is_child).collect()
+}
+
+#[test]
+fn every_request_is_answered_once_while_workers_are_killed() {
+    const ROUNDS: usize = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let pool = json!({"id": "p", "command": PROGRAM, "args": ["worker", "echo"], "instances": 3});
+    let limits = json!({"restart_delay_ms": 5, "max_restarts": 100_000});
+    let config = json!({"pools": [pool], "limits": limits});
+    let bus = Bus::with_config(dir, &config.to_string(), &["--unix", "bus.sock"]);
+    let storm = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|number| {
+                let mut client = bus.connect();
+                scope.spawn(move || {
+                    let (mut results, mut errors) = (0, 0);
+                    for round in 0..ROUNDS {
+                        // All clients use the same few ids, ten at a time.
+                        for id in 0..10 {
+                            let tag = format!("{number}-{round}-{id}");
+                            client.say(&format!(
+                                r#"{{"id":{id},"method":"m","params":"{tag}","sessionId":"s{id}"}}"#
+                            ));
+                        }
+                        let mut open: Vec<_> = (0..10).collect();
+                        while !open.is_empty() {
+                            let answer = client.hear_json();
+                            let id = answer["id"].as_u64().unwrap();
+                            let place = open.iter().position(|open| *open == id).unwrap();
+                            open.swap_remove(place);
+                            match answer.get("result") {
+                                Some(result) => {
+                                    let tag = format!("{number}-{round}-{id}");
+                                    assert_eq!(result["echo"], json!(tag));
+                                    results += 1;
+                                }
+                                None => {
+                                    assert_eq!(answer["error"]["data"]["retryable"], true);
+                                    errors += 1;
+                                }
+                            }
+                        }
+                    }
+                    (results, errors)
+                })
+            })
+            .collect();
+        while clients.iter().any(|client| !client.is_finished()) {
+            let workers = children(bus.child.id());
+            let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let now = clock.unwrap().subsec_nanos() as usize;
+            if let Some(worker) = workers.get((now / 7) % workers.len().max(1)) {
+                // It may have ended by itself in the meantime.
+                let _ = Command::new("kill")
+                    .args(["-KILL", &worker.to_string()])
+                    .stderr(Stdio::null())
+                    .status();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        clients
+            .into_iter()
+            .map(|client| client.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    let results: usize = storm.iter().map(|(results, _)| results).sum();
+    let errors: usize = storm.iter().map(|(_, errors)| errors).sum();
+    assert_eq!(results + errors, 4 * ROUNDS * 10);
+    assert!(results > 0, "no request was ever served");
+}
+
 #[test]
 fn nothing_is_left_when_the_bus_is_killed_under_load() {
     // Each worker has a child of its own.
@@ -512,21 +593,11 @@ fn nothing_is_left_when_the_bus_is_killed_under_load() {
         }
         client.hear();
     }
-    let group = |pid: u32| -> Vec<u32> {
-        let all = std::fs::read_dir("/proc").unwrap().flatten();
-        let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        let parent_is = |child: &u32| {
-            let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
-            let fields = stat.rsplit(')').next().unwrap_or_default();
-            fields.split_whitespace().nth(1) == Some(&pid.to_string())
-        };
-        pids.filter(parent_is).collect()
-    };
-    let workers = group(bus.child.id());
+    let workers = children(bus.child.id());
     assert_eq!(workers.len(), 4, "{workers:?}");
     let family: Vec<_> = workers
         .iter()
-        .flat_map(|worker| group(*worker))
+        .flat_map(|worker| children(*worker))
         .chain(workers.clone())
         .collect();
     bus.signal("KILL");

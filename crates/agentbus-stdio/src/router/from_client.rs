@@ -92,7 +92,7 @@ impl Router {
         let worker = match bound {
             Some(worker) => worker,
             None => {
-                let pool = self.pool(routing.pool.as_deref())?;
+                let pool = self.pool(routing.pool.as_deref(), routing.agent_id.as_deref())?;
                 if session.is_some() && !self.sessions.has_room(now) {
                     return Err(Refusal::Because(Code::TooManySessions));
                 }
@@ -106,13 +106,15 @@ impl Router {
         Ok(worker)
     }
 
-    fn pool(&self, name: Option<&str>) -> Result<usize, Refusal> {
-        match name {
-            Some(name) => self
-                .pools
-                .iter()
-                .position(|pool| pool.id == name)
-                .ok_or(Refusal::Pool(Code::PoolUnknown)),
+    /// The pool that is named, or the one that has the agent's name, or the only one. An agent
+    /// that is no pool may well be one behind a worker.
+    fn pool(&self, name: Option<&str>, agent: Option<&str>) -> Result<usize, Refusal> {
+        let find = |name: &str| self.pools.iter().position(|pool| pool.id == name);
+        if let Some(name) = name {
+            return find(name).ok_or(Refusal::Pool(Code::PoolUnknown));
+        }
+        match agent.and_then(find) {
+            Some(pool) => Ok(pool),
             None if self.pools.len() == 1 => Ok(0),
             None => Err(Refusal::Pool(Code::PoolMissing)),
         }

@@ -206,6 +206,23 @@ fn v17_to_v20_pools_are_named_or_refused() {
 }
 
 #[test]
+fn an_agent_id_names_a_pool_unless_it_means_an_agent_behind_a_worker() {
+    let mut bus = Bus::new(&[("a", 1), ("b", 1)], &json!({}));
+    assert_eq!(bus.reaches(r#"{"id":1,"method":"m","agentId":"b"}"#), 1);
+    assert_eq!(
+        bus.reaches(r#"{"id":2,"method":"m","agentId":"b","pool":"a"}"#),
+        0
+    );
+    let error = bus.refused(r#"{"id":3,"method":"m","agentId":"zed"}"#);
+    assert_eq!(error["error"]["data"]["code"], "POOL_MISSING");
+    let mut single = Bus::new(&[("launcher", 1)], &json!({}));
+    assert_eq!(
+        single.reaches(r#"{"id":1,"method":"m","agentId":"zed"}"#),
+        0
+    );
+}
+
+#[test]
 fn v21_v22_notifications_reach_everyone_in_the_session() {
     let mut bus = Bus::new(&[("p", 1)], &json!({}));
     bus.client(1, r#"{"id":1,"method":"m","sessionId":"s"}"#);
