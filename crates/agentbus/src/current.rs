@@ -39,22 +39,25 @@ impl<F: Future> Future for Within<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let outer = CURRENT.replace(this.request.take());
-        let _restore = Restore {
-            outer,
-            request: this.request,
-        };
+        let _scope = enter(this.request);
         this.handled.poll(cx)
     }
 }
 
-/// Puts both requests back where they were, also when the handler panics.
-struct Restore<'a> {
+/// Makes a request the current one of this thread until the scope ends; it is moved there and
+/// back, so that nothing is counted.
+pub(crate) fn enter(request: &mut Option<Request>) -> Scope<'_> {
+    let outer = CURRENT.replace(request.take());
+    Scope { outer, request }
+}
+
+/// The time during which a request is the current one. Puts both requests back where they were, also when the handler panics.
+pub(crate) struct Scope<'a> {
     outer: Option<Request>,
     request: &'a mut Option<Request>,
 }
 
-impl Drop for Restore<'_> {
+impl Drop for Scope<'_> {
     fn drop(&mut self) {
         *self.request = CURRENT.replace(self.outer.take());
     }

@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use agentbus_transport::{Completion, Settlement, TransportError, Verdict};
 use pin_project_lite::pin_project;
 
-use crate::current::Within;
 use crate::handler::{Reply, Request};
 use crate::targets::TargetKind;
 use crate::{Error, answer, current};
@@ -19,7 +18,7 @@ pin_project! {
     /// steps side by side, and most answers are sent without a wait.
     pub(crate) struct Handling<F> {
         #[pin]
-        handled: Within<F>,
+        handled: F,
         concluding: Option<Completion<()>>,
         ledger: Ledger,
     }
@@ -32,7 +31,7 @@ where
     /// `handled` is what the layers and the handler make of `request`.
     pub(crate) fn new(request: Request, settlement: Settlement, handled: F) -> Self {
         Self {
-            handled: current::handling(request.clone(), handled),
+            handled,
             concluding: None,
             ledger: Ledger::open(request, settlement),
         }
@@ -48,7 +47,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         if this.concluding.is_none() {
-            let outcome = ready!(this.handled.poll(cx));
+            let outcome = {
+                let _scope = current::enter(&mut this.ledger.request);
+                ready!(this.handled.poll(cx))
+            };
             *this.concluding = Some(this.ledger.conclude(outcome));
         }
         match this.concluding {
@@ -61,7 +63,8 @@ where
 /// Counts a message from its start to its end, answers it and settles it. One that is dropped
 /// before was cancelled.
 struct Ledger {
-    request: Request,
+    /// Elsewhere only while the handler is being polled.
+    request: Option<Request>,
     /// Taken at the end.
     settlement: Option<Settlement>,
 }
@@ -70,28 +73,28 @@ impl Ledger {
     fn open(request: Request, settlement: Settlement) -> Self {
         request.served().target.begin();
         Self {
-            request,
+            request: Some(request),
             settlement: Some(settlement),
         }
     }
 
     /// Answers whoever asked and settles the message.
     fn conclude(&mut self, outcome: Result<Reply, Error>) -> Completion<()> {
-        let Some(settlement) = self.settlement.take() else {
+        let (Some(request), Some(settlement)) = (&self.request, self.settlement.take()) else {
             return Completion::ready(());
         };
-        let served = self.request.served();
+        let served = request.served();
         served.target.end(outcome.is_ok());
-        if let Some(writer) = self.request.stream().cloned() {
+        if let Some(writer) = request.stream().cloned() {
             return Completion::waiting(async move {
                 writer.conclude(outcome.map(drop).as_ref().copied()).await;
                 settle(settlement, Verdict::Ack).await;
             });
         }
         if served.target.kind == TargetKind::Events {
-            return settle(settlement, self.verdict(&outcome));
+            return settle(settlement, verdict(request, &outcome));
         }
-        match answer::send(&served.bus, self.request.message(), outcome) {
+        match answer::send(&served.bus, request.message(), outcome) {
             Completion::Ready(_) => settle(settlement, Verdict::Ack),
             Completion::Waiting(sent) => Completion::waiting(async move {
                 sent.await;
@@ -99,22 +102,22 @@ impl Ledger {
             }),
         }
     }
+}
 
-    /// The verdict on an event, which is what a confirmed publish waits for.
-    fn verdict(&self, outcome: &Result<Reply, Error>) -> Verdict {
-        let Err(error) = outcome else {
-            return Verdict::Ack;
-        };
-        let (subject, event_id) = (self.request.subject(), &self.request.envelope().event_id);
-        tracing::warn!(%subject, %event_id, %error, "event handler failed");
-        Verdict::Reject
-    }
+/// The verdict on an event, which is what a confirmed publish waits for.
+fn verdict(request: &Request, outcome: &Result<Reply, Error>) -> Verdict {
+    let Err(error) = outcome else {
+        return Verdict::Ack;
+    };
+    let (subject, event_id) = (request.subject(), &request.envelope().event_id);
+    tracing::warn!(%subject, %event_id, %error, "event handler failed");
+    Verdict::Reject
 }
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        if self.settlement.is_some() {
-            self.request.served().target.abandon();
+        if let (Some(request), Some(_)) = (&self.request, &self.settlement) {
+            request.served().target.abandon();
         }
     }
 }

@@ -247,16 +247,15 @@ impl Queue {
     }
 
     fn delivery(self: &Arc<Self>, entry: Entry) -> Delivery {
-        let (message, attempt) = (Arc::clone(&entry.message), entry.attempt);
         let settle: Arc<dyn Settle> = match (&entry.confirm, entry.asker()) {
             (None, None) => Arc::clone(self) as _,
-            (_, asker) => Arc::new(Watched {
+            (confirm, asker) => Arc::new(Watched {
                 queue: Arc::clone(self),
-                confirm: entry.confirm,
+                confirm: confirm.clone(),
                 asker,
             }),
         };
-        Delivery::new(message, attempt).settled_by(settle, 0)
+        Delivery::new(entry.message, entry.attempt).settled_by(settle, 0)
     }
 
     /// Gives a message up that nobody will answer.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
+use tracing::{Level, enabled};
 
 use crate::Error;
 use crate::handler::{Handler, Reply, Request};
@@ -37,7 +38,7 @@ impl<S: Handler> Service<Request> for LoggingService<S> {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let begun = Instant::now();
+        let begun = enabled!(Level::ERROR).then(Instant::now);
         Logged {
             handled: self.0.call(request.clone()),
             request,
@@ -53,7 +54,8 @@ pin_project! {
         #[pin]
         handled: F,
         request: Request,
-        begun: Instant,
+        // Nothing when nobody reads the log, which then costs no look at the clock.
+        begun: Option<Instant>,
     }
 }
 
@@ -63,7 +65,9 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for Logged<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let outcome = ready!(this.handled.poll(cx));
-        log(this.request, *this.begun, &outcome);
+        if let Some(begun) = *this.begun {
+            log(this.request, begun, &outcome);
+        }
         Poll::Ready(outcome)
     }
 }

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Once;
 use std::task::{Context, Poll};
 
+use agentbus_protocol::EventId;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
@@ -45,14 +46,16 @@ impl<S: Handler> Service<Request> for RecoverService<S> {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let (running, panic) = match guarded(|| self.0.call(request.clone())) {
+        // Only the id is kept: a reference to the request would be one more to count per message.
+        let event_id = request.envelope().event_id.clone();
+        let (running, panic) = match guarded(|| self.0.call(request)) {
             Ok(running) => (Some(running), None),
             Err(panic) => (None, Some(panic)),
         };
         Recovering {
             running,
             panic,
-            request,
+            event_id,
         }
     }
 }
@@ -64,7 +67,7 @@ pin_project! {
         running: Option<F>,
         // Set when the call itself panicked, before there was a future.
         panic: Option<Box<Panic>>,
-        request: Request,
+        event_id: EventId,
     }
 }
 
@@ -83,7 +86,7 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for Recovering<F> {
         };
         // The broken future is dropped here, so that nobody polls it again.
         this.running.set(None);
-        tracing::error!(event_id = %this.request.envelope().event_id, panic = %panic.message,
+        tracing::error!(event_id = %this.event_id, panic = %panic.message,
             backtrace = %panic.backtrace, "handler panicked");
         Poll::Ready(Err(Error::agent(format!(
             "handler panicked: {}",
@@ -95,7 +98,7 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for Recovering<F> {
 impl<F> std::fmt::Debug for Recovering<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Recovering")
-            .field("request", &self.request)
+            .field("event_id", &self.event_id)
             .finish_non_exhaustive()
     }
 }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use agentbus_protocol::Text;
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 use tower::{Layer, Service};
@@ -52,11 +53,12 @@ impl<S: Handler> Service<Request> for TimeoutService<S> {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
+        let target = request.envelope().to.clone();
         Timed {
-            handled: self.inner.call(request.clone()),
+            handled: self.inner.call(request),
             after: self.limit,
             sleep: None,
-            request,
+            target,
         }
     }
 }
@@ -70,7 +72,7 @@ pin_project! {
         after: Duration,
         // Set up only when the handler has to wait; most never do, so it is kept out of line.
         sleep: Option<Pin<Box<Sleep>>>,
-        request: Request,
+        target: Text,
     }
 }
 
@@ -86,7 +88,7 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for Timed<F> {
         let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep(after)));
         ready!(sleep.as_mut().poll(cx));
         Poll::Ready(Err(Error::Timeout {
-            target: this.request.envelope().to.to_string(),
+            target: this.target.to_string(),
             after,
         }))
     }
