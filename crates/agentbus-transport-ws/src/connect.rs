@@ -6,11 +6,13 @@ use agentbus_transport::TransportError;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, Uri, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use crate::credentials::Token;
+use crate::listener::{self, Stranger};
 use crate::transport::WsTransport;
 use crate::wire::{self, ClientFrame, FRAME_BYTES_MAX, ServerFrame};
 use crate::{credentials, transport::NAME};
@@ -26,7 +28,7 @@ pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 pub struct Builder {
     url: String,
     agent: String,
-    token: Option<String>,
+    token: Option<Token>,
 }
 
 // Not derived: the token must not end up in a log.
@@ -50,7 +52,7 @@ impl Builder {
 
     /// Uses this token instead of the one found in the environment.
     pub fn token(mut self, token: Option<String>) -> Self {
-        self.token = token;
+        self.token = token.map(Token::Given);
         self
     }
 
@@ -71,7 +73,8 @@ impl Builder {
             .into_client_request()
             .map_err(|error| failed(format!("`{}` is no URL of a bus: {error}", self.url)))?;
         if let Some(token) = &self.token {
-            let bearer = HeaderValue::from_str(&format!("Bearer {token}"))
+            keep_from_strangers(token, request.uri())?;
+            let bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
                 .map_err(|_| refused("the token contains characters that no token has"))?;
             request.headers_mut().insert(header::AUTHORIZATION, bearer);
         }
@@ -137,6 +140,23 @@ impl Builder {
             )),
             other => failed(format!("{url}: {other}")),
         }
+    }
+}
+
+/// Refuses to show this machine's token to another user who was first to open the bus's port.
+fn keep_from_strangers(token: &Token, url: &Uri) -> Result<(), TransportError> {
+    let Token::Found(_) = token else {
+        return Ok(());
+    };
+    let port = url.port_u16().unwrap_or(match url.scheme_str() {
+        Some("wss") => 443,
+        _ => 80,
+    });
+    match listener::stranger_on(port) {
+        None => Ok(()),
+        Some(Stranger { uid }) => Err(refused(&format!(
+            "port {port} belongs to another user of this machine (uid {uid}), who is not shown your token; start your bus on another port with --listen, or set AGENTBUS_TOKEN if that bus is meant"
+        ))),
     }
 }
 

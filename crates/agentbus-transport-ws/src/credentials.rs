@@ -25,14 +25,29 @@ pub fn data_dir() -> Option<PathBuf> {
     })
 }
 
+/// A token and where it comes from.
+#[derive(Clone)]
+pub(crate) enum Token {
+    /// The user named it, so it goes wherever the user says.
+    Given(String),
+    /// It was found in this machine's data directory, and is for a bus of this user alone.
+    Found(String),
+}
+
+impl Token {
+    pub(crate) fn expose(&self) -> &str {
+        let (Self::Given(token) | Self::Found(token)) = self;
+        token
+    }
+}
+
 /// The token for the bus at this URL. The one of the file goes only to a bus on this machine: it
 /// is this machine's, and another one has no business knowing it.
-#[must_use]
-pub fn token_for(url: &str) -> Option<String> {
-    let from_environment = env::var(TOKEN_VARIABLE)
-        .ok()
-        .filter(|token| !token.is_empty());
-    from_environment.or_else(|| if is_local(url) { token() } else { None })
+pub(crate) fn token_for(url: &str) -> Option<Token> {
+    from_environment().map(Token::Given).or_else(|| {
+        let local = is_local(url).then(from_file)?;
+        local.map(Token::Found)
+    })
 }
 
 fn is_local(url: &str) -> bool {
@@ -50,13 +65,17 @@ fn is_local(url: &str) -> bool {
 /// The token: `AGENTBUS_TOKEN`, else the file `token` in the data directory.
 #[must_use]
 pub fn token() -> Option<String> {
-    let from_environment = env::var(TOKEN_VARIABLE)
-        .ok()
-        .filter(|token| !token.is_empty());
-    from_environment.or_else(|| {
-        let text = fs::read_to_string(data_dir()?.join("token")).ok()?;
-        Some(text.trim().to_owned()).filter(|token| !token.is_empty())
-    })
+    from_environment().or_else(from_file)
+}
+
+fn from_environment() -> Option<String> {
+    let token = env::var(TOKEN_VARIABLE).ok();
+    token.filter(|token| !token.is_empty())
+}
+
+fn from_file() -> Option<String> {
+    let text = fs::read_to_string(data_dir()?.join("token")).ok()?;
+    Some(text.trim().to_owned()).filter(|token| !token.is_empty())
 }
 
 #[cfg(test)]

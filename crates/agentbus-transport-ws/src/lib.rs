@@ -9,6 +9,7 @@
 mod connect;
 pub mod credentials;
 mod link;
+mod listener;
 mod source;
 mod transport;
 pub mod wire;
