@@ -16,7 +16,8 @@ pub(crate) const EXIT_CODES: &str = "Exit codes:
   6  nobody serves the target
   7  no answer in time
   8  the agent answered with an error
-  9  cannot listen, or the data directory is in use";
+  9  cannot listen, or the data directory is in use
+  10 the message was not taken: a queue or a limit was full, or not everyone confirmed it";
 
 /// The exit codes, one word each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,7 @@ pub(crate) enum Exit {
     Timeout = 7,
     Agent = 8,
     Listen = 9,
+    NotTaken = 10,
 }
 
 /// A failed command.
@@ -71,7 +73,23 @@ impl From<Error> for Failure {
             (Error::Transport(TransportError::Carrier { .. } | TransportError::Closed), _) => {
                 Exit::Unreachable
             }
-            (Error::Subject(_) | Error::Pattern(_) | Error::Payload(_), _) => Exit::Usage,
+            (
+                Error::Subject(_)
+                | Error::Pattern(_)
+                | Error::Payload(_)
+                | Error::Transport(TransportError::TooLarge { .. }),
+                _,
+            ) => Exit::Usage,
+            (
+                Error::Transport(
+                    TransportError::QueueFull { .. }
+                    | TransportError::TooMany { .. }
+                    | TransportError::Unconfirmed { .. }
+                    | TransportError::Expired { .. },
+                ),
+                _,
+            )
+            | (_, ErrorCode::BackpressureDrop) => Exit::NotTaken,
             (_, ErrorCode::AuthFailure) => Exit::Refused,
             (_, ErrorCode::NoHandler) => Exit::NoHandler,
             (_, ErrorCode::AgentTimeout) => Exit::Timeout,

@@ -18,6 +18,17 @@ pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// How long a client may take to send its body, as a whole.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a client may leave what it is sent unread, before its connection is cut and its place
+/// is free again.
+pub const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What a connection that is cut off may still take to send its last event.
+pub const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Most queues that have figures of their own; the rest are added up. Monitoring systems keep each
+/// for as long as they remember.
+pub const METRIC_SERIES_MAX: usize = 1000;
+
 /// How long a browser stays signed in.
 pub const SESSION_TTL: Duration = Duration::from_secs(12 * 3600);
 

@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use agentbus::transport::QueueStats;
 use axum::http::StatusCode;
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use parking_lot::Mutex;
 
+use crate::limits;
 use crate::state::App;
+
+/// The label of queues beyond the limit; no pattern has a parenthesis as all of its tokens.
+const OTHERS: &str = "(others)";
 
 /// What the host itself counts; the bus and the transport count for themselves.
 #[derive(Debug, Default)]
@@ -97,20 +102,74 @@ fn record_transport(app: &App) {
     let stats = app.bus.transport().stats();
     counter!("agentbus_published_total").absolute(stats.published);
     gauge!("agentbus_calls_open").set(as_gauge(stats.inboxes as u64));
-    for queue in stats.queues {
-        let labels = [
-            ("pattern", queue.pattern),
-            ("group", queue.group.unwrap_or_default()),
-        ];
-        gauge!("agentbus_queue_depth", &labels).set(as_gauge(queue.depth as u64));
-        counter!("agentbus_delivered_total", &labels).absolute(queue.delivered);
-        counter!("agentbus_dropped_total", &labels).absolute(queue.dropped);
-        counter!("agentbus_expired_total", &labels).absolute(queue.expired);
-        counter!("agentbus_backpressure_total", &labels).absolute(queue.stalled);
+    for ((pattern, group), sum) in by_label(stats.queues) {
+        let labels = [("pattern", pattern), ("group", group)];
+        gauge!("agentbus_queue_depth", &labels).set(as_gauge(sum.depth as u64));
+        counter!("agentbus_delivered_total", &labels).absolute(sum.delivered);
+        counter!("agentbus_dropped_total", &labels).absolute(sum.dropped);
+        counter!("agentbus_expired_total", &labels).absolute(sum.expired);
+        counter!("agentbus_backpressure_total", &labels).absolute(sum.stalled);
     }
+}
+
+/// Adds up the queues that have the same labels. Whoever subscribes invents labels, so beyond a
+/// limit the rest share one.
+fn by_label(queues: Vec<QueueStats>) -> BTreeMap<(String, String), QueueStats> {
+    let mut sums: BTreeMap<_, QueueStats> = BTreeMap::new();
+    for queue in queues {
+        let mut label = (
+            queue.pattern.clone(),
+            queue.group.clone().unwrap_or_default(),
+        );
+        if sums.len() >= limits::METRIC_SERIES_MAX && !sums.contains_key(&label) {
+            label = (OTHERS.to_owned(), String::new());
+        }
+        match sums.get_mut(&label) {
+            Some(sum) => add(sum, &queue),
+            None => drop(sums.insert(label, queue)),
+        }
+    }
+    sums
+}
+
+fn add(sum: &mut QueueStats, queue: &QueueStats) {
+    sum.depth += queue.depth;
+    sum.delivered += queue.delivered;
+    sum.dropped += queue.dropped;
+    sum.expired += queue.expired;
+    sum.stalled += queue.stalled;
 }
 
 /// Gauges are floating point; counts beyond 2^53 do not occur.
 fn as_gauge(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(pattern: &str, delivered: u64) -> QueueStats {
+        QueueStats {
+            pattern: pattern.to_owned(),
+            group: None,
+            depth: 1,
+            capacity: 10,
+            delivered,
+            dropped: 0,
+            expired: 0,
+            redelivered: 0,
+            stalled: 0,
+        }
+    }
+
+    #[test]
+    fn queues_with_one_label_are_added_up_and_labels_are_limited() {
+        let mut queues = vec![queue("a", 1), queue("a", 2)];
+        queues.extend((0..limits::METRIC_SERIES_MAX + 5).map(|n| queue(&format!("p{n}"), 1)));
+        let sums = by_label(queues);
+        assert_eq!(sums.len(), limits::METRIC_SERIES_MAX + 1);
+        assert_eq!(sums[&("a".to_owned(), String::new())].delivered, 3);
+        assert_eq!(sums[&(OTHERS.to_owned(), String::new())].delivered, 6);
+    }
 }

@@ -121,7 +121,7 @@ impl RunningServer {
         };
         let _ = tokio::time::timeout_at(deadline, idle).await;
         self.app.hang_up.cancel();
-        // The loop ends by itself: it holds the deadline too.
+        // The loop ends by itself: it knows the deadline too.
         let _ = self.accepting.await;
         self.app.tasks.close();
         let _ = tokio::time::timeout_at(deadline, self.app.tasks.wait()).await;
@@ -175,7 +175,9 @@ async fn accept(listener: TcpListener, app: Arc<App>) {
     }
     drop(listener);
     let all = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(app.config.drain, all).await.is_err() {
+    // Streams hear at the end of the drain time that they are cut, and have to pass that on.
+    let patience = app.config.drain + limits::LAST_WORDS;
+    if tokio::time::timeout(patience, all).await.is_err() {
         tracing::warn!(
             connections = connections.len(),
             "cutting off what did not finish in time"
@@ -200,7 +202,21 @@ async fn next(
     let (stream, _) = listener.accept().await?;
     // Answers are small; waiting to fill a packet would only delay them.
     stream.set_nodelay(true)?;
+    cut_off_if_unread(&stream)?;
     Ok((stream, place))
+}
+
+/// Lets the system end a connection whose client does not read (RFC 5482); a write timeout of our
+/// own would have to watch every connection.
+#[cfg(target_os = "linux")]
+fn cut_off_if_unread(stream: &TcpStream) -> io::Result<()> {
+    let millis = u32::try_from(limits::UNREAD_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
+    Ok(rustix::net::sockopt::set_tcp_user_timeout(stream, millis)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn cut_off_if_unread(_: &TcpStream) -> io::Result<()> {
+    Ok(())
 }
 
 /// Serves one connection; when the host stops, it finishes the request it is at.
@@ -228,5 +244,23 @@ async fn serve(
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended early");
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_is_cut_off_by_the_system() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let places = Arc::new(Semaphore::new(1));
+        let (client, accepted) =
+            tokio::join!(TcpStream::connect(address), next(&listener, &places));
+        let (stream, _place) = accepted.unwrap();
+        let timeout = rustix::net::sockopt::tcp_user_timeout(&stream).unwrap();
+        assert_eq!(u128::from(timeout), limits::UNREAD_TIMEOUT.as_millis());
+        drop(client);
     }
 }

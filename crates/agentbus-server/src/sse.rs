@@ -49,6 +49,11 @@ pub(crate) fn missed(count: u64) -> Bytes {
 pub(crate) trait Blocks: Send + 'static {
     /// The next block; `None` ends the stream.
     fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
+
+    /// The last block of a stream that the host has to cut.
+    fn cut(&self) -> Option<Bytes> {
+        None
+    }
 }
 
 /// Makes the answer: the blocks, with heartbeats in every silence, until the host hangs up.
@@ -57,14 +62,18 @@ pub(crate) fn respond(
     heartbeat_after: Duration,
     hang_up: CancellationToken,
 ) -> Response {
-    let body = stream::unfold((blocks, hang_up), move |(mut blocks, hang_up)| async move {
+    let body = stream::unfold(Some((blocks, hang_up)), move |going| async move {
+        let (mut blocks, hang_up) = going?;
         let block = tokio::select! {
             biased;
             block = blocks.next() => block?,
-            () = hang_up.cancelled() => return None,
+            () = hang_up.cancelled() => return Some((Ok(blocks.cut()?), None)),
             () = tokio::time::sleep(heartbeat_after) => heartbeat(),
         };
-        Some((Ok::<_, std::convert::Infallible>(block), (blocks, hang_up)))
+        Some((
+            Ok::<_, std::convert::Infallible>(block),
+            Some((blocks, hang_up)),
+        ))
     });
     let mut response = Response::new(Body::from_stream(body));
     *response.status_mut() = StatusCode::OK;

@@ -379,6 +379,34 @@ async fn a_client_that_leaves_cancels_and_a_shutdown_finishes() {
 }
 
 #[tokio::test]
+async fn a_stream_that_the_bus_cuts_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = bus().await;
+    bus.handle_stream("endless", |_, out| async move {
+        out.delta(&"one").await?;
+        std::future::pending().await
+    })
+    .await
+    .unwrap();
+    let mut config = config(dir.path());
+    config.auth = AuthMode::Off;
+    config.drain = Duration::from_millis(50);
+    let server = Server::start(config, bus).await.unwrap();
+    let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+    let request = post(&server, "/v1/agents/endless/stream", "", "1");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = [0; 1];
+    stream.read_exact(&mut head).await.unwrap();
+    server.shutdown().await;
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).await.unwrap();
+    let last = rest.rsplit("event: ").next().unwrap();
+    assert!(last.starts_with("agent.response.error"), "{rest}");
+    assert!(last.contains("AGENT_UNAVAILABLE"), "{rest}");
+    assert!(last.contains(r#""is_final":true"#), "{rest}");
+}
+
+#[tokio::test]
 async fn events_are_tailed() {
     let dir = tempfile::tempdir().unwrap();
     let bus = bus().await;

@@ -13,7 +13,8 @@ use agentbus_protocol::{
     Envelope, EventId, EventType, Pattern, Payload, Stamp, Subject, Timestamp,
 };
 use agentbus_transport::{
-    MemoryTransport, Message, PublishOptions, Received, Subscribe, Transport,
+    MemoryTransport, Message, Overflow, PublishOptions, Received, Subscribe, Transport,
+    TransportError,
 };
 use tokio::time::timeout;
 
@@ -99,4 +100,42 @@ async fn every_message_that_was_taken_arrives_once() {
     let arrived = u32::try_from(counts.len()).unwrap();
     assert!(arrived >= taken, "{arrived} of {taken}");
     assert!(arrived <= PUBLISHERS * MESSAGES);
+}
+
+/// Messages that were given back for later are still in the queue: they cannot become more than
+/// it holds, and they come back in their time.
+#[tokio::test(start_paused = true)]
+async fn messages_that_were_given_back_keep_their_places() {
+    const CAPACITY: usize = 4;
+    let broker = MemoryTransport::new();
+    let mut request = Subscribe::new(Pattern::parse("jobs").unwrap());
+    request.capacity = CAPACITY;
+    request.overflow = Overflow::Fail;
+    let mut subscription = broker.subscribe(request).await.unwrap();
+    for number in 0..4 {
+        let sent = broker.publish(message(0, number), PublishOptions::default());
+        sent.await.unwrap();
+        let Some(Received::Live(delivery)) = subscription.receive().await else {
+            panic!("nothing came");
+        };
+        delivery.nak(Duration::from_secs(60)).await.unwrap();
+    }
+    let refused = broker.publish(message(0, 4), PublishOptions::default());
+    let refused = refused.await.unwrap_err();
+    assert!(
+        matches!(refused, TransportError::QueueFull { .. }),
+        "{refused}"
+    );
+
+    let mut attempts = Vec::new();
+    for _ in 0..CAPACITY {
+        let Some(Received::Live(delivery)) = subscription.receive().await else {
+            panic!("it did not come back");
+        };
+        attempts.push(delivery.attempt());
+        delivery.ack().await.unwrap();
+    }
+    assert_eq!(attempts, [2; CAPACITY]);
+    let taken = broker.publish(message(0, 5), PublishOptions::default());
+    taken.await.unwrap();
 }

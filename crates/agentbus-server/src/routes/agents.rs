@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use agentbus::{Envelope, Error, ErrorPayload, EventId, EventType, Frames, Payload, mint};
+use agentbus::{
+    Envelope, Error, ErrorCode, ErrorPayload, EventId, EventType, Frames, Payload, mint,
+};
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -156,6 +158,12 @@ impl Blocks for Answer {
             Ok(frame) => sse::block(&frame),
             Err(error) => sse::block(&self.broken(&error.to_payload())),
         })
+    }
+
+    fn cut(&self) -> Option<Bytes> {
+        let reason = "the bus stopped before the stream ended; ask again once it is back";
+        let error = ErrorPayload::new(ErrorCode::AgentUnavailable, reason);
+        Some(sse::block(&self.broken(&error)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What operators ask: who serves what, is it well, what does it count.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -49,12 +50,14 @@ pub(super) struct Queue {
 #[utoipa::path(get, path = "/v1/targets", responses((status = 200, body = Overview)))]
 pub(super) async fn targets(State(app): State<Arc<App>>) -> Json<Overview> {
     let stats = app.bus.transport().stats();
+    let by_pattern: HashMap<_, _> = stats
+        .queues
+        .iter()
+        .map(|queue| (queue.pattern.as_str(), queue))
+        .collect();
     let queue_of = |target: &str| {
         let subject = app.bus.subjects().invoke(target).ok()?;
-        stats
-            .queues
-            .iter()
-            .find(|queue| queue.pattern == subject.as_str())
+        by_pattern.get(subject.as_str()).copied()
     };
     let own = app.bus.targets().into_iter().map(|target| Served {
         name: target.name,

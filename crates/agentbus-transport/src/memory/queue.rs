@@ -98,6 +98,9 @@ struct State {
     /// One lane per priority; lane 0 is served first.
     lanes: [VecDeque<Entry>; LANES],
     depth: usize,
+    /// Messages that were given back and wait for their time. They keep their places in the
+    /// queue, so that there are never more of them than the queue holds.
+    delayed: usize,
     /// Receivers that found nothing, the longest waiting first.
     waiting: VecDeque<(u64, Waker)>,
     publishers_waiting: usize,
@@ -148,7 +151,7 @@ impl Queue {
         let behind_others = standing == Standing::Newcomer
             && state.publishers_waiting > 0
             && self.options.overflow == Overflow::Wait;
-        if state.depth >= self.options.capacity || behind_others {
+        if state.occupied() >= self.options.capacity || behind_others {
             match self.options.overflow {
                 Overflow::Wait => return Pushed::Full(entry),
                 Overflow::Fail => {
@@ -268,24 +271,22 @@ impl Queue {
 
     /// Gives a message back for another attempt; says whether it will be made.
     fn give_back(self: &Arc<Self>, entry: Entry, delay: Duration) -> Result<(), Entry> {
-        if entry.attempt > limits::ATTEMPTS_MAX || self.state.lock().phase == Phase::Ended {
+        let mut state = self.state.lock();
+        if entry.attempt > limits::ATTEMPTS_MAX || state.phase == Phase::Ended {
             return Err(entry);
         }
-        if delay.is_zero() || tokio::runtime::Handle::try_current().is_err() {
+        // A queue that is full of waiting messages takes this one back at once: its task, too,
+        // would be one more than the limit allows.
+        let no_place = state.delayed >= self.options.capacity;
+        if delay.is_zero() || no_place || tokio::runtime::Handle::try_current().is_err() {
+            drop(state);
             return self.put_front(entry);
         }
-        let (queue, common) = (Arc::clone(self), Arc::clone(&self.common));
-        let delay = delay.min(limits::NAK_DELAY_MAX);
-        self.common.tasks.spawn(async move {
-            tokio::select! {
-                () = common.over.cancelled() => queue.lose(entry, "abandoned"),
-                () = tokio::time::sleep(delay) => {
-                    if let Err(entry) = queue.put_front(entry) {
-                        queue.lose(entry, "abandoned");
-                    }
-                }
-            }
-        });
+        state.delayed += 1;
+        drop(state);
+        let place = DelayedPlace(Arc::clone(self));
+        let (common, delay) = (&self.common, delay.min(limits::NAK_DELAY_MAX));
+        common.tasks.spawn(place.redeliver(entry, delay));
         Ok(())
     }
 
@@ -420,10 +421,16 @@ impl State {
     /// waking one for each free place would make publisher and receiver take turns message by
     /// message.
     fn publishers_to_wake(&self, capacity: usize) -> usize {
-        if self.depth > capacity / 2 {
+        let occupied = self.occupied();
+        if occupied > capacity / 2 {
             return 0;
         }
-        self.publishers_waiting.min(capacity - self.depth)
+        self.publishers_waiting.min(capacity - occupied)
+    }
+
+    /// Places that are taken, by messages that can be received now or later.
+    const fn occupied(&self) -> usize {
+        self.depth + self.delayed
     }
 
     /// Loses the oldest entry of the lowest waiting priority, or the new one if it is lower still.
@@ -457,6 +464,35 @@ impl State {
             None => self.waiting.push_back((receiver, cx.waker().clone())),
         }
         Poll::Pending
+    }
+}
+
+/// The place of a message that waits for its redelivery.
+struct DelayedPlace(Arc<Queue>);
+
+impl DelayedPlace {
+    async fn redeliver(self, entry: Entry, delay: Duration) {
+        let queue = Arc::clone(&self.0);
+        let over = tokio::time::timeout(delay, queue.common.over.cancelled()).await;
+        // Free before the message takes a place among the others.
+        drop(self);
+        let returned = match over {
+            Ok(()) => Err(entry),
+            Err(_elapsed) => queue.put_front(entry),
+        };
+        if let Err(entry) = returned {
+            queue.lose(entry, "abandoned");
+        }
+    }
+}
+
+impl Drop for DelayedPlace {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.delayed -= 1;
+        let publishers = state.publishers_to_wake(self.0.options.capacity);
+        drop(state);
+        (0..publishers).for_each(|_| self.0.room.notify_one());
     }
 }
 
