@@ -4,13 +4,17 @@
 //! listener on loopback against web pages: a foreign page cannot forge `Host` (DNS rebinding) and
 //! cannot hide its `Origin`.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
-use axum::middleware::Next;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
 
 use crate::error::Failure;
 use crate::state::App;
@@ -42,14 +46,23 @@ impl AllowList {
             (None, None, Some(authority)) => authority.as_str(),
             _ => return Err(Failure::forbidden("a request names exactly one host")),
         };
-        let known = host.parse::<Authority>().is_ok_and(|authority| {
-            self.hosts.contains(&authority.host().to_lowercase()) && !host.contains('@')
-        });
-        if known {
+        if self.is_ours(host) {
             Ok(host)
         } else {
             Err(foreign("host", host, "--allow-host"))
         }
+    }
+
+    fn is_ours(&self, host: &str) -> bool {
+        // The way that nearly all clients write it needs no parser.
+        let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
+        let plain = port.bytes().all(|byte| byte.is_ascii_digit());
+        if plain && self.hosts.iter().any(|known| known == name) {
+            return true;
+        }
+        host.parse::<Authority>().is_ok_and(|authority| {
+            self.hosts.contains(&authority.host().to_lowercase()) && !host.contains('@')
+        })
     }
 
     /// Accepts no origin at all, the host's own, and those that were configured.
@@ -84,16 +97,129 @@ fn foreign(what: &str, name: &str, flag: &str) -> Failure {
 /// Routes that answer without a token: the health check, and the link that begins a session.
 const OPEN_ROUTES: [&str; 2] = ["/healthz", "/open"];
 
-pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let mut response = match admit(&app, &request) {
-        Ok(()) => next.run(request).await,
-        Err(failure) => {
-            app.metrics.refused();
-            failure.into_response()
+/// Puts the checks, the counting and the headers of answers around every route, as one service:
+/// each further layer would be one more boxed future for every request.
+#[derive(Debug, Clone)]
+pub(crate) struct GuardLayer(pub(crate) Arc<App>);
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = Guard<S>;
+
+    fn layer(&self, inner: S) -> Guard<S> {
+        Guard {
+            inner,
+            app: Arc::clone(&self.0),
         }
-    };
-    harden(response.headers_mut());
-    response
+    }
+}
+
+/// The service of [`GuardLayer`].
+#[derive(Debug, Clone)]
+pub(crate) struct Guard<S> {
+    inner: S,
+    app: Arc<App>,
+}
+
+impl<S> Service<Request> for Guard<S>
+where
+    S: Service<Request, Response = Response>,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Guarded<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Guarded<S::Future> {
+        let outcome = match admit(&self.app, &request) {
+            Ok(()) => Outcome::Routed {
+                route: request.extensions().get::<MatchedPath>().cloned(),
+                in_flight: InFlight::begin(&self.app),
+                answering: self.inner.call(request),
+            },
+            Err(failure) => {
+                self.app.metrics.refused();
+                Outcome::Refused {
+                    answer: Some(failure.into_response()),
+                }
+            }
+        };
+        Guarded { outcome }
+    }
+}
+
+pin_project! {
+    /// The future of [`Guard`].
+    pub(crate) struct Guarded<F> {
+        #[pin]
+        outcome: Outcome<F>,
+    }
+}
+
+pin_project! {
+    #[project = OutcomeProjection]
+    enum Outcome<F> {
+        Refused {
+            answer: Option<Response>,
+        },
+        Routed {
+            route: Option<MatchedPath>,
+            in_flight: InFlight,
+            #[pin]
+            answering: F,
+        },
+    }
+}
+
+impl<F, E> Future for Guarded<F>
+where
+    F: Future<Output = Result<Response, E>>,
+{
+    type Output = Result<Response, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut response = match self.project().outcome.project() {
+            OutcomeProjection::Refused { answer } => match answer.take() {
+                Some(answer) => answer,
+                None => return Poll::Pending,
+            },
+            OutcomeProjection::Routed {
+                route,
+                in_flight,
+                answering,
+            } => {
+                let response = ready!(answering.poll(cx))?;
+                let route = route.as_ref().map_or("none", MatchedPath::as_str);
+                in_flight.answered(route, response.status());
+                response
+            }
+        };
+        harden(response.headers_mut());
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// A request between its admission and its answer, also when its client leaves.
+struct InFlight(Arc<App>);
+
+impl InFlight {
+    fn begin(app: &Arc<App>) -> Self {
+        app.metrics.begin();
+        Self(Arc::clone(app))
+    }
+
+    /// Counts an answer by route, so that an operator sees errors without reading logs.
+    fn answered(&self, route: &str, status: StatusCode) {
+        self.0.metrics.answered(route, status);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.metrics.end();
+    }
 }
 
 fn admit(app: &App, request: &Request) -> Result<(), Failure> {
@@ -109,22 +235,19 @@ fn admit(app: &App, request: &Request) -> Result<(), Failure> {
 
 /// Headers that keep a browser from doing more with an answer than showing it.
 fn harden(headers: &mut HeaderMap) {
-    const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-        connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
-        frame-ancestors 'none'";
-    let fixed = [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (
-            HeaderName::from_static("cross-origin-resource-policy"),
-            "same-origin",
-        ),
-    ];
-    for (name, value) in fixed {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    headers
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
+    // Constants, so that nothing is checked again for each answer.
+    const POLICY: HeaderValue = HeaderValue::from_static(
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+        img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    );
+    const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+    const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+    const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
+    const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+    const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    headers.insert(header::REFERRER_POLICY, NO_REFERRER);
+    headers.insert(RESOURCE_POLICY, SAME_ORIGIN);
+    headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);
 }

@@ -37,10 +37,13 @@ impl Metrics {
         }
     }
 
-    /// Counts a request as in flight until the guard is dropped.
-    pub(crate) fn begin(&self) -> InFlight<'_> {
+    /// Counts a request as in flight, until [`end`](Self::end).
+    pub(crate) fn begin(&self) {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
-        InFlight(&self.in_flight)
+    }
+
+    pub(crate) fn end(&self) {
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 
     pub(crate) fn in_flight(&self) -> u64 {
@@ -49,15 +52,6 @@ impl Metrics {
 
     pub(crate) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// One request in flight, also when its client leaves.
-pub(crate) struct InFlight<'a>(&'a AtomicU64);
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

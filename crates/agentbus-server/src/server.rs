@@ -1,5 +1,6 @@
 //! Opens the port, accepts connections, and stops without losing what was accepted.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -7,15 +8,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentbus::Bus;
-use axum::{Extension, Router};
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use axum::routing::future::RouteFuture;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::Service;
 
 use crate::auth::Auth;
 use crate::guard::AllowList;
@@ -219,6 +224,26 @@ fn cut_off_if_unread(_: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
+/// The routes, for the requests of one connection.
+struct Connected {
+    router: Router,
+    /// An upgraded connection leaves [`serve`] behind and takes the place along.
+    place: Place,
+}
+
+impl hyper::service::Service<hyper::Request<Incoming>> for Connected {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = RouteFuture<Infallible>;
+
+    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(self.place.clone());
+        // A router is a reference to its routes, and is always ready.
+        self.router.clone().call(request)
+    }
+}
+
 /// Serves one connection; when the host stops, it finishes the request it is at.
 async fn serve(
     stream: TcpStream,
@@ -226,13 +251,12 @@ async fn serve(
     stopping: CancellationToken,
     place: OwnedSemaphorePermit,
 ) {
-    // An upgraded connection leaves this function behind and takes the place along.
-    let router = router.layer(Extension(Place(Arc::new(place))));
+    let place = Place(Arc::new(place));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits::HEADER_TIMEOUT)
         .max_buf_size(limits::READ_BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), Connected { router, place })
         .with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {

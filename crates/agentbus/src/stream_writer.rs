@@ -158,6 +158,10 @@ impl StreamWriter {
         let message = Arc::new(Message::new(self.0.reply_to.clone(), frame));
         let options = PublishOptions::default();
         let sent = self.0.bus.transport().publish(message, options);
+        if let Completion::Ready(Some(Ok(_))) = sent {
+            self.taken(is_final);
+            return Ok(());
+        }
         *turn = Some(OnItsWay { sent, is_final });
         self.settle(&mut turn).await
     }
@@ -171,11 +175,16 @@ impl StreamWriter {
         let is_final = frame.is_final;
         *turn = None;
         outcome?;
+        self.taken(is_final);
+        Ok(())
+    }
+
+    /// Notes that the carrier has a frame. Only the sender whose turn it is comes here.
+    fn taken(&self, is_final: bool) {
         self.0.sent.fetch_add(1, Ordering::AcqRel);
         if is_final {
             self.0.ended.store(true, Ordering::Release);
         }
-        Ok(())
     }
 
     /// Ends the stream after its handler returned: with an empty final frame or with the error.

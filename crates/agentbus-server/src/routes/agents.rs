@@ -7,7 +7,7 @@ use agentbus::{
 };
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
@@ -16,6 +16,8 @@ use crate::error::Failure;
 use crate::idempotency::{Asked, Stored};
 use crate::sse::{self, Blocks};
 use crate::state::App;
+
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Calls an agent and answers with the payload of its reply.
 #[utoipa::path(
@@ -56,7 +58,7 @@ pub(super) async fn invoke(
         .invoke_payload(target.as_str(), payload)
         .context(context.clone())
         .timeout(app.config.invoke_timeout);
-    let Some(key) = headers.get("idempotency-key") else {
+    let Some(key) = headers.get(&IDEMPOTENCY_KEY) else {
         return Ok(reply(call.send().await?.payload));
     };
     let key = key.to_str().unwrap_or_default();
@@ -66,8 +68,10 @@ pub(super) async fn invoke(
         body: &body,
         context: &context,
     };
-    let run = async { stored(call.send().await).await };
-    Ok(app.outcomes.once(key, asked, run).await?.into_response())
+    // Boxed, so that requests without a key do not carry the room for it about.
+    let run = Box::pin(async { stored(call.send().await) });
+    let once = Box::pin(app.outcomes.once(key, asked, run));
+    Ok(once.await?.into_response())
 }
 
 fn reply(payload: Option<Payload>) -> Response {
@@ -81,7 +85,7 @@ fn reply(payload: Option<Payload>) -> Response {
 }
 
 /// Keeps an outcome, good or bad, for those who ask again.
-async fn stored(outcome: Result<Envelope, Error>) -> Stored {
+fn stored(outcome: Result<Envelope, Error>) -> Stored {
     match outcome {
         Ok(Envelope {
             payload: Some(payload),

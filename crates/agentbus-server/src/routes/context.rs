@@ -3,7 +3,7 @@
 use agentbus::protocol::TraceParent;
 use agentbus::{Context, ContextFields, Payload, Text, mint};
 use axum::body::Body;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 
@@ -13,28 +13,38 @@ use crate::limits::{BODY_BYTES_MAX, BODY_TIMEOUT};
 /// Longest value that is taken over from a context header, in bytes.
 const CONTEXT_VALUE_BYTES_MAX: usize = 1024;
 
+// Names as values, because a name given as text is parsed again for every look.
+static TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
+static TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
+static SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
+static CONVERSATION_ID: HeaderName = HeaderName::from_static("x-conversation-id");
+static USER_ID: HeaderName = HeaderName::from_static("x-user-id");
+static CHANNEL: HeaderName = HeaderName::from_static("x-channel");
+static OWN_TRACEPARENT: HeaderName = HeaderName::from_static("x-traceparent");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// Reads the context headers. A request without a trace begins one here, so that everything it
 /// causes can be found under one id.
 pub(super) fn context(headers: &HeaderMap) -> Result<Context, Failure> {
     let mut fields = ContextFields {
-        trace_id: text(headers, "x-trace-id")?,
-        tenant_id: text(headers, "x-tenant-id")?,
-        session_id: text(headers, "x-session-id")?,
-        conversation_id: text(headers, "x-conversation-id")?,
-        user_id: text(headers, "x-user-id")?,
-        channel: text(headers, "x-channel")?,
-        traceparent: text(headers, "x-traceparent")?,
+        trace_id: text(headers, &TRACE_ID)?,
+        tenant_id: text(headers, &TENANT_ID)?,
+        session_id: text(headers, &SESSION_ID)?,
+        conversation_id: text(headers, &CONVERSATION_ID)?,
+        user_id: text(headers, &USER_ID)?,
+        channel: text(headers, &CHANNEL)?,
+        traceparent: text(headers, &OWN_TRACEPARENT)?,
         ..ContextFields::default()
     };
     if fields.traceparent.is_empty() {
-        let standard = text(headers, "traceparent")?;
+        let standard = text(headers, &TRACEPARENT)?;
         let trace = TraceParent::parse(&standard).unwrap_or_else(mint::trace);
-        fields.traceparent = Text::from(trace.to_string());
+        fields.traceparent = trace.text();
     }
     Ok(fields.into())
 }
 
-fn text(headers: &HeaderMap, name: &str) -> Result<Text, Failure> {
+fn text(headers: &HeaderMap, name: &HeaderName) -> Result<Text, Failure> {
     let Some(value) = headers.get(name) else {
         return Ok(Text::default());
     };

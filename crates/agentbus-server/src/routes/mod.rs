@@ -9,16 +9,15 @@ mod page;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::guard::guard;
+use crate::guard::GuardLayer;
 use crate::state::App;
 use crate::ws;
 
@@ -43,9 +42,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(not_found)
         // The routes read their bodies themselves, within their own limit and with their own
         // error, so the framework's smaller limit must not come first.
-        .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), count))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), guard))
+        .layer((GuardLayer(Arc::clone(&app)), DefaultBodyLimit::disable()))
         .with_state(app)
 }
 
@@ -81,18 +78,4 @@ async fn method_not_allowed(request: Request) -> Response {
         "Method Not Allowed",
     )
         .into_response()
-}
-
-/// Counts answers by route, so that an operator sees errors without reading logs.
-async fn count(
-    State(app): State<Arc<App>>,
-    matched: Option<MatchedPath>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let _in_flight = app.metrics.begin();
-    let response = next.run(request).await;
-    let route = matched.as_ref().map_or("none", MatchedPath::as_str);
-    app.metrics.answered(route, response.status());
-    response
 }
