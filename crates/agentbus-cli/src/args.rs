@@ -193,12 +193,17 @@ pub(crate) struct StdioArgs {
     /// Serve clients on a TCP port. There is no authentication: keep it on loopback.
     #[arg(long, value_name = "HOST:PORT", overrides_with_all = ["stdio", "unix"])]
     pub(crate) tcp: Option<String>,
+    /// What to log on standard error, for example `warn` or `agentbus=debug`.
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(crate) enum Worker {
     /// Answers each request with its own parameters.
     Echo,
+    /// Is an MCP server with a few small tools.
+    McpEcho,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

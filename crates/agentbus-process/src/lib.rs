@@ -47,7 +47,7 @@ pub use error::{EmptyArgv, LineError, RunError, SpawnError};
 pub use exit::{Exit, ExitOutcome};
 pub use limits::Limits;
 pub use lines::Lines;
-pub use pipe::Stdout;
+pub use pipe::{Stdout, StdoutMark};
 pub use process::{Process, Stdin};
 pub use program::Program;
 pub use run::Output;

@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -54,6 +54,32 @@ impl Stdout {
         let limit = self.line_bytes;
         Lines::new(self, limit)
     }
+
+    /// Hands out the descriptor, for a caller that reads in its own way.
+    ///
+    /// Keep the [`StdoutMark`] until the end has been read: while it is held, the exit of the
+    /// program waits for the output, up to [`Limits::pipe_grace`](crate::Limits::pipe_grace).
+    /// A process that escaped from the group can keep the descriptor open for ever; once
+    /// [`Process::wait`](crate::Process::wait) has returned, nothing that matters writes to it.
+    ///
+    /// # Errors
+    ///
+    /// The system's, when the descriptor cannot be taken from the runtime.
+    pub fn into_descriptor(self) -> io::Result<(OwnedFd, StdoutMark)> {
+        let descriptor = self.pipe.pipe.into_owned_fd()?;
+        Ok((
+            descriptor,
+            StdoutMark {
+                _open: self.pipe.open,
+            },
+        ))
+    }
+}
+
+/// Says that somebody still reads a program's standard output.
+#[derive(Debug)]
+pub struct StdoutMark {
+    _open: Option<OpenMark>,
 }
 
 impl AsyncRead for Stdout {
@@ -129,8 +155,6 @@ impl<P: AsyncRead + AsFd + Unpin> AsyncRead for GroupPipe<P> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::OwnedFd;
-
     use tokio::io::AsyncReadExt;
     use tokio::net::unix::pipe::Receiver;
 

@@ -2,7 +2,8 @@
 //!
 //! **What it is for.** A router has to know where a line goes; it has no interest in what the line
 //! says. [`scan`] reads the *top level* of one JSON object, remembers `id`, `method`, `sessionId`,
-//! `pool`, `agentId` and whether `result` or `error` is there, and jumps over everything else.
+//! `pool`, `agentId`, whether `result` or `error` is there and where `_ext` is, and jumps over
+//! everything else.
 //!
 //! **What it promises.** One pass in linear time whatever the bytes are; no panic, no recursion, and
 //! no allocation unless a routing string holds an escape. The top level is held to the JSON grammar,
@@ -147,6 +148,8 @@ pub struct Routing<'a> {
     pub has_result: bool,
     /// Whether the key `error` is there, with any value.
     pub has_error: bool,
+    /// Where the value of `_ext` stands in the line, if the key is there; it is not looked into.
+    pub extensions: Option<Range<usize>>,
 }
 
 impl Routing<'_> {
@@ -216,6 +219,7 @@ struct Found {
     agent_id: Option<Value>,
     result: Option<Value>,
     error: Option<Value>,
+    extensions: Option<Value>,
 }
 
 impl Found {
@@ -232,6 +236,7 @@ impl Found {
             b"agentId" => Some(&mut self.agent_id),
             b"result" => Some(&mut self.result),
             b"error" => Some(&mut self.error),
+            b"_ext" => Some(&mut self.extensions),
             _ => None,
         }
     }
@@ -256,6 +261,7 @@ impl Found {
             agent_id: routing_text(line, self.agent_id)?,
             has_result: self.result.is_some(),
             has_error: self.error.is_some(),
+            extensions: self.extensions.map(|value| value.span),
         })
     }
 }

@@ -1,222 +1,227 @@
-//! Takes a stream of bytes apart into messages.
+//! Cuts a byte stream into messages, in linear time and bounded memory.
 //!
-//! It works in linear time whatever the sizes of the pieces are, holds a buffer only while it
-//! holds part of a message, and hands out messages that lie whole in the input without a copy.
+//! Bytes come in chunks from a buffer that all connections share. A message that lies whole in a
+//! chunk is handed out in place; only the part of a message at the end of a chunk is kept, so an
+//! idle connection owns no buffer. No byte is searched twice for a newline.
+//!
+//! It looks at nothing but newlines or lengths: NUL bytes and broken UTF-8 are the scanner's
+//! affair. The surprising invariant: **the newline counts**, a line of `max_input_buffer` bytes
+//! is one byte too long.
 
-use crate::config::Framing;
-use crate::limits::IDLE_BUFFER_BYTES;
+use std::ops::Range;
 
-/// Takes one connection's bytes apart.
+/// How messages are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Framing {
+    /// One message a line.
+    #[default]
+    Ndjson,
+    /// Four bytes of length, the highest first, in front of each message.
+    Length,
+}
+
+/// What the decoder found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// A message that lies in the chunk, without its newline or length.
+    Here(Range<usize>),
+    /// A message put together over several chunks, without its newline or length.
+    Assembled(Vec<u8>),
+    /// A message longer than allowed; nothing after it can be trusted.
+    TooLarge,
+    /// The chunk is used up.
+    More,
+}
+
+/// Cuts one connection's bytes into messages.
 #[derive(Debug)]
-pub struct Splitter {
+pub struct Decoder {
     framing: Framing,
-    /// Longest message, line end or length included.
-    max: usize,
+    limit: usize,
     partial: Vec<u8>,
+    /// Length mode only: bytes the message under way still lacks, once its length is known.
+    missing: Option<usize>,
 }
 
-/// The message is longer than allowed; the connection cannot go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TooLong {
-    /// A line.
-    #[error("Message too large")]
-    Line,
-    /// A frame with a length before it.
-    #[error("Frame too large")]
-    Frame,
-}
-
-impl Splitter {
-    /// Makes a splitter for messages of at most `max` bytes.
+impl Decoder {
+    /// Starts at a message boundary. `limit` counts the newline of a line.
     #[must_use]
-    pub const fn new(framing: Framing, max: usize) -> Self {
+    pub fn new(framing: Framing, limit: usize) -> Self {
         Self {
             framing,
-            max,
+            limit,
             partial: Vec::new(),
+            missing: None,
         }
     }
 
-    /// Whether part of a message waits for its rest.
+    /// Returns how messages are told apart.
     #[must_use]
-    pub fn has_partial(&self) -> bool {
-        !self.partial.is_empty()
+    pub fn framing(&self) -> Framing {
+        self.framing
     }
 
-    /// Takes bytes and calls `message` for each message that they complete, without its line end
-    /// or length. Empty lines are no messages.
+    /// Tells whether a message has begun and not ended.
+    #[must_use]
+    pub fn in_message(&self) -> bool {
+        !self.partial.is_empty() || self.missing.is_some()
+    }
+
+    /// Finds the next message of `chunk` from `position` on, and moves `position` past it.
     ///
-    /// # Errors
-    /// Fails when a message is longer than allowed, after all messages before it.
-    pub fn feed(&mut self, bytes: &[u8], message: impl FnMut(&[u8])) -> Result<(), TooLong> {
+    /// Call it with the same chunk until it says [`Frame::More`]; by then the rest is kept.
+    pub fn next(&mut self, chunk: &[u8], position: &mut usize) -> Frame {
         match self.framing {
-            Framing::Ndjson => self.feed_lines(bytes, message),
-            Framing::Length => self.feed_frames(bytes, message),
+            Framing::Ndjson => self.next_line(chunk, position),
+            Framing::Length => self.next_sized(chunk, position),
         }
     }
 
-    fn feed_lines(
-        &mut self,
-        mut bytes: &[u8],
-        mut message: impl FnMut(&[u8]),
-    ) -> Result<(), TooLong> {
-        while let Some(end) = memchr::memchr(b'\n', bytes) {
-            let (line, rest) = bytes.split_at(end);
-            bytes = &rest[1..];
-            if self.partial.len() + line.len() + 1 > self.max {
-                return Err(TooLong::Line);
-            }
-            if self.partial.is_empty() {
-                if !line.is_empty() && line != b"\r" {
-                    message(line);
-                }
-                continue;
-            }
-            self.partial.extend_from_slice(line);
-            if self.partial != b"\r" {
-                message(&self.partial);
-            }
-            self.reset();
-        }
-        self.partial.extend_from_slice(bytes);
-        // A rest that is as long as the limit already has no room for its line end.
-        if self.partial.len() >= self.max && !self.partial.is_empty() {
-            return Err(TooLong::Line);
-        }
-        Ok(())
+    /// Hands out a line that ended with the stream instead of a newline.
+    pub fn finish(&mut self) -> Option<Vec<u8>> {
+        let rest = std::mem::take(&mut self.partial);
+        (self.framing == Framing::Ndjson && !rest.is_empty()).then_some(rest)
     }
 
-    fn feed_frames(
-        &mut self,
-        mut bytes: &[u8],
-        mut message: impl FnMut(&[u8]),
-    ) -> Result<(), TooLong> {
-        loop {
-            let whole = if self.partial.is_empty() {
-                bytes
-            } else {
-                &self.partial
-            };
-            let Some(need) = self.frame_length(whole)? else {
-                // Fewer than four bytes in all; one more at a time until the length is known.
-                let Some((byte, rest)) = bytes.split_first() else {
-                    return Ok(());
-                };
-                self.partial.push(*byte);
-                bytes = rest;
-                continue;
-            };
-            if self.partial.is_empty() {
-                if bytes.len() < need {
-                    self.partial.extend_from_slice(bytes);
-                    return Ok(());
-                }
-                message(&bytes[4..need]);
-                bytes = &bytes[need..];
-                continue;
-            }
-            let missing = need.saturating_sub(self.partial.len()).min(bytes.len());
-            self.partial.extend_from_slice(&bytes[..missing]);
-            bytes = &bytes[missing..];
-            if self.partial.len() < need {
-                return Ok(());
-            }
-            message(&self.partial[4..need]);
-            self.reset();
+    fn next_line(&mut self, chunk: &[u8], position: &mut usize) -> Frame {
+        let start = *position;
+        let rest = &chunk[start..];
+        let found = memchr::memchr(b'\n', rest);
+        let length = found.unwrap_or(rest.len());
+        if self.partial.len() + length >= self.limit && (found.is_some() || !rest.is_empty()) {
+            return self.refuse();
         }
+        *position = start + length + usize::from(found.is_some());
+        if found.is_none() {
+            self.partial.extend_from_slice(rest);
+            return Frame::More;
+        }
+        if self.partial.is_empty() {
+            return Frame::Here(start..start + length);
+        }
+        self.partial.extend_from_slice(&rest[..length]);
+        Frame::Assembled(std::mem::take(&mut self.partial))
     }
 
-    /// The length of the frame that `bytes` begin, its own four bytes included.
-    fn frame_length(&self, bytes: &[u8]) -> Result<Option<usize>, TooLong> {
-        let Some(length) = bytes.first_chunk::<4>() else {
-            return Ok(None);
+    fn next_sized(&mut self, chunk: &[u8], position: &mut usize) -> Frame {
+        let missing = match self.missing {
+            Some(missing) => missing,
+            None => match self.read_length(chunk, position) {
+                Some(length) if length > self.limit => return self.refuse(),
+                Some(length) => length,
+                None => return Frame::More,
+            },
         };
-        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-        if length > self.max {
-            return Err(TooLong::Frame);
+        let start = *position;
+        let available = chunk.len() - start;
+        if available < missing {
+            self.partial.extend_from_slice(&chunk[start..]);
+            self.missing = Some(missing - available);
+            *position = chunk.len();
+            return Frame::More;
         }
-        Ok(Some(length + 4))
+        *position = start + missing;
+        self.missing = None;
+        if self.partial.is_empty() {
+            return Frame::Here(start..start + missing);
+        }
+        self.partial
+            .extend_from_slice(&chunk[start..start + missing]);
+        Frame::Assembled(std::mem::take(&mut self.partial))
     }
 
-    fn reset(&mut self) {
-        self.partial.clear();
-        self.partial.shrink_to(IDLE_BUFFER_BYTES);
+    /// Collects the four bytes of a length, which may lie in two chunks.
+    fn read_length(&mut self, chunk: &[u8], position: &mut usize) -> Option<usize> {
+        let take = (4 - self.partial.len()).min(chunk.len() - *position);
+        self.partial
+            .extend_from_slice(&chunk[*position..*position + take]);
+        *position += take;
+        let bytes: [u8; 4] = self.partial.as_slice().try_into().ok()?;
+        self.partial = Vec::new();
+        // A length that does not fit the machine's word is too large anyway.
+        Some(usize::try_from(u32::from_be_bytes(bytes)).unwrap_or(usize::MAX))
+    }
+
+    fn refuse(&mut self) -> Frame {
+        self.partial = Vec::new();
+        self.missing = None;
+        Frame::TooLarge
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        reason = "a test that cannot go on should say where"
-    )]
-
     use proptest::prelude::*;
 
     use super::*;
 
-    fn split(
-        framing: Framing,
-        max: usize,
-        pieces: &[&[u8]],
-    ) -> (Vec<Vec<u8>>, Result<(), TooLong>) {
-        let mut splitter = Splitter::new(framing, max);
-        let mut messages = Vec::new();
-        for piece in pieces {
-            if let Err(error) = splitter.feed(piece, |message| messages.push(message.to_vec())) {
-                return (messages, Err(error));
+    /// Feeds `chunks` and returns the messages, with `None` for one that is too large.
+    fn decode(framing: Framing, limit: usize, chunks: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
+        let mut decoder = Decoder::new(framing, limit);
+        let mut found = Vec::new();
+        for chunk in chunks {
+            let mut position = 0;
+            loop {
+                match decoder.next(chunk, &mut position) {
+                    Frame::Here(range) => found.push(Some(chunk[range].to_vec())),
+                    Frame::Assembled(line) => found.push(Some(line)),
+                    Frame::More => break,
+                    Frame::TooLarge => {
+                        found.push(None);
+                        return found;
+                    }
+                }
             }
         }
-        (messages, Ok(()))
+        found.extend(decoder.finish().map(Some));
+        found
+    }
+
+    fn lines(limit: usize, chunks: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
+        decode(Framing::Ndjson, limit, chunks)
     }
 
     #[test]
-    fn the_limit_counts_the_line_end() {
-        let line = [b'x'; 9];
-        let (messages, outcome) = split(Framing::Ndjson, 10, &[&line, b"\n"]);
-        assert_eq!((messages.len(), outcome), (1, Ok(())));
-        let (messages, outcome) = split(Framing::Ndjson, 10, &[b"a\n", &[b'x'; 10]]);
-        assert_eq!((messages.len(), outcome), (1, Err(TooLong::Line)));
-        let (_, outcome) = split(Framing::Length, 10, &[&[0, 0, 0, 11]]);
-        assert_eq!(outcome, Err(TooLong::Frame));
+    fn the_newline_counts_towards_the_limit() {
+        assert_eq!(lines(4, &[b"abc\n"]), [Some(b"abc".to_vec())]);
+        assert_eq!(lines(4, &[b"abcd\n"]), [None]);
+        assert_eq!(lines(4, &[b"ab", b"cd"]), [None]);
+        assert_eq!(lines(0, &[b"\n"]), [None]);
     }
 
     #[test]
-    fn empty_lines_are_no_messages() {
-        let (messages, _) = split(Framing::Ndjson, 100, &[b"\n\r\n", b"\r", b"\n{}\r\n"]);
-        assert_eq!(messages, [b"{}\r".to_vec()]);
+    fn nul_bytes_and_broken_text_pass() {
+        let line: &[u8] = b"\0\xff\xfe";
+        assert_eq!(lines(64, &[line, b"\n"]), [Some(line.to_vec())]);
+    }
+
+    #[test]
+    fn a_line_may_end_with_the_stream() {
+        let want = [Some(b"a".to_vec()), Some(b"b".to_vec())];
+        assert_eq!(lines(64, &[b"a\nb"]), want);
+    }
+
+    #[test]
+    fn a_length_may_be_torn_and_may_be_refused() {
+        let chunks: [&[u8]; 3] = [b"\0\0", b"\0\x02{", b"}\0\0\0\x00"];
+        let want = [Some(b"{}".to_vec()), Some(Vec::new())];
+        assert_eq!(decode(Framing::Length, 2, &chunks), want);
+        assert_eq!(decode(Framing::Length, 2, &[b"\0\0\0\x03"]), [None]);
     }
 
     proptest! {
         #[test]
-        fn pieces_do_not_matter(
-            messages in prop::collection::vec(prop::collection::vec(32_u8..127, 1..40), 0..12),
-            cuts in prop::collection::vec(1_usize..17, 1..60),
-            length in any::<bool>(),
+        fn tearing_the_stream_changes_nothing(
+            lines_in in prop::collection::vec("[a-z\u{0}\u{e9}]{0,40}", 0..20),
+            cuts in prop::collection::vec(0usize..400, 0..20),
         ) {
-            let framing = if length { Framing::Length } else { Framing::Ndjson };
-            let mut bytes = Vec::new();
-            for message in &messages {
-                if length {
-                    bytes.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
-                    bytes.extend_from_slice(message);
-                } else {
-                    bytes.extend_from_slice(message);
-                    bytes.push(b'\n');
-                }
-            }
-            let (mut pieces, mut rest) = (Vec::new(), bytes.as_slice());
-            for cut in cuts.iter().cycle() {
-                if rest.is_empty() {
-                    break;
-                }
-                let (piece, left) = rest.split_at((*cut).min(rest.len()));
-                pieces.push(piece);
-                rest = left;
-            }
-            let (found, outcome) = split(framing, 64, &pieces);
-            prop_assert_eq!(outcome, Ok(()));
-            prop_assert_eq!(found, messages);
+            let whole: Vec<u8> = lines_in.iter().flat_map(|l| [l.as_bytes(), b"\n"].concat()).collect();
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(whole.len())).collect();
+            cuts.extend([0, whole.len()]);
+            cuts.sort_unstable();
+            let chunks: Vec<&[u8]> = cuts.windows(2).map(|pair| &whole[pair[0]..pair[1]]).collect();
+            let want: Vec<_> = lines_in.iter().map(|l| Some(l.clone().into_bytes())).collect();
+            prop_assert_eq!(lines(1024, &chunks), want);
         }
     }
 }

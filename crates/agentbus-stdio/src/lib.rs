@@ -1,26 +1,35 @@
-//! Pools of worker processes that speak NDJSON JSON-RPC on their standard input and output, shared
-//! by any number of clients and routed by session. A drop-in for stdio Bus.
+//! Pools of worker processes that speak NDJSON JSON-RPC, routed by session.
 //!
-//! Its parts, from the inside out:
+//! It promises:
 //!
-//! - [`router`] decides where each message goes; it knows no descriptors, tasks or clocks;
-//! - [`framing`] takes streams of bytes apart into messages;
-//! - [`supervise`] decides when a worker is started again;
-//! - [`daemon`] drives them inside the runtime it is called from: it reads, writes at once where
-//!   it can, queues where it cannot, and starts and ends processes.
+//! - a line is forwarded byte for byte; only an id that another request pending on the same
+//!   worker already has is replaced, and given back on the way home;
+//! - two clients with equal ids never see each other's answers;
+//! - every request is answered, by a worker or with an error of [`codes`];
+//! - nothing is discarded: readers are paused, and only a client that does not read for a
+//!   configured time is cut off;
+//! - no process outlives the bus.
 //!
-//! Messages are forwarded byte for byte. Only the top level of a message is looked at.
+//! It reads only the top-level routing fields of a line, keeps no history and knows no AI.
+#![cfg(unix)]
 
-mod audit;
-pub mod code;
+mod call;
+pub mod codes;
 pub mod config;
-pub mod daemon;
+mod core;
+mod daemon;
+mod driver;
 pub mod framing;
 pub mod limits;
-pub mod router;
-pub mod supervise;
+mod pools;
+mod supervisor;
 pub mod workers;
 
-pub use audit::TARGET as AUDIT_TARGET;
-pub use config::{Config, ConfigError};
-pub use daemon::{Daemon, DaemonError, Listen};
+pub use call::{Answer, Call, CallError, CallEvent, CallStream};
+pub use codes::Fault;
+pub use config::Config;
+pub use core::{Counters, Latency};
+pub use daemon::{DaemonError, Endpoint, run};
+pub use driver::listen::ListenError;
+pub use limits::Limits;
+pub use pools::{Pools, WorkerStatus};

@@ -1,4 +1,4 @@
-//! The table of errors in the documentation is the one in the code.
+//! The tables in the documentation are those of the code.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,20 +7,22 @@
 
 use std::path::Path;
 
-#[test]
-fn the_codes_in_the_documentation_are_those_of_the_code() {
+/// Checks the table that begins with this, or writes it anew.
+fn check(head: &str, table: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/stdio.md");
     let text = std::fs::read_to_string(&path).unwrap();
-    let table = agentbus_stdio::code::table();
-    let begin = text.find("| code | name |").unwrap();
+    let begin = text.find(head).unwrap();
     let end = begin + text[begin..].find("\n\n").unwrap() + 1;
     if std::env::var_os("AGENTBUS_WRITE_DOCS").is_some() {
-        std::fs::write(&path, [&text[..begin], &table, &text[end..]].concat()).unwrap();
+        std::fs::write(&path, [&text[..begin], table, &text[end..]].concat()).unwrap();
         return;
     }
-    assert_eq!(
-        &text[begin..end],
-        table,
-        "run this test with AGENTBUS_WRITE_DOCS=1 to write it anew"
-    );
+    let again = "run this test with AGENTBUS_WRITE_DOCS=1 to write it anew";
+    assert_eq!(&text[begin..end], table, "{again}");
+}
+
+#[test]
+fn the_tables_in_the_documentation_are_those_of_the_code() {
+    check("| code | name |", &agentbus_stdio::codes::reference());
+    check("| limit | default |", &agentbus_stdio::config::reference());
 }

@@ -7,6 +7,7 @@ mod publish;
 mod serve;
 mod stdio;
 mod subscribe;
+mod worker;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -16,8 +17,9 @@ pub(crate) use handle::handle;
 pub(crate) use invoke::invoke;
 pub(crate) use publish::publish;
 pub(crate) use serve::serve;
-pub(crate) use stdio::{stdio, worker};
+pub(crate) use stdio::stdio;
 pub(crate) use subscribe::subscribe;
+pub(crate) use worker::worker;
 
 use crate::args::Args;
 use crate::config::{Config, reference};

@@ -126,6 +126,19 @@ fn never_takes_nested_fields() {
 }
 
 #[test]
+fn says_where_the_extensions_are() {
+    let place = |line: &'static str| {
+        let routing = scan(line.as_bytes()).unwrap();
+        routing.extensions.map(|span| &line[span])
+    };
+    assert_eq!(
+        place(r#"{"_ext": {"a":[1]} ,"id":1}"#),
+        Some(r#"{"a":[1]}"#)
+    );
+    assert_eq!(place(r#"{"params":{"_ext":1}}"#), None);
+}
+
+#[test]
 fn takes_the_last_of_duplicate_keys() {
     check(r#"{"id":1,"id":"b"}"#, r#"Invalid id=String:b="b""#);
     check(r#"{"pool":"a","pool":7}"#, "Invalid");

@@ -1,0 +1,363 @@
+//! A call from our own process: one request, what the worker says meanwhile, and its answer.
+//!
+//! The caller writes to the worker's pipe itself and is woken by whoever reads the answer; no
+//! task and no channel stands between.
+
+use std::borrow::Cow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use agentbus_protocol::jsonrpc::{Id, IdKind, MessageKind, Routing, scan};
+use bytes::Bytes;
+use futures_util::Stream;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use crate::codes::Fault;
+use crate::core::{ClientId, ClientKind};
+use crate::driver::Shared;
+use crate::pools::Pools;
+
+/// What the line of every call begins with; the id follows.
+const LINE_START: &str = "{\"jsonrpc\":\"2.0\",\"id\":";
+
+/// A request to a pool.
+#[derive(Debug, Clone)]
+pub struct Call {
+    method: String,
+    pool: Option<String>,
+    session: Option<String>,
+    /// Raw JSON members in their order.
+    members: Vec<(String, String)>,
+    on_drop: Option<String>,
+}
+
+/// What a worker says in answer to a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallEvent {
+    /// A notification that belongs to the call, as the whole line.
+    Notification(Bytes),
+    /// A request of the worker; answer it with [`CallStream::respond`].
+    Request(Bytes),
+    /// The answer; nothing follows it.
+    Final(Answer),
+}
+
+/// The answer to a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    line: Bytes,
+    result: Option<String>,
+    error: Option<String>,
+}
+
+/// Why a call has no answer from a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The bus refused or ended it.
+    #[error("{}", .0.row().sentence)]
+    Bus(Fault),
+    /// A member of the call is not JSON, or the method is empty.
+    #[error("the call cannot be written as JSON-RPC: check its method and its members")]
+    Malformed,
+}
+
+/// A call under way. Dropping it gives the call up.
+#[derive(Debug)]
+pub struct CallStream {
+    shared: Arc<Shared>,
+    client: ClientId,
+    on_drop: Option<Vec<u8>>,
+    ended: bool,
+}
+
+impl Call {
+    /// Calls a method.
+    #[must_use]
+    pub fn new(method: impl Into<String>) -> Self {
+        Self {
+            method: method.into(),
+            pool: None,
+            session: None,
+            members: Vec::new(),
+            on_drop: None,
+        }
+    }
+
+    /// Names the pool; needed when there are several.
+    #[must_use]
+    pub fn pool(mut self, pool: impl Into<String>) -> Self {
+        self.pool = Some(pool.into());
+        self
+    }
+
+    /// Names the session.
+    #[must_use]
+    pub fn session(mut self, session: impl Into<String>) -> Self {
+        self.session = Some(session.into());
+        self
+    }
+
+    /// Gives the params as JSON.
+    #[must_use]
+    pub fn params(self, json: impl Into<String>) -> Self {
+        self.member("params", json)
+    }
+
+    /// Adds a top-level member as JSON, for example `_ext` or `agentId`.
+    #[must_use]
+    pub fn member(mut self, name: impl Into<String>, json: impl Into<String>) -> Self {
+        self.members.push((name.into(), json.into()));
+        self
+    }
+
+    /// Sends this line to the worker if the call is given up before its answer.
+    ///
+    /// Protocols differ in how to cancel; this is the notification of the one spoken here.
+    #[must_use]
+    pub fn on_give_up(mut self, line: impl Into<String>) -> Self {
+        self.on_drop = Some(line.into());
+        self
+    }
+
+    /// Writes the line, with the fields the bus needs first.
+    fn line(&self, id: u64) -> Result<Vec<u8>, CallError> {
+        let text = |text: &str| serde_json::to_string(text).map_err(|_| CallError::Malformed);
+        if self.method.is_empty() {
+            return Err(CallError::Malformed);
+        }
+        let mut line = format!("{LINE_START}{id},\"method\":{}", text(&self.method)?);
+        if let Some(session) = &self.session {
+            line.push_str(",\"sessionId\":");
+            line.push_str(&text(session)?);
+        }
+        for (name, json) in &self.members {
+            let json: &RawValue = serde_json::from_str(json).map_err(|_| CallError::Malformed)?;
+            line.push(',');
+            line.push_str(&text(name)?);
+            line.push(':');
+            line.push_str(&json.get().replace(['\n', '\r'], " "));
+        }
+        line.push('}');
+        Ok(line.into_bytes())
+    }
+}
+
+/// Returns a routing field; an empty one counts as absent, as on the wire.
+fn named(name: Option<&str>) -> Option<Cow<'_, str>> {
+    name.filter(|name| !name.is_empty()).map(Cow::Borrowed)
+}
+
+impl Answer {
+    fn parse(line: Bytes) -> Self {
+        #[derive(Deserialize)]
+        struct Members<'a> {
+            #[serde(borrow)]
+            result: Option<&'a RawValue>,
+            #[serde(borrow)]
+            error: Option<&'a RawValue>,
+        }
+        let members = serde_json::from_slice(&line).unwrap_or(Members {
+            result: None,
+            error: None,
+        });
+        let owned = |value: Option<&RawValue>| value.map(|value| value.get().to_owned());
+        let (result, error) = (owned(members.result), owned(members.error));
+        Self {
+            line,
+            result,
+            error,
+        }
+    }
+
+    /// Returns the whole line.
+    #[must_use]
+    pub fn line(&self) -> &Bytes {
+        &self.line
+    }
+
+    /// Returns the result as JSON.
+    #[must_use]
+    pub fn result(&self) -> Option<&str> {
+        self.result.as_deref()
+    }
+
+    /// Returns the error as JSON, one of the worker's or one of [`crate::codes`].
+    #[must_use]
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+}
+
+impl CallError {
+    /// Tells whether the same call may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Bus(fault) => fault.is_retryable(),
+            Self::Malformed => false,
+        }
+    }
+}
+
+impl Pools {
+    /// Sends a request and returns what comes back.
+    ///
+    /// The request is written before this returns. Errors of routing come as the final answer,
+    /// like a worker's own.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Malformed`] for a call that is no JSON-RPC, and [`Fault::QueueFull`] when too
+    /// much waits for every worker of the pool.
+    pub fn call(&self, call: Call) -> Result<CallStream, CallError> {
+        let shared = &self.shared;
+        let now = shared.now();
+        let mut inner = shared.lock();
+        if let Some(pool) = &call.pool
+            && inner.is_full(pool)
+        {
+            return Err(CallError::Bus(Fault::QueueFull));
+        }
+        let number = inner.core.mint_call();
+        let line = call.line(number)?;
+        let client = inner
+            .core
+            .open_client(ClientKind::Call)
+            .map_err(CallError::Bus)?;
+        inner.open_inbox(client);
+        let stream = CallStream {
+            shared: Arc::clone(shared),
+            client,
+            on_drop: call.on_drop.map(String::into_bytes),
+            ended: false,
+        };
+        let id = number.to_string();
+        let start = LINE_START.len();
+        let routing = Routing {
+            id: Some(Id {
+                kind: IdKind::Number,
+                text: Cow::Borrowed(&id),
+                span: start..start + id.len(),
+            }),
+            method: Some(Cow::Borrowed(&call.method)),
+            session_id: named(call.session.as_deref()),
+            pool: named(call.pool.as_deref()),
+            ..Routing::default()
+        };
+        inner.route_call(now, client, &routing, &line);
+        drop(inner);
+        Ok(stream)
+    }
+
+    /// Waits until a pool has room for another call, if it ever had none.
+    pub async fn room(&self, pool: &str) {
+        loop {
+            let notified = {
+                let inner = self.shared.lock();
+                if !inner.is_full(pool) {
+                    return;
+                }
+                Arc::clone(&inner.room).notified_owned()
+            };
+            notified.await;
+        }
+    }
+}
+
+impl CallStream {
+    /// Answers a request of the worker with a whole JSON-RPC line.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Malformed`] if the line is no JSON object without a newline.
+    pub fn respond(&self, line: &[u8]) -> Result<(), CallError> {
+        if scan(line).is_err() || line.contains(&b'\n') {
+            return Err(CallError::Malformed);
+        }
+        self.tell(line);
+        Ok(())
+    }
+
+    /// Brings a line of the caller to the worker.
+    fn tell(&self, line: &[u8]) {
+        let now = self.shared.now();
+        let client = self.client;
+        let mut inner = self.shared.lock();
+        let _ = inner.with_post(|core, post| core.client_says(now, client, line, post));
+    }
+
+    /// Waits for the answer and lets everything else go by.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Bus`] if the bus ended the call.
+    pub async fn finish(mut self) -> Result<Answer, CallError> {
+        loop {
+            match std::future::poll_fn(|cx| Pin::new(&mut self).poll_next(cx)).await {
+                Some(Ok(CallEvent::Final(answer))) => return Ok(answer),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(error),
+                None => return Err(CallError::Bus(Fault::ShuttingDown)),
+            }
+        }
+    }
+
+    fn poll_line(&self, cx: &Context<'_>) -> Poll<Result<Bytes, Fault>> {
+        let limit = self.shared.limits.max_output_queue;
+        let mut inner = self.shared.lock();
+        let Some(inbox) = inner.inbox(self.client) else {
+            return Poll::Ready(Err(Fault::ShuttingDown));
+        };
+        if inbox.bytes as u64 > limit {
+            return Poll::Ready(Err(Fault::TooSlow));
+        }
+        if let Some(line) = inbox.lines.pop_front() {
+            inbox.bytes -= line.len();
+            return Poll::Ready(Ok(line));
+        }
+        if self.shared.over.is_cancelled() {
+            return Poll::Ready(Err(Fault::ShuttingDown));
+        }
+        inbox.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Stream for CallStream {
+    type Item = Result<CallEvent, CallError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let line = match std::task::ready!(self.poll_line(cx)) {
+            Ok(line) => line,
+            Err(fault) => {
+                self.ended = true;
+                return Poll::Ready(Some(Err(CallError::Bus(fault))));
+            }
+        };
+        let event = match scan(&line).map(|routing| routing.kind()) {
+            Ok(MessageKind::Notification) => CallEvent::Notification(line),
+            Ok(MessageKind::Request) => CallEvent::Request(line),
+            _ => {
+                self.ended = true;
+                CallEvent::Final(Answer::parse(line))
+            }
+        };
+        Poll::Ready(Some(Ok(event)))
+    }
+}
+
+impl Drop for CallStream {
+    fn drop(&mut self) {
+        if let Some(line) = self.on_drop.take().filter(|_| !self.ended) {
+            self.tell(&line);
+        }
+        self.shared.lock().close_inbox(self.client);
+    }
+}

@@ -1,0 +1,138 @@
+//! Reads one pool of the configuration.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::fields::Fields;
+use super::{Balance, ConfigError, Handshake, PoolConfig, Recycle, Restart, invalid};
+
+/// Time that a handshake has where the configuration is silent.
+const HANDSHAKE_TIMEOUT_SEC: u64 = 10;
+
+pub(super) fn read(
+    index: usize,
+    value: &Value,
+    warnings: &mut Vec<String>,
+) -> Result<PoolConfig, ConfigError> {
+    let place = format!("pools[{index}]");
+    let Some(object) = value.as_object() else {
+        return Err(invalid(
+            place,
+            "give an object with id, command and instances",
+        ));
+    };
+    let mut fields = Fields::new(place.clone(), object);
+    let id = needed(&mut fields, "id")?;
+    fields.rename(format!("{place} {id:?}"));
+    let pool = PoolConfig {
+        command: needed(&mut fields, "command")?,
+        args: fields.texts("args")?,
+        instances: instances(&mut fields)?,
+        env: env(&mut fields)?,
+        cwd: fields.text("cwd")?.map(Into::into),
+        agents: fields.texts("agents")?,
+        restart: restart(&mut fields)?,
+        balance: balance(&mut fields)?,
+        handshake: handshake(&mut fields, warnings)?,
+        hibernate_after: seconds(&mut fields, "hibernate_after_sec")?,
+        recycle: recycle(&mut fields)?,
+        id,
+    };
+    fields.warn_of_unknown(warnings);
+    Ok(pool)
+}
+
+fn needed(fields: &mut Fields<'_>, key: &'static str) -> Result<String, ConfigError> {
+    match fields.text(key)? {
+        Some(text) if text.contains('\0') => Err(fields.error(key, "leave out the NUL character")),
+        Some(text) if !text.is_empty() => Ok(text.to_owned()),
+        _ => Err(fields.error(key, "give a string that is not empty")),
+    }
+}
+
+fn instances(fields: &mut Fields<'_>) -> Result<u32, ConfigError> {
+    let count = fields
+        .take("instances")
+        .and_then(Value::as_u64)
+        .and_then(|count| u32::try_from(count).ok())
+        .filter(|count| *count > 0);
+    count.ok_or_else(|| fields.error("instances", "give a whole number, 1 or more"))
+}
+
+fn env(fields: &mut Fields<'_>) -> Result<BTreeMap<String, String>, ConfigError> {
+    let Some(object) = fields.object("env")? else {
+        return Ok(BTreeMap::new());
+    };
+    let pair = |(name, value): (&String, &Value)| {
+        let valid = !name.is_empty() && !name.contains(['=', '\0']);
+        let text = value.as_str().filter(|text| !text.contains('\0'));
+        text.filter(|_| valid)
+            .map(|text| (name.clone(), text.to_owned()))
+    };
+    let pairs: Option<_> = object.iter().map(pair).collect();
+    pairs.ok_or_else(|| fields.error("env", "give an object of names and strings"))
+}
+
+fn restart(fields: &mut Fields<'_>) -> Result<Restart, ConfigError> {
+    match fields.text("restart")? {
+        None | Some("always") => Ok(Restart::Always),
+        Some("on-failure") => Ok(Restart::OnFailure),
+        Some("never") => Ok(Restart::Never),
+        Some(_) => Err(fields.error("restart", "use always, on-failure or never")),
+    }
+}
+
+fn balance(fields: &mut Fields<'_>) -> Result<Balance, ConfigError> {
+    match fields.text("balance")? {
+        None | Some("round-robin") => Ok(Balance::RoundRobin),
+        Some("least-loaded") => Ok(Balance::LeastLoaded),
+        Some(_) => Err(fields.error("balance", "use round-robin or least-loaded")),
+    }
+}
+
+fn handshake(
+    fields: &mut Fields<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Handshake>, ConfigError> {
+    let Some(object) = fields.object("handshake")? else {
+        return Ok(None);
+    };
+    let mut keys = Fields::new(fields.place_of("handshake"), object);
+    let handshake = Handshake {
+        method: needed(&mut keys, "method")?,
+        params: params(&mut keys)?,
+        then_notify: keys.text("then_notify")?.map(str::to_owned),
+        timeout: seconds(&mut keys, "timeout_sec")?
+            .unwrap_or(Duration::from_secs(HANDSHAKE_TIMEOUT_SEC)),
+    };
+    keys.warn_of_unknown(warnings);
+    Ok(Some(handshake))
+}
+
+fn params(keys: &mut Fields<'_>) -> Result<Option<String>, ConfigError> {
+    match keys.take("params") {
+        None => Ok(None),
+        Some(value @ (Value::Object(_) | Value::Array(_))) => Ok(Some(value.to_string())),
+        Some(_) => Err(keys.error("params", "give an object or an array")),
+    }
+}
+
+fn recycle(fields: &mut Fields<'_>) -> Result<Recycle, ConfigError> {
+    let megabyte = 1024 * 1024;
+    Ok(Recycle {
+        max_age: seconds(fields, "max_age_sec")?,
+        max_requests: positive(fields, "max_requests")?,
+        max_rss_bytes: positive(fields, "max_rss_mb")?.map(|size| size.saturating_mul(megabyte)),
+    })
+}
+
+fn seconds(fields: &mut Fields<'_>, key: &'static str) -> Result<Option<Duration>, ConfigError> {
+    Ok(positive(fields, key)?.map(Duration::from_secs))
+}
+
+/// Reads a number of which 0 means "never".
+fn positive(fields: &mut Fields<'_>, key: &'static str) -> Result<Option<u64>, ConfigError> {
+    Ok(fields.whole_number(key)?.filter(|number| *number > 0))
+}
