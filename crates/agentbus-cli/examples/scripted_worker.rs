@@ -1,0 +1,109 @@
+//! A worker that does what its requests say, well-behaved or not. The tests of the stdio bus
+//! drive it; it also shows the whole contract of a worker in one screen.
+
+#![allow(
+    clippy::print_stderr,
+    clippy::exit,
+    reason = "it behaves badly when it is told to"
+)]
+
+use std::io::{self, BufRead, Write};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+fn main() -> io::Result<()> {
+    let mut input = io::stdin().lock();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if input.read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        let line = line.strip_suffix(b"\n").unwrap_or(&line);
+        match serde_json::from_slice(line) {
+            Ok(message) => act(&String::from_utf8_lossy(line), message)?,
+            Err(error) => eprintln!("no JSON: {error}"),
+        }
+    }
+}
+
+/// Prints one line.
+fn say(line: &str) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    output.write_all(line.as_bytes())?;
+    output.write_all(b"\n")?;
+    output.flush()
+}
+
+fn answer(message: &Value, result: &Value) -> io::Result<()> {
+    let mut answer = json!({ "jsonrpc": "2.0", "id": message["id"], "result": result });
+    if let Some(session) = message.get("sessionId") {
+        answer["sessionId"] = session.clone();
+    }
+    say(&answer.to_string())
+}
+
+fn act(line: &str, message: Value) -> io::Result<()> {
+    let params = &message["params"];
+    let number = |name: &str| params[name].as_u64().unwrap_or_default();
+    match message["method"].as_str().unwrap_or_default() {
+        "who" => answer(&message, &json!(std::process::id())),
+        "echo" => answer(&message, params),
+        // What came in, byte for byte.
+        "raw" => answer(&message, &json!(line)),
+        "silent" => Ok(()),
+        "big" => answer(
+            &message,
+            &json!("x".repeat(usize::try_from(number("bytes")).unwrap_or(0))),
+        ),
+        "quoted" => answer(&json!({ "id": message["id"].to_string() }), &json!(1)),
+        "twice" => answer(&message, &json!(1)).and_then(|()| answer(&message, &json!(2))),
+        "say" => {
+            say(params["line"].as_str().unwrap_or_default())?;
+            answer(&message, &json!("said"))
+        }
+        "garbage" => say("this is no JSON"),
+        "exit" => std::process::exit(i32::try_from(number("code")).unwrap_or(1)),
+        // Reads nothing for a while.
+        "stall" => {
+            std::thread::sleep(Duration::from_millis(number("ms")));
+            answer(&message, &json!("stalled"))
+        }
+        // Answers after a while and goes on reading.
+        "later" => {
+            let wait = Duration::from_millis(number("ms"));
+            std::thread::spawn(move || {
+                std::thread::sleep(wait);
+                let _ = answer(&message, &json!("late"));
+            });
+            Ok(())
+        }
+        // Answers with a text, at once or after a while.
+        "tagged" => {
+            let text = params["text"].clone();
+            match number("ms") {
+                0 => answer(&message, &text),
+                wait => {
+                    std::thread::spawn(move || {
+                        std::thread::sleep(Duration::from_millis(wait));
+                        let _ = answer(&message, &text);
+                    });
+                    Ok(())
+                }
+            }
+        }
+        "child" => {
+            let child = std::process::Command::new("sleep").arg("1000").spawn()?;
+            answer(&message, &json!(child.id()))
+        }
+        // An answer to a question of ours is told to the session.
+        "" if message.get("result").is_some() => {
+            let told =
+                json!({ "method": "heard", "params": message, "sessionId": message["sessionId"] });
+            say(&told.to_string())
+        }
+        _ if message.get("id").is_some() => answer(&message, &json!("ok")),
+        _ => Ok(()),
+    }
+}

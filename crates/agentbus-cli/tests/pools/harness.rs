@@ -1,0 +1,326 @@
+//! Starts a bus and talks to it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// Longest that anything may take. Nothing waits this long unless it is broken.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where clients meet the bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Via {
+    Stdio,
+    Unix,
+    Tcp,
+}
+
+pub(crate) const ALL: [Via; 3] = [Via::Stdio, Via::Unix, Via::Tcp];
+pub(crate) const SOCKETS: [Via; 2] = [Via::Unix, Via::Tcp];
+
+/// Both directions of a socket.
+pub(crate) trait Socket: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Socket for T {}
+
+pub(crate) struct Bus {
+    pub(crate) child: Child,
+    pub(crate) via: Via,
+    pub(crate) dir: tempfile::TempDir,
+    port: u16,
+    /// Marks the environment of the bus and of everything below it.
+    pub(crate) mark: String,
+}
+
+pub(crate) struct Client {
+    writer: Box<dyn Write + Send>,
+    lines: Receiver<String>,
+    end: Box<dyn Fn() + Send>,
+}
+
+/// Returns the path of the scripted worker, which `cargo test` builds beside the program.
+pub(crate) fn scripted_worker() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_agentbus"));
+    let worker = program.with_file_name("examples").join("scripted_worker");
+    assert!(
+        worker.exists(),
+        "build it: cargo build -p agentbus-cli --example scripted_worker"
+    );
+    worker
+}
+
+/// Describes a pool of scripted workers.
+pub(crate) fn pool(id: &str, instances: u32) -> Value {
+    json!({ "id": id, "command": scripted_worker(), "instances": instances })
+}
+
+/// Describes pools, with restarts that tests need not wait for.
+pub(crate) fn config(pools: &[Value], limits: &Value) -> Value {
+    let mut all =
+        json!({ "restart_delay_ms": 1, "restart_delay_max_sec": 0, "max_restarts": 1_000_000 });
+    for (name, value) in limits.as_object().unwrap() {
+        all[name] = value.clone();
+    }
+    json!({ "pools": pools, "limits": all })
+}
+
+/// One pool `p`.
+pub(crate) fn one(instances: u32) -> Value {
+    config(&[pool("p", instances)], &json!({}))
+}
+
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
+    command.env_remove("DEBUG_STDIO");
+    command
+}
+
+impl Bus {
+    pub(crate) fn start(via: Via, config: &Value) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.json");
+        std::fs::write(&file, config.to_string()).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let mark = format!("{}-{port}", std::process::id());
+        let mut command = program();
+        command
+            .args(["stdio", "--log", "error", "--config"])
+            .arg(file);
+        match via {
+            Via::Stdio => command.arg("--stdio"),
+            Via::Unix => command.arg("--unix").arg(dir.path().join("s")),
+            Via::Tcp => command.args(["--tcp", &format!("localhost:{port}")]),
+        };
+        let child = command
+            .env("AGENTBUS_TEST_MARK", &mark)
+            .current_dir(dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            via,
+            dir,
+            port,
+            mark,
+        }
+    }
+
+    /// Connects; to a bus at standard input and output only once.
+    pub(crate) fn client(&mut self) -> Client {
+        match self.via {
+            Via::Stdio => {
+                let writer = self.child.stdin.take().unwrap();
+                let reader = self.child.stdout.take().unwrap();
+                Client::new(Box::new(writer), reader, Box::new(|| {}))
+            }
+            Via::Unix => {
+                let stream = self.connect_unix();
+                let (writer, end) = (stream.try_clone().unwrap(), stream.try_clone().unwrap());
+                let end = move || drop(end.shutdown(Shutdown::Write));
+                Client::new(Box::new(writer), stream, Box::new(end))
+            }
+            Via::Tcp => {
+                let stream = self.connect_tcp();
+                let (writer, end) = (stream.try_clone().unwrap(), stream.try_clone().unwrap());
+                let end = move || drop(end.shutdown(Shutdown::Write));
+                Client::new(Box::new(writer), stream, Box::new(end))
+            }
+        }
+    }
+
+    /// Returns both directions of a connection as they are.
+    pub(crate) fn raw(&mut self) -> (Box<dyn Write + Send>, Box<dyn Read + Send>) {
+        match self.via {
+            Via::Stdio => {
+                let (writer, reader) = (self.child.stdin.take(), self.child.stdout.take());
+                (Box::new(writer.unwrap()), Box::new(reader.unwrap()))
+            }
+            Via::Unix => {
+                let stream = self.connect_unix();
+                (Box::new(stream.try_clone().unwrap()), Box::new(stream))
+            }
+            Via::Tcp => {
+                let stream = self.connect_tcp();
+                (Box::new(stream.try_clone().unwrap()), Box::new(stream))
+            }
+        }
+    }
+
+    /// Opens a socket.
+    pub(crate) fn connect(&self) -> Box<dyn Socket> {
+        match self.via {
+            Via::Stdio => panic!("there is no socket"),
+            Via::Unix => Box::new(self.connect_unix()),
+            Via::Tcp => Box::new(self.connect_tcp()),
+        }
+    }
+
+    /// Counts the descriptors that the bus has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        open.unwrap().count()
+    }
+
+    /// Returns the children of the bus, zombies included.
+    pub(crate) fn children(&self) -> Vec<u32> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let tasks = tasks.into_iter().flatten().flatten();
+        let children = tasks.map(|task| std::fs::read_to_string(task.path().join("children")));
+        let children: Vec<String> = children.map(Result::unwrap_or_default).collect();
+        let pids = children.iter().flat_map(|text| text.split_whitespace());
+        pids.map(|pid| pid.parse().unwrap()).collect()
+    }
+
+    pub(crate) fn connect_unix(&self) -> UnixStream {
+        let path = self.dir.path().join("s");
+        eventually("the socket is there", || UnixStream::connect(&path).ok())
+    }
+
+    fn connect_tcp(&self) -> TcpStream {
+        let place = ("localhost", self.port);
+        eventually("the port is open", || TcpStream::connect(place).ok())
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Waits for the end of the bus.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        eventually("the bus ends", || self.child.try_wait().unwrap())
+    }
+
+    /// Returns the processes that carry the mark of this bus.
+    pub(crate) fn family(&self) -> Vec<u32> {
+        let mark = format!("AGENTBUS_TEST_MARK={}", self.mark);
+        let pids = std::fs::read_dir("/proc").unwrap().flatten();
+        let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.filter(|pid| {
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment
+                .split(|byte| *byte == 0)
+                .any(|variable| variable == mark.as_bytes())
+        })
+        .collect()
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Client {
+    fn new(
+        writer: Box<dyn Write + Send>,
+        reader: impl Read + Send + 'static,
+        end: Box<dyn Fn() + Send>,
+    ) -> Self {
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::with_capacity(1 << 20, reader).lines() {
+                let Ok(line) = line else { return };
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { writer, lines, end }
+    }
+
+    pub(crate) fn send(&mut self, line: &str) {
+        self.send_bytes(format!("{line}\n").as_bytes());
+    }
+
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
+        self.writer.write_all(bytes).unwrap();
+        self.writer.flush().unwrap();
+    }
+
+    /// Returns the next line, or `None` at the end.
+    pub(crate) fn line(&mut self) -> Option<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("nothing came"),
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> Value {
+        serde_json::from_str(&self.line().unwrap()).unwrap()
+    }
+
+    /// Sends a request and returns the next line.
+    pub(crate) fn ask(&mut self, request: &Value) -> Value {
+        self.send(&request.to_string());
+        self.next()
+    }
+
+    /// Calls a method and returns its result.
+    #[track_caller]
+    pub(crate) fn call(&mut self, method: &str, params: &Value) -> Value {
+        let answer =
+            self.ask(&json!({ "id": method, "method": method, "params": params, "pool": "p" }));
+        assert_eq!(answer["id"], method, "{answer}");
+        answer["result"].clone()
+    }
+
+    /// Says that no more will be said.
+    pub(crate) fn finish(self) -> Receiver<String> {
+        (self.end)();
+        self.lines
+    }
+
+    /// Checks that nothing is on its way, by the answer to a question asked last.
+    pub(crate) fn nothing_before(&mut self, id: &str) {
+        let answer = self.ask(&json!({ "id": id, "method": "stdio_bus/health" }));
+        assert_eq!(answer["id"], id, "{answer}");
+    }
+}
+
+/// Tries until there is something.
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Returns the code of the bus's own error in an answer.
+pub(crate) fn fault(answer: &Value) -> &str {
+    answer["error"]["data"]["code"].as_str().unwrap_or_default()
+}
+
+/// Runs a check over every way to reach the bus, all at the same time.
+pub(crate) fn over(ways: &[Via], config: &Value, check: impl Fn(&mut Bus) + Sync) {
+    std::thread::scope(|scope| {
+        for via in ways {
+            scope.spawn(|| check(&mut Bus::start(*via, config)));
+        }
+    });
+}

@@ -1,0 +1,19 @@
+//! The stdio process bus as its clients see it: the real program, real workers, over standard
+//! input and output, Unix sockets and TCP. Names that begin with `v` and a number are the
+//! conformance vectors of the daemon that it replaces.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on should say where"
+)]
+
+mod flow;
+mod harness;
+mod leaks;
+mod lifecycle;
+mod routing;
+mod setup;
+mod soak;
+mod wire;
