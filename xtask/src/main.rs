@@ -15,6 +15,7 @@ mod failure;
 mod fuzz;
 mod layers;
 mod measure;
+mod soak;
 mod source;
 mod suite;
 mod workspace;
@@ -35,6 +36,7 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   measure            Measure the shape of the production code and fail past its limits.
   bench [NAME ...]   Run a benchmark (default: bus) and hand it the remaining arguments.
   fuzz [SECONDS]     Run every fuzz target for that long (default: 60 seconds each).
+  soak NAME [SECONDS] Run a long test (stdio) for that long (default: 300 seconds).
   help               Print this text.
 ";
 
@@ -61,6 +63,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode, Failure> {
         "measure" => done(measure::run(&Workspace::open()?)),
         "bench" => done(bench::run(&Workspace::open()?, rest)),
         "fuzz" => done(fuzz::run(&Workspace::open()?, rest)),
+        "soak" => done(soak::run(&Workspace::open()?, rest)),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(ExitCode::SUCCESS)
