@@ -224,6 +224,7 @@ struct Found {
 
 impl Found {
     /// Returns the place for the value of this key, or `None` if the key does not route.
+    #[inline]
     fn slot(&mut self, key: &[u8], escaped: bool) -> Option<&mut Option<Value>> {
         if escaped {
             return self.slot_of_escaped(key);
@@ -322,6 +323,7 @@ fn string_text<'a>(
     Ok(Cow::Borrowed(text))
 }
 
+#[inline]
 fn utf8<'a>(line: &'a [u8], span: &Range<usize>) -> Result<&'a str, ScanError> {
     let bytes = line.get(span.clone()).unwrap_or_default();
     std::str::from_utf8(bytes).map_err(|_| ScanError::InvalidUtf8 { offset: span.start })

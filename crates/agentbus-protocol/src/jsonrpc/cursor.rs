@@ -63,6 +63,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads the next key and its colon, or the closing brace, which gives `None`.
+    #[inline]
     pub(super) fn next_key(&mut self) -> Result<Option<Key<'a>>, ScanError> {
         let next = self.peek()?;
         if next == b'}' {
@@ -82,6 +83,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads one value and stands behind it.
+    #[inline]
     pub(super) fn value(&mut self) -> Result<Value, ScanError> {
         let first = self.peek()?;
         let start = self.position;
@@ -145,6 +147,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Stands after an opening quote, moves behind the closing one, and tells about escapes.
+    #[inline]
     fn string(&mut self) -> Result<bool, ScanError> {
         let end = skip::string(self.line, self.position).ok_or(ScanError::Truncated)?;
         self.position = end.after_quote;

@@ -56,6 +56,7 @@ pub(super) struct StringEnd {
 }
 
 /// Finds the end of the string whose content starts at `start`; `None` if it does not end.
+#[inline]
 pub(super) fn string(line: &[u8], start: usize) -> Option<StringEnd> {
     let position = first_mark(line, start)?;
     if line.get(position) == Some(&b'"') {
@@ -72,6 +73,7 @@ pub(super) fn string(line: &[u8], start: usize) -> Option<StringEnd> {
 }
 
 /// Finds the first quote or backslash.
+#[inline]
 fn first_mark(line: &[u8], start: usize) -> Option<usize> {
     let content = line.get(start..)?;
     let (words, _) = content.as_chunks();

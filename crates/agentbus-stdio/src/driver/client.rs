@@ -9,6 +9,7 @@ use serde_json::Map;
 use tokio::io::Interest;
 use tokio::time::Instant;
 
+use super::bell::Bell;
 use super::link::{Side, Wish, drive};
 use super::out::Out;
 use super::post::Mouth;
@@ -62,12 +63,12 @@ struct ClientSide {
 
 /// Serves a connection until it is over. Cancel safe: dropping it forgets the client.
 pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection) {
-    let Some((mut side, wake)) = open(&shared, &connection) else {
+    let Some((mut side, bell)) = open(&shared, &connection) else {
         return;
     };
     let reader = watch(connection.reader, Interest::READABLE);
     let served = match reader {
-        Ok(reader) => drive(&mut side, &reader, &wake).await,
+        Ok(reader) => drive(&mut side, &reader, &bell).await,
         Err(error) => Err(error),
     };
     if let Err(error) = served {
@@ -75,12 +76,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection) {
     }
 }
 
-fn open(
-    shared: &Arc<Shared>,
-    connection: &Connection,
-) -> Option<(ClientSide, Arc<tokio::sync::Notify>)> {
+fn open(shared: &Arc<Shared>, connection: &Connection) -> Option<(ClientSide, Arc<Bell>)> {
     let mut out = Out::new(Some(Arc::clone(&connection.writer)), connection.framing);
-    let wake = Arc::clone(&out.wake);
+    let bell = Arc::clone(&out.bell);
     let bytes = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
     let limits = &shared.limits;
     out.mark([
@@ -119,7 +117,7 @@ fn open(
         id,
         decoder: Decoder::new(connection.framing, limit),
     };
-    Some((side, wake))
+    Some((side, bell))
 }
 
 impl Drop for ClientSide {
@@ -342,7 +340,7 @@ impl Inner {
             state.waits_for.retain(|other| *other != worker);
         }
         if let Some(out) = self.mouths.wire(id) {
-            out.wake.notify_one();
+            out.bell.ring();
         }
     }
 
@@ -413,7 +411,7 @@ impl Inner {
     /// Tells every worker's task to look again.
     pub(super) fn wake_workers(&self) {
         for out in &self.mouths.workers {
-            out.wake.notify_one();
+            out.bell.ring();
         }
     }
 }
@@ -421,9 +419,10 @@ impl Inner {
 impl ClientState {
     /// Tells whether the connection is to be closed.
     fn is_over(&self, shared: &Shared, queued: u64, in_flight: u32) -> bool {
-        let now = Instant::now();
+        // The clock is only read where a time runs, which is not once in a usual message.
+        let passed = |since: Instant, time: Duration| Instant::now() >= since + time;
         let patience = Duration::from_secs(shared.limits.backpressure_timeout_sec);
-        if self.over_since.is_some_and(|since| now >= since + patience) {
+        if self.over_since.is_some_and(|since| passed(since, patience)) {
             tracing::warn!(
                 client = self.id.slot,
                 queued,
@@ -443,9 +442,9 @@ impl ClientState {
             Phase::Open => false,
             Phase::HalfClosed { .. } if in_flight == 0 && queued == 0 => true,
             Phase::HalfClosed { since } => {
-                self.kind != ClientKind::Sole && now >= since + HALF_CLOSED
+                self.kind != ClientKind::Sole && passed(since, HALF_CLOSED)
             }
-            Phase::Refused { since } => now >= since + FAREWELL,
+            Phase::Refused { since } => passed(since, FAREWELL),
         }
     }
 

@@ -4,15 +4,18 @@
 //! duplicate, only while something waits: a permanent one wakes the task each time the peer
 //! reads. A short read means that nothing is left, so no second call asks for it.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::bell::Bell;
 use super::watch::watch;
 
 /// What a peer's task should wait for.
@@ -40,41 +43,94 @@ pub(super) trait Side: Send {
     fn writer(&self) -> Option<Arc<OwnedFd>>;
 }
 
+/// What a peer's task waits with.
+struct Link {
+    wish: Wish,
+    /// Exists while something waits to be written.
+    writer: Option<AsyncFd<OwnedFd>>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
 /// Drives a peer until it is done. Cancel safe: everything lives in `side`.
 pub(super) async fn drive(
     side: &mut impl Side,
     reader: &AsyncFd<Arc<OwnedFd>>,
-    wake: &Notify,
+    bell: &Bell,
 ) -> io::Result<()> {
-    let mut wish = side.look();
-    let mut writer: Option<AsyncFd<OwnedFd>> = None;
-    while !wish.ended {
-        match (&writer, wish.write) {
-            (None, true) => writer = register(side)?,
-            (Some(_), false) => writer = None,
-            _ => {}
-        }
-        tokio::select! {
-            ready = reader.readable(), if wish.read => {
+    let mut link = Link {
+        wish: side.look(),
+        writer: None,
+        timer: None,
+    };
+    // One function that asks each source itself: it runs twice for every message, and futures
+    // that are made and dropped each time would cost as much as the routing.
+    poll_fn(|context| link.poll(context, side, reader, bell)).await
+}
+
+impl Link {
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        side: &mut impl Side,
+        reader: &AsyncFd<Arc<OwnedFd>>,
+        bell: &Bell,
+    ) -> Poll<io::Result<()>> {
+        while !self.wish.ended {
+            self.prepare(side)?;
+            if bell.was_rung(context) || self.is_late(context) {
+                self.wish = side.look();
+            } else if self.wish.read
+                && let Poll::Ready(ready) = reader.poll_read_ready(context)
+            {
                 let mut ready = ready?;
-                let (next, drained) = side.readable(ready.get_inner());
+                let (wish, drained) = side.readable(ready.get_inner());
                 if drained {
                     ready.clear_ready();
                 }
-                wish = next;
-            }
-            ready = room(writer.as_ref()), if writer.is_some() => {
-                let (next, full) = side.writable();
-                if let (Some(mut ready), true) = (ready?, full) {
-                    ready.clear_ready();
+                self.wish = wish;
+            } else if let Some(writer) = &self.writer
+                && let Poll::Ready(ready) = writer.poll_write_ready(context)
+            {
+                let (wish, full) = side.writable();
+                if full {
+                    ready?.clear_ready();
                 }
-                wish = next;
+                self.wish = wish;
+            } else {
+                return Poll::Pending;
             }
-            () = wake.notified() => wish = side.look(),
-            () = moment(wish.until), if wish.until.is_some() => wish = side.look(),
         }
+        Poll::Ready(Ok(()))
     }
-    Ok(())
+
+    /// Has what the wish needs and nothing else.
+    fn prepare(&mut self, side: &impl Side) -> io::Result<()> {
+        match (&self.writer, self.wish.write) {
+            (None, true) => self.writer = register(side)?,
+            (Some(_), false) => self.writer = None,
+            _ => {}
+        }
+        match (&mut self.timer, self.wish.until) {
+            (Some(timer), Some(until)) if timer.deadline() != until => {
+                timer.as_mut().reset(until);
+            }
+            (None, Some(until)) => self.timer = Some(Box::pin(sleep_until(until))),
+            (Some(_), None) => self.timer = None,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn is_late(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(timer) = &mut self.timer else {
+            return false;
+        };
+        let late = timer.as_mut().poll(context).is_ready();
+        if late {
+            self.timer = None;
+        }
+        late
+    }
 }
 
 fn register(side: &impl Side) -> io::Result<Option<AsyncFd<OwnedFd>>> {
@@ -83,19 +139,4 @@ fn register(side: &impl Side) -> io::Result<Option<AsyncFd<OwnedFd>>> {
     };
     let duplicate = descriptor.try_clone()?;
     watch(duplicate, Interest::WRITABLE).map(Some)
-}
-
-type Ready<'a> = tokio::io::unix::AsyncFdReadyGuard<'a, OwnedFd>;
-
-async fn room(writer: Option<&AsyncFd<OwnedFd>>) -> io::Result<Option<Ready<'_>>> {
-    match writer {
-        Some(writer) => writer.writable().await.map(Some),
-        None => Ok(None),
-    }
-}
-
-async fn moment(until: Option<Instant>) {
-    if let Some(until) = until {
-        tokio::time::sleep_until(until).await;
-    }
 }

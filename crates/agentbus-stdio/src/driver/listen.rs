@@ -227,8 +227,9 @@ pub(crate) fn spawn(shared: &Arc<Shared>, connection: Connection) -> JoinHandle<
     let (over, task) = (shared.over.clone(), Arc::clone(shared));
     shared.tasks.spawn(async move {
         tokio::select! {
-            () = serve(task, connection) => {}
+            biased;
             () = over.cancelled() => {}
+            () = serve(task, connection) => {}
         }
     })
 }

@@ -20,6 +20,7 @@ use crate::core::{Core, Micros, WorkerId};
 use crate::framing::Framing;
 use crate::limits::{Limits, READ_BUFFER_BYTES, WORKER_HIGH_BYTES, WORKER_LOW_BYTES};
 
+mod bell;
 mod calls;
 pub(crate) mod client;
 pub(crate) mod handshake;

@@ -11,8 +11,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use tokio::sync::Notify;
 
+use super::bell::Bell;
 use crate::core::Line;
 use crate::framing::Framing;
 
@@ -41,7 +41,7 @@ pub(crate) struct Out {
     watched: bool,
     /// Whether the peer is gone.
     broken: bool,
-    pub(super) wake: Arc<Notify>,
+    pub(super) bell: Arc<Bell>,
 }
 
 impl Out {
@@ -56,7 +56,7 @@ impl Out {
             marks: [usize::MAX; 2],
             watched: false,
             broken: false,
-            wake: Arc::new(Notify::new()),
+            bell: Arc::default(),
         }
     }
 
@@ -117,7 +117,7 @@ impl Out {
     pub(super) fn break_off(&mut self) {
         self.broken = true;
         self.clear();
-        self.wake.notify_one();
+        self.bell.ring();
     }
 
     /// Tells whether the batch under way hears of this peer for the first time.
@@ -237,7 +237,7 @@ impl Out {
             _ => self.queue.push_back(Chunk { bytes, sent }),
         }
         if first || crossed {
-            self.wake.notify_one();
+            self.bell.ring();
         }
     }
 
@@ -247,7 +247,7 @@ impl Out {
             return 0;
         };
         if self.watched {
-            self.wake.notify_one();
+            self.bell.ring();
         }
         let mut sent = 0;
         while sent < bytes.len() {

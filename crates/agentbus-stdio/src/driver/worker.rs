@@ -12,9 +12,10 @@ use agentbus_process::{Process, Program, StdoutMark};
 use rustix::fs::OFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
+use super::bell::Bell;
 use super::link::drive;
 use super::watch::watch;
 use super::worker_side::{End, WorkerSide};
@@ -51,7 +52,7 @@ struct Life {
     /// Until it has been attached, which gives it to the queue.
     writer: Option<Arc<OwnedFd>>,
     side: WorkerSide,
-    wake: Arc<Notify>,
+    bell: Arc<Bell>,
     since: Instant,
     _mark: StdoutMark,
 }
@@ -205,10 +206,10 @@ impl Keeper {
                 let _ = rustix::pipe::fcntl_setpipe_size(descriptor, PIPE_BYTES);
             }
         }
-        let wake = {
+        let bell = {
             let mut inner = self.shared.lock();
             inner.worker_state(self.id).pid = Some(process.id());
-            Arc::clone(&inner.mouths.workers[self.id.0 as usize].wake)
+            Arc::clone(&inner.mouths.workers[self.id.0 as usize].bell)
         };
         let shaking = self.config.handshake.is_some();
         Ok(Life {
@@ -216,7 +217,7 @@ impl Keeper {
             reader: watch(Arc::new(reader), Interest::READABLE)?,
             writer: Some(Arc::new(writer)),
             side: WorkerSide::new(Arc::clone(&self.shared), self.id, shaking),
-            wake,
+            bell,
             since: Instant::now(),
             _mark: mark,
         })
@@ -230,7 +231,7 @@ impl Keeper {
         // A fresh pipe holds more than any handshake should say.
         let sent = life.write(&request);
         let answered = tokio::select! {
-            driven = timeout(wanted.timeout, drive(&mut life.side, &life.reader, &life.wake)) => driven.is_ok(),
+            driven = timeout(wanted.timeout, drive(&mut life.side, &life.reader, &life.bell)) => driven.is_ok(),
             deadline = stop_asked(&mut self.commands) => {
                 self.deadline = Some(deadline);
                 return Event::Stop;
@@ -332,8 +333,8 @@ impl Keeper {
                 return Event::Exited { success: false };
             };
             tokio::select! {
-                _ = drive(&mut life.side, &life.reader, &life.wake) => return self.closed().await,
-                _ = life.process.wait() => return self.end_life(PARTING).await,
+                // In this order, so that a worker that never stops talking can be told to stop.
+                biased;
                 command = self.commands.recv() => match command {
                     Some(Command::Restart) => self.want(),
                     Some(Command::Stop { deadline }) => {
@@ -342,11 +343,13 @@ impl Keeper {
                     }
                     None => return self.abandoned(),
                 },
+                _ = life.process.wait() => return self.end_life(PARTING).await,
                 () = sleep(pause), if pause.is_some() => {
                     if let Some(event) = self.inspect().await {
                         return event;
                     }
                 }
+                _ = drive(&mut life.side, &life.reader, &life.bell) => return self.closed().await,
             }
         }
     }
@@ -407,7 +410,7 @@ impl Keeper {
         // A worker that cannot write cannot end.
         let grace = deadline.saturating_duration_since(Instant::now());
         let reading = async {
-            let _ = drive(&mut life.side, &life.reader, &life.wake).await;
+            let _ = drive(&mut life.side, &life.reader, &life.bell).await;
             std::future::pending::<()>().await;
         };
         tokio::select! {
