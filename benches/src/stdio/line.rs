@@ -124,7 +124,7 @@ impl<'a> Pump<'a> {
             Ok(0) => panic!("the other side has hung up"),
             Ok(count) => {
                 self.received += count;
-                if self.received % self.load.answer == 0 {
+                if self.received.is_multiple_of(self.load.answer) {
                     assert_eq!(buffer[count - 1], b'\n', "an answer of another size");
                 }
             }

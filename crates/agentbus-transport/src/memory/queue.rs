@@ -1,22 +1,22 @@
 //! The queue of one subscription or one queue group.
 
+mod settle;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use agentbus_protocol::{Pattern, Subject, Text};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use settle::Watched;
+
 use super::confirm::Confirm;
 use super::{Common, Phase};
 use crate::stats::QueueStats;
-use crate::{
-    Completion, Delivery, Message, Overflow, Priority, Received, Settle, TransportError, Verdict,
-    limits,
-};
+use crate::{Delivery, Message, Overflow, Priority, Received, Settle};
 
 const LANES: usize = Priority::ALL.len();
 
@@ -269,39 +269,6 @@ impl Queue {
         entry.fail(reason);
     }
 
-    /// Gives a message back for another attempt; says whether it will be made.
-    fn give_back(self: &Arc<Self>, entry: Entry, delay: Duration) -> Result<(), Entry> {
-        let mut state = self.state.lock();
-        if entry.attempt > limits::ATTEMPTS_MAX || state.phase == Phase::Ended {
-            return Err(entry);
-        }
-        // A queue that is full of waiting messages takes this one back at once: its task, too,
-        // would be one more than the limit allows.
-        let no_place = state.delayed >= self.options.capacity;
-        if delay.is_zero() || no_place || tokio::runtime::Handle::try_current().is_err() {
-            drop(state);
-            return self.put_front(entry);
-        }
-        state.delayed += 1;
-        drop(state);
-        let place = DelayedPlace(Arc::clone(self));
-        let (common, delay) = (&self.common, delay.min(limits::NAK_DELAY_MAX));
-        common.tasks.spawn(place.redeliver(entry, delay));
-        Ok(())
-    }
-
-    fn put_front(&self, entry: Entry) -> Result<(), Entry> {
-        let mut state = self.state.lock();
-        if state.phase == Phase::Ended {
-            return Err(entry);
-        }
-        state.counts.redelivered += 1;
-        let waker = state.push(entry, End::Front);
-        drop(state);
-        wake(waker);
-        Ok(())
-    }
-
     /// Takes no messages from now on, but gives out what it has.
     pub(super) fn stop(&self) {
         let mut state = self.state.lock();
@@ -467,35 +434,6 @@ impl State {
     }
 }
 
-/// The place of a message that waits for its redelivery.
-struct DelayedPlace(Arc<Queue>);
-
-impl DelayedPlace {
-    async fn redeliver(self, entry: Entry, delay: Duration) {
-        let queue = Arc::clone(&self.0);
-        let over = tokio::time::timeout(delay, queue.common.over.cancelled()).await;
-        // Free before the message takes a place among the others.
-        drop(self);
-        let returned = match over {
-            Ok(()) => Err(entry),
-            Err(_elapsed) => queue.put_front(entry),
-        };
-        if let Err(entry) = returned {
-            queue.lose(entry, "abandoned");
-        }
-    }
-}
-
-impl Drop for DelayedPlace {
-    fn drop(&mut self) {
-        let mut state = self.0.state.lock();
-        state.delayed -= 1;
-        let publishers = state.publishers_to_wake(self.0.options.capacity);
-        drop(state);
-        (0..publishers).for_each(|_| self.0.room.notify_one());
-    }
-}
-
 /// Counts a publisher as waiting for as long as it does, also when it gives up.
 struct WaitingPublisher<'a> {
     queue: &'a Queue,
@@ -519,87 +457,5 @@ impl<'a> WaitingPublisher<'a> {
 impl Drop for WaitingPublisher<'_> {
     fn drop(&mut self) {
         self.queue.state.lock().publishers_waiting -= 1;
-    }
-}
-
-impl Settle for Queue {
-    fn settle(
-        self: Arc<Self>,
-        _token: u64,
-        verdict: Verdict,
-    ) -> Completion<Result<(), TransportError>> {
-        if let Verdict::Nak {
-            message,
-            attempt,
-            delay,
-        } = verdict
-        {
-            let entry = Entry {
-                message,
-                attempt,
-                confirm: None,
-                sole: false,
-            };
-            // Beyond the last attempt the message is given up, which nobody waits to hear.
-            let _ = self.give_back(entry.again(), delay);
-        }
-        Completion::ready(Ok(()))
-    }
-}
-
-/// Settles a delivery whose end somebody waits to hear: its publisher, or the caller whose request
-/// it is.
-#[derive(Debug)]
-struct Watched {
-    queue: Arc<Queue>,
-    confirm: Option<Arc<Confirm>>,
-    asker: Option<Subject>,
-}
-
-impl Watched {
-    fn fail(&self, reason: &'static str) {
-        if let Some(confirm) = &self.confirm {
-            confirm.failed(reason);
-        }
-    }
-}
-
-impl Settle for Watched {
-    fn settle(
-        self: Arc<Self>,
-        _token: u64,
-        verdict: Verdict,
-    ) -> Completion<Result<(), TransportError>> {
-        match verdict {
-            Verdict::Ack => {
-                if let Some(confirm) = &self.confirm {
-                    confirm.acknowledged();
-                }
-            }
-            Verdict::Extend { .. } => {}
-            Verdict::Abandoned => {
-                self.fail("abandoned");
-                if let Some(asker) = &self.asker {
-                    self.queue.common.inboxes.lose(asker);
-                }
-            }
-            Verdict::Reject => self.fail("rejected"),
-            Verdict::Nak {
-                message,
-                attempt,
-                delay,
-            } => {
-                let entry = Entry {
-                    message,
-                    attempt,
-                    confirm: self.confirm.clone(),
-                    sole: self.asker.is_some(),
-                };
-                if let Err(entry) = self.queue.give_back(entry.again(), delay) {
-                    self.queue.lose(entry, "given up after the last attempt");
-                }
-            }
-        }
-        Completion::ready(Ok(()))
     }
 }

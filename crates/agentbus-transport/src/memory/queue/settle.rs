@@ -1,0 +1,155 @@
+//! What subscribers decide about their deliveries, and what becomes of the messages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentbus_protocol::Subject;
+
+use super::{Confirm, End, Entry, Phase, Queue, wake};
+use crate::{Completion, Settle, TransportError, Verdict, limits};
+
+impl Queue {
+    /// Gives a message back for another attempt; says whether it will be made.
+    fn give_back(self: &Arc<Self>, entry: Entry, delay: Duration) -> Result<(), Entry> {
+        let mut state = self.state.lock();
+        if entry.attempt > limits::ATTEMPTS_MAX || state.phase == Phase::Ended {
+            return Err(entry);
+        }
+        // A queue that is full of waiting messages takes this one back at once: its task, too,
+        // would be one more than the limit allows.
+        let no_place = state.delayed >= self.options.capacity;
+        if delay.is_zero() || no_place || tokio::runtime::Handle::try_current().is_err() {
+            drop(state);
+            return self.put_front(entry);
+        }
+        state.delayed += 1;
+        drop(state);
+        let place = DelayedPlace(Arc::clone(self));
+        let (common, delay) = (&self.common, delay.min(limits::NAK_DELAY_MAX));
+        common.tasks.spawn(place.redeliver(entry, delay));
+        Ok(())
+    }
+
+    fn put_front(&self, entry: Entry) -> Result<(), Entry> {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Ended {
+            return Err(entry);
+        }
+        state.counts.redelivered += 1;
+        let waker = state.push(entry, End::Front);
+        drop(state);
+        wake(waker);
+        Ok(())
+    }
+}
+
+/// The place of a message that waits for its redelivery.
+struct DelayedPlace(Arc<Queue>);
+
+impl DelayedPlace {
+    async fn redeliver(self, entry: Entry, delay: Duration) {
+        let queue = Arc::clone(&self.0);
+        let over = tokio::time::timeout(delay, queue.common.over.cancelled()).await;
+        // Free before the message takes a place among the others.
+        drop(self);
+        let returned = match over {
+            Ok(()) => Err(entry),
+            Err(_elapsed) => queue.put_front(entry),
+        };
+        if let Err(entry) = returned {
+            queue.lose(entry, "abandoned");
+        }
+    }
+}
+
+impl Drop for DelayedPlace {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.delayed -= 1;
+        let publishers = state.publishers_to_wake(self.0.options.capacity);
+        drop(state);
+        (0..publishers).for_each(|_| self.0.room.notify_one());
+    }
+}
+
+impl Settle for Queue {
+    fn settle(
+        self: Arc<Self>,
+        _token: u64,
+        verdict: Verdict,
+    ) -> Completion<Result<(), TransportError>> {
+        if let Verdict::Nak {
+            message,
+            attempt,
+            delay,
+        } = verdict
+        {
+            let entry = Entry {
+                message,
+                attempt,
+                confirm: None,
+                sole: false,
+            };
+            // Beyond the last attempt the message is given up, which nobody waits to hear.
+            let _ = self.give_back(entry.again(), delay);
+        }
+        Completion::ready(Ok(()))
+    }
+}
+
+/// Settles a delivery whose end somebody waits to hear: its publisher, or the caller whose request
+/// it is.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) queue: Arc<Queue>,
+    pub(super) confirm: Option<Arc<Confirm>>,
+    pub(super) asker: Option<Subject>,
+}
+
+impl Watched {
+    fn fail(&self, reason: &'static str) {
+        if let Some(confirm) = &self.confirm {
+            confirm.failed(reason);
+        }
+    }
+}
+
+impl Settle for Watched {
+    fn settle(
+        self: Arc<Self>,
+        _token: u64,
+        verdict: Verdict,
+    ) -> Completion<Result<(), TransportError>> {
+        match verdict {
+            Verdict::Ack => {
+                if let Some(confirm) = &self.confirm {
+                    confirm.acknowledged();
+                }
+            }
+            Verdict::Extend { .. } => {}
+            Verdict::Abandoned => {
+                self.fail("abandoned");
+                if let Some(asker) = &self.asker {
+                    self.queue.common.inboxes.lose(asker);
+                }
+            }
+            Verdict::Reject => self.fail("rejected"),
+            Verdict::Nak {
+                message,
+                attempt,
+                delay,
+            } => {
+                let entry = Entry {
+                    message,
+                    attempt,
+                    confirm: self.confirm.clone(),
+                    sole: self.asker.is_some(),
+                };
+                if let Err(entry) = self.queue.give_back(entry.again(), delay) {
+                    self.queue.lose(entry, "given up after the last attempt");
+                }
+            }
+        }
+        Completion::ready(Ok(()))
+    }
+}
