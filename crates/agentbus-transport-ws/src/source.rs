@@ -1,9 +1,9 @@
 //! A receiver on this side of the connection.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use agentbus_transport::{Received, Source};
+use agentbus_transport::{Delivery, Received, Source};
 use tokio::sync::mpsc;
 
 use crate::link::Link;
@@ -34,7 +34,12 @@ impl Source for WsSource {
         batch: &mut Vec<Received>,
         max: usize,
     ) -> Poll<usize> {
-        self.messages.poll_recv_many(cx, batch, max.max(1))
+        let first = batch.len();
+        let count = ready!(self.messages.poll_recv_many(cx, batch, max.max(1)));
+        for received in &mut batch[first..] {
+            expire(received);
+        }
+        Poll::Ready(count)
     }
 
     fn stop(&mut self) {
@@ -48,5 +53,21 @@ impl Drop for WsSource {
             self.link
                 .send_soon(&ClientFrame::Unsubscribe { sub: self.sub });
         }
+    }
+}
+
+/// Withholds a message whose time ran out between the server and here.
+fn expire(received: &mut Received) {
+    let Received::Live(delivery) = received else {
+        return;
+    };
+    if !delivery.message().is_expired() {
+        return;
+    }
+    let (message, attempt) = (Arc::clone(delivery.message()), delivery.attempt());
+    let told = Delivery::new(message, attempt).after_missing(delivery.missed());
+    if let Received::Live(expired) = std::mem::replace(received, Received::Expired(told)) {
+        // The server only has to know that nobody will act on it.
+        drop(expired.reject());
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use agentbus_protocol::limits::ENVELOPE_BYTES_MAX;
 use agentbus_protocol::{ErrorCode, ErrorPayload, Subject, Text};
 use agentbus_transport::{
-    BoxFuture, Capabilities, Capability, Completion, Confirmation, Drained, Durability, Inbox,
-    Message, Ordering, Overflow, PublishOptions, Receipt, Start, Subscribe, Subscription,
-    Transport, TransportError,
+    BoxFuture, Capabilities, Completion, Confirmation, Drained, Durability, Inbox, Message,
+    Ordering, Overflow, PublishOptions, Receipt, Subscribe, Subscription, Transport,
+    TransportError,
 };
 
 use crate::Builder;
@@ -19,6 +19,27 @@ use crate::wire::{self, ClientFrame};
 
 pub(crate) const NAME: &str = "agentbus";
 
+/// What a connection gives, whatever the bus at its other end could.
+pub(crate) const CAPABILITIES: Capabilities = Capabilities {
+    name: NAME,
+    ordering: Ordering::PerPublisher,
+    durability: Durability::Memory,
+    confirmation: Confirmation::Handled,
+    ack: true,
+    redelivery: true,
+    replay: false,
+    durable: false,
+    lease: false,
+    dead_letters: false,
+    idempotency: false,
+    queue_groups: true,
+    wildcards: true,
+    priority: true,
+    ttl: true,
+    no_responder: true,
+    max_payload_bytes: Some(ENVELOPE_BYTES_MAX),
+};
+
 /// What the subject of a local inbox begins with. It never leaves this process: the server opens
 /// a real inbox for each and puts its subject into the request.
 const LOCAL_INBOX: &str = "_INBOX.local.";
@@ -28,6 +49,9 @@ const LOCAL_INBOX: &str = "_INBOX.local.";
 pub struct WsTransport(Arc<Link>);
 
 impl WsTransport {
+    /// What a connection gives, whatever the bus at its other end could.
+    pub const CAPABILITIES: Capabilities = CAPABILITIES;
+
     /// Connects to the bus at `http://HOST:PORT`, speaking as `agent`, with the token that
     /// [`credentials::token`](crate::credentials::token) finds.
     ///
@@ -49,22 +73,7 @@ impl WsTransport {
 
 impl Transport for WsTransport {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            name: NAME,
-            ordering: Ordering::PerPublisher,
-            durability: Durability::Memory,
-            confirmation: Confirmation::Handled,
-            ack: true,
-            redelivery: true,
-            replay: false,
-            durable: false,
-            queue_groups: true,
-            wildcards: true,
-            priority: true,
-            ttl: true,
-            no_responder: true,
-            max_payload_bytes: Some(ENVELOPE_BYTES_MAX),
-        }
+        CAPABILITIES
     }
 
     fn publish(
@@ -79,8 +88,11 @@ impl Transport for WsTransport {
             let subject = message.subject.clone();
             return Completion::ready(Err(TransportError::Expired { subject }));
         }
+        if let Err(lacking) = CAPABILITIES.check_publish(&options) {
+            return Completion::ready(Err(lacking));
+        }
         let id = self.0.number();
-        let frame = encode(&message, options, id);
+        let frame = encode(&message, &options, id);
         if frame.len() > ENVELOPE_BYTES_MAX {
             let (bytes, limit) = (frame.len(), ENVELOPE_BYTES_MAX);
             let error = TransportError::TooLarge {
@@ -94,10 +106,7 @@ impl Transport for WsTransport {
         Completion::waiting(async move {
             let answer = link.ask(id, frame).await?;
             let receivers = answer.map_err(|error| explain(error, &message.subject))?;
-            Ok(Receipt {
-                durability: Durability::Memory,
-                receivers,
-            })
+            Ok(Receipt::new(Durability::Memory, receivers))
         })
     }
 
@@ -135,13 +144,7 @@ impl WsTransport {
         if self.0.is_closed() {
             return Err(TransportError::Closed);
         }
-        let capabilities = self.capabilities();
-        if request.durable.is_some() {
-            capabilities.require(Capability::Durable)?;
-        }
-        if request.start != Start::New {
-            capabilities.require(Capability::Replay)?;
-        }
+        CAPABILITIES.check(&request)?;
         let (id, sub) = (self.0.number(), self.0.number());
         let messages = self.0.add_receiver(sub);
         // From here on, dropping the source tells the server.
@@ -170,7 +173,7 @@ const fn overflow_name(overflow: Overflow) -> &'static str {
     }
 }
 
-fn encode(message: &Message, options: PublishOptions, id: u64) -> String {
+fn encode(message: &Message, options: &PublishOptions, id: u64) -> String {
     let inbox = message.envelope.reply_to.strip_prefix(LOCAL_INBOX);
     let inbox = inbox.and_then(|number| number.parse().ok());
     let ttl = message.remaining_ttl().map(|ttl| ttl.as_millis());

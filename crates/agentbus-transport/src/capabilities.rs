@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::TransportError;
+use crate::{PublishOptions, Subscribe, TransportError};
 
 /// What a transport promises. Each field is a row of `agentbus semantics` and a contract test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,12 @@ pub struct Capabilities {
     pub replay: bool,
     /// Whether a subscription can have a name that outlives its connection.
     pub durable: bool,
+    /// Whether a message that is worked on for too long goes to somebody else.
+    pub lease: bool,
+    /// Whether a message that used up its attempts becomes a dead letter.
+    pub dead_letters: bool,
+    /// Whether a publish that is repeated under one key is stored once.
+    pub idempotency: bool,
     /// Whether subscribers can share the work of a pattern.
     pub queue_groups: bool,
     /// Whether patterns may hold `*` and `>`.
@@ -87,6 +93,12 @@ pub enum Capability {
     Durable,
     /// A subscription that starts in the past.
     Replay,
+    /// A limit to how long a message is worked on.
+    Lease,
+    /// A limit to how often a message is tried.
+    DeadLetters,
+    /// Publishing under a key.
+    Idempotency,
     /// Confirmation by the handlers rather than the carrier.
     HandledConfirmation,
     /// Queue groups.
@@ -100,8 +112,8 @@ impl Capability {
     #[must_use]
     pub const fn who_has_it(self) -> &'static str {
         match self {
-            Self::Durable | Self::Replay => {
-                "no transport in this version can; subscribe without it"
+            Self::Durable | Self::Replay | Self::Lease | Self::DeadLetters | Self::Idempotency => {
+                "the sqlite transport can: sqlite://PATH"
             }
             Self::HandledConfirmation | Self::QueueGroups | Self::Wildcards => {
                 "the memory transport can"
@@ -115,6 +127,9 @@ impl fmt::Display for Capability {
         f.pad(match self {
             Self::Durable => "durable subscriptions",
             Self::Replay => "replay from the past",
+            Self::Lease => "leases on messages",
+            Self::DeadLetters => "a limit of attempts",
+            Self::Idempotency => "idempotent publishing",
             Self::HandledConfirmation => "confirmation by the handlers",
             Self::QueueGroups => "queue groups",
             Self::Wildcards => "wildcards",
@@ -131,6 +146,9 @@ impl Capabilities {
         let has = match capability {
             Capability::Durable => self.durable,
             Capability::Replay => self.replay,
+            Capability::Lease => self.lease,
+            Capability::DeadLetters => self.dead_letters,
+            Capability::Idempotency => self.idempotency,
             Capability::HandledConfirmation => self.confirmation == Confirmation::Handled,
             Capability::QueueGroups => self.queue_groups,
             Capability::Wildcards => self.wildcards,
@@ -140,5 +158,24 @@ impl Capabilities {
             capability,
         };
         if has { Ok(()) } else { Err(unsupported) }
+    }
+
+    /// Refuses a subscription that asks for what the transport lacks.
+    ///
+    /// # Errors
+    /// Fails with the first capability that is missing and a transport that has it.
+    pub fn check(&self, request: &Subscribe) -> Result<(), TransportError> {
+        request.needs().try_for_each(|needed| self.require(needed))
+    }
+
+    /// Refuses a publish that asks for what the transport lacks.
+    ///
+    /// # Errors
+    /// Fails with the capability that is missing and a transport that has it.
+    pub fn check_publish(&self, options: &PublishOptions) -> Result<(), TransportError> {
+        match options.idempotency_key {
+            Some(_) => self.require(Capability::Idempotency),
+            None => Ok(()),
+        }
     }
 }

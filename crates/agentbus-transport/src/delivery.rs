@@ -66,6 +66,7 @@ pub struct Delivery {
     message: Arc<Message>,
     attempt: u32,
     missed: u64,
+    sequence: Option<u64>,
     settlement: Settlement,
 }
 
@@ -109,6 +110,7 @@ impl Delivery {
             message,
             attempt,
             missed: 0,
+            sequence: None,
             settlement: Settlement {
                 token: 0,
                 settle: None,
@@ -137,6 +139,20 @@ impl Delivery {
     pub const fn after_missing(mut self, missed: u64) -> Self {
         self.missed = missed;
         self
+    }
+
+    /// Says which number the message has in the transport's log.
+    #[must_use]
+    pub const fn numbered(mut self, sequence: u64) -> Self {
+        self.sequence = Some(sequence);
+        self
+    }
+
+    /// The message's number in the transport's log, from which [`Start::Sequence`](crate::Start)
+    /// can begin again; `None` where it is in none.
+    #[must_use]
+    pub const fn sequence(&self) -> Option<u64> {
+        self.sequence
     }
 
     /// The message.

@@ -55,6 +55,51 @@ pub enum TransportError {
         /// Size that would have been accepted.
         limit: usize,
     },
+    /// The log has reached its size and holds nothing that may be forgotten.
+    #[error(
+        "the log is full: {bytes} of {limit} bytes are messages that a durable subscription has not settled; let it catch up, remove it, or allow a larger log"
+    )]
+    LogFull {
+        /// The size of the log.
+        bytes: u64,
+        /// The size it may have.
+        limit: u64,
+    },
+    /// A durable name cannot be used like this.
+    #[error("the durable subscription `{name}` {reason}")]
+    Durable {
+        /// The name.
+        name: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// A verdict came when the delivery was no longer the subscriber's to decide.
+    #[error(
+        "the lease on a message of {subject} has ended and somebody else may have it; settle sooner, or extend the lease in time"
+    )]
+    LeaseEnded {
+        /// The subject.
+        subject: Subject,
+    },
+    /// Another process has the store open.
+    #[error("{place} is in use by {holder}; stop it, or reach the bus that it serves with --url")]
+    InUse {
+        /// The file.
+        place: String,
+        /// Who has it, as far as that is known.
+        holder: String,
+    },
+    /// A store cannot be read.
+    #[error("{place} is damaged: {reason}")]
+    Damaged {
+        /// The file.
+        place: String,
+        /// What was found and what to do.
+        reason: String,
+    },
+    /// The URL or its options are wrong.
+    #[error("{0}")]
+    Address(String),
     /// One of the named limits is reached.
     #[error("the {transport} transport holds {limit} {what} already; close some first")]
     TooMany {
@@ -101,13 +146,20 @@ impl TransportError {
         match self {
             Self::Remote(payload) => payload.code.clone(),
             Self::NoResponder { .. } => ErrorCode::NoHandler,
-            Self::QueueFull { .. } | Self::TooMany { .. } => ErrorCode::BackpressureDrop,
-            Self::Expired { .. } => ErrorCode::AgentTimeout,
-            Self::TooLarge { .. } | Self::Unsupported { .. } => ErrorCode::InvalidRequest,
-            Self::Refused { .. } => ErrorCode::AuthFailure,
-            Self::Closed | Self::Unconfirmed { .. } | Self::Carrier { .. } => {
-                ErrorCode::TransportFailure
+            Self::QueueFull { .. } | Self::TooMany { .. } | Self::LogFull { .. } => {
+                ErrorCode::BackpressureDrop
             }
+            Self::Expired { .. } | Self::LeaseEnded { .. } => ErrorCode::AgentTimeout,
+            Self::TooLarge { .. }
+            | Self::Unsupported { .. }
+            | Self::Durable { .. }
+            | Self::Address(_) => ErrorCode::InvalidRequest,
+            Self::Refused { .. } => ErrorCode::AuthFailure,
+            Self::Closed
+            | Self::Unconfirmed { .. }
+            | Self::Carrier { .. }
+            | Self::InUse { .. }
+            | Self::Damaged { .. } => ErrorCode::TransportFailure,
         }
     }
 
@@ -116,7 +168,11 @@ impl TransportError {
     pub const fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::QueueFull { .. } | Self::TooMany { .. } | Self::Carrier { .. }
+            Self::QueueFull { .. }
+                | Self::TooMany { .. }
+                | Self::LogFull { .. }
+                | Self::InUse { .. }
+                | Self::Carrier { .. }
         )
     }
 }

@@ -11,13 +11,14 @@ mod capabilities;
 mod completion;
 #[cfg(feature = "contract")]
 pub mod contract;
+pub mod dead_letter;
 mod delivery;
 mod error;
 pub mod limits;
 mod memory;
 mod message;
 mod receive;
-mod stats;
+pub mod stats;
 mod transport;
 
 pub use capabilities::{Capabilities, Capability, Confirmation, Durability, Ordering};

@@ -33,3 +33,19 @@ pub const ATTEMPTS_MAX: u32 = 16;
 
 /// Longest delay that a subscriber may ask for before a redelivery.
 pub const NAK_DELAY_MAX: Duration = Duration::from_secs(3600);
+
+/// Default of how long a message may be worked on before it is given to somebody else: longer than
+/// most work takes, short enough that a hung worker is noticed while somebody still cares.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// Longest lease that may be asked for; what takes longer extends it while it works.
+pub const LEASE_MAX: Duration = Duration::from_secs(12 * 3600);
+
+/// Longest name of a durable subscription or a group, in bytes: it is kept for ever.
+pub const DURABLE_NAME_BYTES_MAX: usize = 255;
+
+/// Longest idempotency key, in bytes; a UUID or a hash is far shorter.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// Longest error text that is put into a dead letter's metadata, in bytes.
+pub const DEAD_LETTER_ERROR_BYTES: usize = 4096;

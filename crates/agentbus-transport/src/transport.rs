@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use agentbus_protocol::{Pattern, Text};
+use agentbus_protocol::{Pattern, Text, subject};
 
 use crate::{
-    Capabilities, Completion, Durability, Inbox, Message, Subscription, TransportError,
+    Capabilities, Capability, Completion, Durability, Inbox, Message, Subscription, TransportError,
     TransportStats, limits,
 };
 
@@ -57,21 +57,60 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
 }
 
 /// How a publish is to be treated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PublishOptions {
     /// Wait for the strongest confirmation that the transport has.
     pub confirm: bool,
     /// Fail with [`TransportError::NoResponder`] when nobody listens.
     pub require_responder: bool,
+    /// A name for this publish, so that sending it again after a doubtful outcome stores it once:
+    /// the receipt is then the first one's, marked [`Receipt::duplicate`].
+    pub idempotency_key: Option<Text>,
 }
 
 /// What an accepted publish proves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Receipt {
     /// Where the message is now.
     pub durability: Durability,
     /// How many subscriptions and groups received it; `None` where the carrier does not say.
     pub receivers: Option<usize>,
+    /// The message's number in the transport's log; `None` where it is in none.
+    pub sequence: Option<u64>,
+    /// Whether this publish was a repetition, by its idempotency key, and stored nothing.
+    pub duplicate: bool,
+}
+
+impl Receipt {
+    /// A receipt of a message that is in no log.
+    #[must_use]
+    pub const fn new(durability: Durability, receivers: Option<usize>) -> Self {
+        Self {
+            durability,
+            receivers,
+            sequence: None,
+            duplicate: false,
+        }
+    }
+
+    /// A receipt of a message that has this number in a log.
+    #[must_use]
+    pub const fn logged(durability: Durability, receivers: Option<usize>, sequence: u64) -> Self {
+        Self {
+            durability,
+            receivers,
+            sequence: Some(sequence),
+            duplicate: false,
+        }
+    }
+
+    /// The same receipt for a repetition.
+    #[must_use]
+    pub const fn repeated(mut self) -> Self {
+        self.duplicate = true;
+        self
+    }
 }
 
 /// What a subscription asks for.
@@ -81,10 +120,20 @@ pub struct Subscribe {
     pub pattern: Pattern,
     /// Members of one group share the messages; each goes to one of them.
     pub group: Option<Text>,
-    /// A name that outlives the connection.
+    /// A name that outlives the connection. Subscriptions of one durable name are one receiver and
+    /// share its messages; more than one at a time need a `group`, and the same one. A name keeps
+    /// the pattern and the group with which it was first used.
     pub durable: Option<Text>,
-    /// Where to begin.
+    /// Where to begin; a durable name that is known already goes on where it was.
     pub start: Start,
+    /// How long a message may be worked on before it is given to somebody else; `None` leaves it
+    /// to the transport.
+    pub lease: Option<Duration>,
+    /// How many attempts a message gets before it is a dead letter; `None` leaves it to the
+    /// transport.
+    pub max_attempts: Option<u32>,
+    /// The prefix to whose `….dlq.{event type}` dead letters go.
+    pub dead_letters: Text,
     /// The most messages that wait in the queue.
     pub capacity: usize,
     /// What happens when the queue is full.
@@ -95,6 +144,18 @@ pub struct Subscribe {
 }
 
 impl Subscribe {
+    /// What this asks for beyond a plain subscription, in the order in which it is refused.
+    pub fn needs(&self) -> impl Iterator<Item = Capability> {
+        let needs = [
+            (self.durable.is_some(), Capability::Durable),
+            (self.start != Start::New, Capability::Replay),
+            (self.lease.is_some(), Capability::Lease),
+            (self.max_attempts.is_some(), Capability::DeadLetters),
+        ];
+        let asked = needs.into_iter().filter(|(asked, _)| *asked);
+        asked.map(|(_, capability)| capability)
+    }
+
     /// A plain subscription to what is published from now on.
     #[must_use]
     pub const fn new(pattern: Pattern) -> Self {
@@ -103,6 +164,9 @@ impl Subscribe {
             group: None,
             durable: None,
             start: Start::New,
+            lease: None,
+            max_attempts: None,
+            dead_letters: Text::new_static(subject::DEFAULT_PREFIX),
             capacity: limits::QUEUE_CAPACITY,
             overflow: Overflow::Wait,
             prefetch: limits::PREFETCH,

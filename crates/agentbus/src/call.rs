@@ -18,6 +18,7 @@ use crate::{Bus, Error, mint};
 pub(crate) const REQUEST: PublishOptions = PublishOptions {
     confirm: false,
     require_responder: true,
+    idempotency_key: None,
 };
 
 /// A call of a target, about to be made.

@@ -28,8 +28,7 @@ pub const CLOSE_DRAIN: Duration = Duration::from_secs(10);
 /// Most attempts that a retry may make; more would only hold the request longer.
 pub const RETRY_ATTEMPTS_MAX: u32 = 100;
 
-/// Longest error text that is put into a dead letter's metadata, in bytes.
-pub const DEAD_LETTER_ERROR_BYTES: usize = 4096;
+pub use agentbus_transport::limits::DEAD_LETTER_ERROR_BYTES;
 
 /// Most dead letters that one collection keeps; the oldest is forgotten beyond it.
 pub const DEAD_LETTERS_MAX: usize = 10_000;

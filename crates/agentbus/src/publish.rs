@@ -39,6 +39,12 @@ impl<'a> Publish<'a> {
         self
     }
 
+    /// Names this publish, so that sending it again after a doubtful outcome stores it once.
+    pub fn idempotency_key(mut self, key: impl Into<Text>) -> Self {
+        self.options.idempotency_key = Some(key.into());
+        self
+    }
+
     /// Fails when nobody subscribes.
     pub const fn require_subscriber(mut self) -> Self {
         self.options.require_responder = true;

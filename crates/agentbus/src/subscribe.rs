@@ -3,9 +3,10 @@
 use std::future::IntoFuture;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use agentbus_protocol::{Pattern, Text};
-use agentbus_transport::{BoxFuture, Capability, Delivery, Overflow, Received, Start, Subscribe};
+use agentbus_transport::{BoxFuture, Delivery, Overflow, Received, Start, Subscribe};
 use futures_util::Stream;
 
 use crate::{Bus, Error, limits};
@@ -19,6 +20,8 @@ pub struct SubscribeBuilder<'a> {
     group: Option<Text>,
     durable: Option<Text>,
     start: Start,
+    lease: Option<Duration>,
+    max_attempts: Option<u32>,
     capacity: usize,
     overflow: Overflow,
 }
@@ -31,6 +34,8 @@ impl<'a> SubscribeBuilder<'a> {
             group: None,
             durable: None,
             start: Start::New,
+            lease: None,
+            max_attempts: None,
             capacity: agentbus_transport::limits::QUEUE_CAPACITY,
             overflow: Overflow::Wait,
         }
@@ -51,6 +56,18 @@ impl<'a> SubscribeBuilder<'a> {
     /// Begins elsewhere than with the next event.
     pub const fn start(mut self, start: Start) -> Self {
         self.start = start;
+        self
+    }
+
+    /// Sets how long an event may be worked on before it is given to somebody else.
+    pub const fn lease(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// Sets how many attempts an event gets before it is a dead letter.
+    pub const fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = Some(attempts);
         self
     }
 
@@ -78,6 +95,9 @@ impl<'a> SubscribeBuilder<'a> {
         request.group = self.group;
         request.durable = self.durable;
         request.start = self.start;
+        request.lease = self.lease;
+        request.max_attempts = self.max_attempts;
+        request.dead_letters = self.bus.subjects().prefix().into();
         request.capacity = self.capacity;
         request.overflow = self.overflow;
         if request.group.is_some() {
@@ -109,14 +129,13 @@ pub struct Subscription {
 
 impl Subscription {
     async fn open(bus: &Bus, request: Subscribe) -> Result<Self, Error> {
-        let capabilities = bus.transport().capabilities();
-        if request.durable.is_some() {
-            capabilities.require(Capability::Durable)?;
-        }
-        if request.start != Start::New {
-            capabilities.require(Capability::Replay)?;
-        }
-        let batch_max = request.prefetch.min(limits::RECEIVE_BATCH);
+        bus.transport().capabilities().check(&request)?;
+        // What waits in our batch is in our hands already, and a lease would run out on it.
+        let leased = request.needs().next().is_some();
+        let batch_max = match leased {
+            true => 1,
+            false => request.prefetch.min(limits::RECEIVE_BATCH),
+        };
         let source = bus.transport().subscribe(request).await?;
         Ok(Self {
             source,

@@ -80,6 +80,7 @@ impl Connection {
         let options = PublishOptions {
             confirm,
             require_responder,
+            idempotency_key: None,
         };
         Ok(self.app.bus.transport().publish(Arc::new(message), options))
     }

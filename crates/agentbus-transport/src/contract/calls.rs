@@ -13,6 +13,7 @@ use crate::{PublishOptions, TransportError};
 const REQUEST: PublishOptions = PublishOptions {
     confirm: false,
     require_responder: true,
+    idempotency_key: None,
 };
 
 pub async fn an_inbox_gets_its_replies_in_order(transport: Opened) {

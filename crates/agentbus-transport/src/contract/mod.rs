@@ -16,9 +16,15 @@
 )]
 #![allow(missing_docs, reason = "the cases are named for what they check")]
 
+mod abilities;
 mod calls;
+mod durable;
+mod envelopes;
 mod groups;
+mod idempotency;
 mod queues;
+mod redelivery;
+mod replay;
 mod routing;
 mod settling;
 
@@ -34,9 +40,15 @@ use crate::{
     Transport, TransportError,
 };
 
+pub use abilities::*;
 pub use calls::*;
+pub use durable::*;
+pub use envelopes::*;
 pub use groups::*;
+pub use idempotency::*;
 pub use queues::*;
+pub use redelivery::*;
+pub use replay::*;
 pub use routing::*;
 pub use settling::*;
 
@@ -79,6 +91,58 @@ macro_rules! contract_tests {
             a_stopped_subscription_gives_out_what_it_has,
             a_closed_transport_takes_nothing,
             what_a_transport_lacks_is_an_error,
+            a_refused_subscription_leaves_nothing_behind,
+            a_receipt_says_where_the_message_is,
+            a_reply_claims_no_more_than_memory,
+            a_durable_name_gets_what_came_while_nobody_listened,
+            a_durable_name_goes_on_after_what_it_settled,
+            what_a_durable_name_left_unsettled_comes_again,
+            durable_names_each_get_everything,
+            a_durable_name_that_nobody_uses_is_a_receiver,
+            members_of_a_durable_name_share_its_messages,
+            a_member_that_goes_leaves_its_messages_to_the_others,
+            a_durable_name_without_group_has_one_user,
+            a_durable_name_keeps_its_pattern,
+            a_durable_name_may_have_wildcards,
+            a_durable_name_begins_where_it_was_asked_to,
+            a_slow_durable_name_does_not_slow_its_publishers,
+            a_higher_priority_overtakes_in_a_durable_name,
+            an_expired_message_is_never_live_in_a_durable_name,
+            a_delivery_has_its_number_in_the_log,
+            a_delayed_nak_waits_and_holds_nobody_up,
+            a_nak_comes_back_to_a_durable_name,
+            a_delivery_that_was_forgotten_comes_back,
+            a_reject_does_not_come_back_to_a_durable_name,
+            a_lease_that_ends_gives_the_message_to_somebody_else,
+            an_extended_lease_lasts,
+            a_lease_that_ended_cannot_be_extended,
+            a_late_ack_settles_all_the_same,
+            a_message_that_is_given_back_too_often_is_a_dead_letter,
+            a_message_that_nobody_finishes_is_a_dead_letter,
+            dead_letters_can_be_read_later,
+            no_more_is_handed_out_than_was_asked_ahead,
+            a_replay_begins_at_the_beginning,
+            a_replay_begins_at_a_number,
+            a_replay_begins_at_a_time,
+            a_replay_goes_over_into_the_present_without_a_gap,
+            a_replay_gets_only_what_matches,
+            a_replay_settles_nothing_for_others,
+            a_number_that_is_not_there_yet_begins_with_the_next,
+            a_repeated_publish_is_delivered_once,
+            different_keys_are_different_messages,
+            publishers_that_race_under_one_key_store_one_message,
+            every_field_of_an_envelope_arrives,
+            payloads_of_every_kind_arrive,
+            an_envelope_may_have_no_payload,
+            priority_and_time_left_arrive,
+            subjects_are_told_apart_by_case_and_length,
+            publishers_beside_each_other_keep_their_orders,
+            a_wait_that_is_given_up_loses_nothing,
+            a_batch_is_no_larger_than_asked,
+            replies_find_their_own_inbox,
+            a_group_serves_requests_once_each,
+            a_stopped_member_leaves_the_rest_to_its_group,
+            groups_of_different_names_each_get_everything,
         );
     };
     ($open:path: $($case:ident),* $(,)?) => {
@@ -102,6 +166,12 @@ fn pattern(tail: &str) -> Subscribe {
 fn group(tail: &str, name: &str) -> Subscribe {
     let mut request = pattern(tail);
     request.group = Some(name.into());
+    request
+}
+
+fn durable(tail: &str, name: &str) -> Subscribe {
+    let mut request = pattern(tail);
+    request.durable = Some(name.into());
     request
 }
 

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use agentbus_protocol::Pattern;
-
 use super::{Opened, next_number, number, numbered, pattern, publish, receive, subscribe};
-use crate::{Overflow, Received, Start, Subscribe, TransportError};
+use crate::{Overflow, Received, Subscribe, TransportError};
 
 /// More messages than any carrier sends ahead of a subscriber who does not settle.
 const MANY: u64 = 3000;
@@ -141,28 +139,4 @@ pub async fn a_closed_transport_takes_nothing(transport: Opened) {
     assert!(transport.subscribe(pattern("close")).await.is_err());
     assert!(transport.open_inbox().is_err());
     transport.close(Duration::ZERO).await;
-}
-
-pub async fn what_a_transport_lacks_is_an_error(transport: Opened) {
-    let capabilities = transport.capabilities();
-    assert!(!capabilities.name.is_empty());
-    let request = || Subscribe::new(Pattern::parse("acp.v1.events.x").unwrap());
-    let mut durable = request();
-    durable.durable = Some("name".into());
-    let mut replay = request();
-    replay.start = Start::Beginning;
-    for (wanted, has) in [
-        (durable, capabilities.durable),
-        (replay, capabilities.replay),
-    ] {
-        let opened = transport.subscribe(wanted).await;
-        assert_eq!(opened.is_ok(), has);
-        if let Err(error) = opened {
-            assert!(
-                matches!(error, TransportError::Unsupported { .. }),
-                "{error}"
-            );
-            assert!(error.to_string().contains(capabilities.name), "{error}");
-        }
-    }
 }

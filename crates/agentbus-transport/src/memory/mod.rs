@@ -30,9 +30,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::stats::TransportStats;
 use crate::{
-    BoxFuture, Capabilities, Capability, Completion, Confirmation, Drained, Durability, Inbox,
-    Message, Ordering as MessageOrdering, PublishOptions, Receipt, Start, Subscribe, Subscription,
-    Transport, TransportError, limits,
+    BoxFuture, Capabilities, Completion, Confirmation, Drained, Durability, Inbox, Message,
+    Ordering as MessageOrdering, PublishOptions, Receipt, Subscribe, Subscription, Transport,
+    TransportError, limits,
 };
 use inbox::Inboxes;
 use mailbox::MailboxSource;
@@ -41,6 +41,26 @@ use registry::Registry;
 use source::MemorySource;
 
 const NAME: &str = "memory";
+
+const CAPABILITIES: Capabilities = Capabilities {
+    name: NAME,
+    ordering: MessageOrdering::PerPublisher,
+    durability: Durability::Memory,
+    confirmation: Confirmation::Handled,
+    ack: true,
+    redelivery: true,
+    replay: false,
+    durable: false,
+    lease: false,
+    dead_letters: false,
+    idempotency: false,
+    queue_groups: true,
+    wildcards: true,
+    priority: true,
+    ttl: true,
+    no_responder: true,
+    max_payload_bytes: None,
+};
 
 /// A broker inside this process. Clones are handles to the same broker.
 #[derive(Debug, Clone, Default)]
@@ -88,26 +108,20 @@ impl MemoryTransport {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// What a broker in memory can do.
+    pub const CAPABILITIES: Capabilities = CAPABILITIES;
+
+    /// How many subscriptions and groups a message of this subject would reach now.
+    #[must_use]
+    pub fn receivers(&self, subject: &Subject) -> usize {
+        self.0.registry.route(subject).receivers()
+    }
 }
 
 impl Transport for MemoryTransport {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            name: NAME,
-            ordering: MessageOrdering::PerPublisher,
-            durability: Durability::Memory,
-            confirmation: Confirmation::Handled,
-            ack: true,
-            redelivery: true,
-            replay: false,
-            durable: false,
-            queue_groups: true,
-            wildcards: true,
-            priority: true,
-            ttl: true,
-            no_responder: true,
-            max_payload_bytes: None,
-        }
+        CAPABILITIES
     }
 
     fn publish(
@@ -154,16 +168,7 @@ impl Broker {
         if self.is_closed() {
             return Err(TransportError::Closed);
         }
-        let lacks = |capability| TransportError::Unsupported {
-            transport: NAME,
-            capability,
-        };
-        if request.durable.is_some() {
-            return Err(lacks(Capability::Durable));
-        }
-        if request.start != Start::New {
-            return Err(lacks(Capability::Replay));
-        }
+        CAPABILITIES.check(&request)?;
         let options = QueueOptions {
             capacity: request.capacity.clamp(1, limits::QUEUE_CAPACITY_MAX),
             overflow: request.overflow,

@@ -21,6 +21,9 @@ pub(super) fn publish(
     if broker.is_closed() {
         return Completion::ready(Err(TransportError::Closed));
     }
+    if let Err(lacking) = super::CAPABILITIES.check_publish(&options) {
+        return Completion::ready(Err(lacking));
+    }
     if message.is_expired() {
         let subject = message.subject.clone();
         return Completion::ready(Err(TransportError::Expired { subject }));
@@ -57,10 +60,7 @@ fn publish_reply(broker: &Arc<Broker>, reply: Arc<Message>) -> Completion<Outcom
 
 fn replied(subject: &Subject, posted: &Posted) -> Outcome {
     match posted {
-        Posted::Taken => Ok(Receipt {
-            durability: Durability::Memory,
-            receivers: Some(1),
-        }),
+        Posted::Taken => Ok(Receipt::new(Durability::Memory, Some(1))),
         Posted::Full(_) | Posted::Gone => Err(TransportError::NoResponder {
             subject: subject.clone(),
         }),
@@ -149,9 +149,6 @@ impl Round {
         if self.taken == 0 && wanted {
             return Err(TransportError::NoResponder { subject: subject() });
         }
-        Ok(Receipt {
-            durability: Durability::Memory,
-            receivers: Some(self.taken),
-        })
+        Ok(Receipt::new(Durability::Memory, Some(self.taken)))
     }
 }

@@ -7,34 +7,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use agentbus_protocol::{Envelope, ErrorCode, Subject};
+use agentbus_transport::dead_letter::{self, Death, KEYS};
 use agentbus_transport::{BoxFuture, Message, PublishOptions};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::handler::{Handler, Reply, Request};
-use crate::{Bus, Error, limits};
+use crate::{Bus, Error};
 
-/// The type of the event that was not handled.
-pub const ORIGINAL_EVENT_TYPE: &str = "acp.dlq.original_event_type";
-/// The subject it was published to.
-pub const ORIGINAL_SUBJECT: &str = "acp.dlq.original_subject";
-/// Why it was given up, one word.
-pub const REASON: &str = "acp.dlq.reason";
-/// How many attempts were made.
-pub const ATTEMPTS: &str = "acp.dlq.attempts";
-/// The error of the first attempt.
-pub const FIRST_ERROR: &str = "acp.dlq.first_error";
-/// The error of the last attempt.
-pub const LAST_ERROR: &str = "acp.dlq.last_error";
-
-const KEYS: [&str; 6] = [
-    ORIGINAL_EVENT_TYPE,
-    ORIGINAL_SUBJECT,
-    REASON,
-    ATTEMPTS,
-    FIRST_ERROR,
-    LAST_ERROR,
-];
+pub use agentbus_transport::dead_letter::{
+    ATTEMPTS, FIRST_ERROR, LAST_ERROR, ORIGINAL_EVENT_TYPE, ORIGINAL_SUBJECT, REASON,
+};
 
 /// Publishes what a handler failed on to `{prefix}.dlq.{event_type}`, then lets the error go on.
 ///
@@ -130,7 +113,6 @@ async fn publish(bus: &Bus, message: &Message, error: &Error) -> Result<(), Erro
 
 /// The envelope as it was, with what happened to it in its metadata.
 fn letter(message: &Message, error: &Error) -> Envelope {
-    let mut letter = message.envelope.clone();
     let (attempts, first, last) = match error {
         Error::Exhausted {
             attempts,
@@ -139,16 +121,13 @@ fn letter(message: &Message, error: &Error) -> Envelope {
         } => (*attempts, &**first, &**last),
         other => (1, other, other),
     };
-    let event_type = letter.event_type.clone();
-    let metadata = &mut letter.metadata;
-    metadata.insert_text(ORIGINAL_EVENT_TYPE, event_type.as_str());
-    metadata.insert_text(ORIGINAL_SUBJECT, message.subject.as_str());
-    metadata.insert_text(REASON, reason(error));
-    metadata.insert_text(FIRST_ERROR, cut(&first.to_string()));
-    metadata.insert_text(LAST_ERROR, cut(&last.to_string()));
-    // A number always has a JSON form.
-    let _ = metadata.insert(ATTEMPTS, &attempts);
-    letter
+    let death = Death {
+        reason: reason(error),
+        attempts,
+        first_error: &first.to_string(),
+        last_error: &last.to_string(),
+    };
+    dead_letter::letter(message, death)
 }
 
 fn reason(error: &Error) -> &'static str {
@@ -158,10 +137,6 @@ fn reason(error: &Error) -> &'static str {
         (_, ErrorCode::InvalidRequest) => "validation_error",
         _ => "handler_error",
     }
-}
-
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(limits::DEAD_LETTER_ERROR_BYTES)]
 }
 
 /// Sends a dead letter to where it was going, without the marks of its death.
@@ -194,6 +169,7 @@ async fn resend(bus: &Bus, letter: &Envelope, confirm: bool) -> Result<(), Error
     let options = PublishOptions {
         confirm,
         require_responder: true,
+        idempotency_key: None,
     };
     bus.transport().publish(message, options).await?;
     Ok(())

@@ -1,0 +1,98 @@
+//! What a transport says that it can do, and what it answers when it cannot.
+
+use super::{Opened, durable, group, guarded, numbered, pattern, publish, publish_with};
+use crate::{
+    Capability, Durability, PublishOptions, Start, Subscribe, Subscription, TransportError,
+};
+
+/// Opens a subscription that needs an ability. Where the transport lacks it, the refusal is what
+/// is checked and there is nothing more to the case.
+pub(super) async fn if_able(transport: &Opened, request: Subscribe) -> Option<Subscription> {
+    let capabilities = transport.capabilities();
+    let missing = request
+        .needs()
+        .find(|needed| capabilities.require(*needed).is_err());
+    let opened = guarded("a subscription", transport.subscribe(request)).await;
+    match missing {
+        None => Some(opened.unwrap()),
+        Some(missing) => {
+            check_refusal(transport, missing, &opened.unwrap_err());
+            None
+        }
+    }
+}
+
+/// A refusal names the transport, what it lacks, and a transport that has it.
+pub(super) fn check_refusal(transport: &Opened, missing: Capability, error: &TransportError) {
+    let name = transport.capabilities().name;
+    let typed = TransportError::Unsupported {
+        transport: name,
+        capability: missing,
+    };
+    assert_eq!(*error, typed);
+    let text = error.to_string();
+    for part in [name, missing.who_has_it()] {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+}
+
+pub async fn what_a_transport_lacks_is_an_error(transport: Opened) {
+    let mut replay = pattern("lacks");
+    replay.start = Start::Beginning;
+    let mut lease = pattern("lacks");
+    lease.lease = Some(crate::limits::LEASE);
+    let mut attempts = pattern("lacks");
+    attempts.max_attempts = Some(3);
+    for wanted in [durable("lacks", "name"), replay, lease, attempts] {
+        drop(if_able(&transport, wanted).await);
+    }
+    let options = PublishOptions {
+        idempotency_key: Some("key".into()),
+        ..PublishOptions::default()
+    };
+    let published = publish_with(&transport, numbered("lacks", 1), options).await;
+    if transport.capabilities().idempotency {
+        published.unwrap();
+    } else {
+        check_refusal(&transport, Capability::Idempotency, &published.unwrap_err());
+    }
+}
+
+/// A transport that is asked for several things it lacks refuses the subscription as a whole.
+pub async fn a_refused_subscription_leaves_nothing_behind(transport: Opened) {
+    let mut wanted = durable("behind", "name");
+    wanted.group = Some("g".into());
+    let Some(opened) = if_able(&transport, wanted).await else {
+        let receipt = publish(&transport, numbered("behind", 1)).await.unwrap();
+        assert_eq!(receipt.receivers, Some(0));
+        return;
+    };
+    drop(opened);
+    // The same name with another group is the refusal here.
+    let mut other = durable("behind", "name");
+    other.group = Some("h".into());
+    let error = transport.subscribe(other).await.unwrap_err();
+    assert!(matches!(error, TransportError::Durable { .. }), "{error}");
+    let receipt = publish(&transport, numbered("behind", 1)).await.unwrap();
+    assert_eq!(receipt.receivers, Some(1));
+}
+
+pub async fn a_receipt_says_where_the_message_is(transport: Opened) {
+    let receipt = publish(&transport, numbered("where", 1)).await.unwrap();
+    let capabilities = transport.capabilities();
+    assert_eq!(receipt.durability, capabilities.durability);
+    assert_eq!(receipt.sequence.is_some(), capabilities.replay);
+    assert!(!receipt.duplicate);
+}
+
+/// A message for somebody who waits now need not be stored, and the receipt does not claim it.
+pub async fn a_reply_claims_no_more_than_memory(transport: Opened) {
+    let inbox = transport.open_inbox().unwrap();
+    let mut served = super::subscribe(&transport, group("ask", "g")).await;
+    let mut request = numbered("ask", 1);
+    request.envelope.reply_to = inbox.subject().as_str().into();
+    let receipt = publish(&transport, request).await.unwrap();
+    assert_eq!(receipt.durability, Durability::Memory);
+    let delivery = super::receive(&mut served).await;
+    assert_eq!(delivery.sequence(), None);
+}
