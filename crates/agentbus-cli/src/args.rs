@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use agentbus::Priority;
+use agentbus::protocol::Timestamp;
+use agentbus::{Priority, Start};
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -28,6 +29,11 @@ pub(crate) struct Args {
         default_value = "http://127.0.0.1:39765"
     )]
     pub(crate) url: String,
+
+    /// Talk to this transport directly instead of to a running bus, or, for `serve`, run the bus
+    /// over it: memory://, sqlite://PATH. `agentbus semantics` compares them.
+    #[arg(long, global = true, env = "AGENTBUS_TRANSPORT", value_name = "URL")]
+    pub(crate) transport: Option<String>,
 
     /// The configuration file; `agentbus.toml` in this directory if there is one.
     #[arg(long, global = true, env = "AGENTBUS_CONFIG", value_name = "FILE")]
@@ -56,6 +62,8 @@ pub(crate) enum Command {
     /// Run a worker that comes with the bus.
     #[command(subcommand)]
     Worker(Worker),
+    /// Compare what the transports can do.
+    Semantics,
     /// Print the token that clients of the bus on this machine need.
     Token,
     /// Print every configuration key with its value.
@@ -103,7 +111,8 @@ pub(crate) enum Auth {
 
 impl Serve {
     /// Lays flags and environment over the file's values.
-    pub(crate) fn merge(self, mut config: Config) -> Config {
+    pub(crate) fn merge(self, transport: Option<String>, mut config: Config) -> Config {
+        config.transport = transport.unwrap_or(config.transport);
         config.listen = self.listen.unwrap_or(config.listen);
         config.data_dir = self.data_dir.or(config.data_dir);
         config.auth = self.auth.unwrap_or(config.auth);
@@ -130,6 +139,9 @@ pub(crate) struct Publish {
     /// Wait until every subscriber has acknowledged the event.
     #[arg(long)]
     pub(crate) confirm: bool,
+    /// Name this publish, so that sending it again stores it once.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -139,6 +151,13 @@ pub(crate) struct SubscribeArgs {
     /// Share the events with the other members of this group.
     #[arg(long, value_name = "GROUP")]
     pub(crate) queue: Option<String>,
+    /// Go on where the subscription of this name stopped; it is kept when the program ends.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) durable: Option<String>,
+    /// Begin in the past: `beginning`, a number of the log, or a time such as
+    /// 2026-11-21T08:00:00Z.
+    #[arg(long, value_name = "WHERE", value_parser = start)]
+    pub(crate) from: Option<Start>,
     /// End after this many events.
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
@@ -215,4 +234,21 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 fn priority(text: &str) -> Result<Priority, String> {
     Priority::parse(text).ok_or_else(|| format!("`{text}` is no priority"))
+}
+
+fn start(text: &str) -> Result<Start, String> {
+    if text == "beginning" {
+        return Ok(Start::Beginning);
+    }
+    if let Ok(number) = text.parse() {
+        return Ok(Start::Sequence(number));
+    }
+    let time = Timestamp::parse(text).map_err(|_| {
+        format!("`{text}` is neither `beginning` nor a number nor a time like 2026-11-21T08:00:00Z")
+    })?;
+    let since = Duration::from_millis(time.unix_millis());
+    SystemTime::UNIX_EPOCH
+        .checked_add(since)
+        .map(Start::Time)
+        .ok_or_else(|| format!("`{text}` is out of range"))
 }

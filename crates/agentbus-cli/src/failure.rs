@@ -16,7 +16,7 @@ pub(crate) const EXIT_CODES: &str = "Exit codes:
   6  nobody serves the target
   7  no answer in time
   8  the agent answered with an error
-  9  cannot listen, or the data directory is in use
+  9  cannot listen, or the data directory or the log is in use
   10 the message was not taken: a queue or a limit was full, or not everyone confirmed it";
 
 /// The exit codes, one word each.
@@ -70,14 +70,21 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let code = error.code();
         let exit = match (&error, &code) {
+            (Error::Transport(TransportError::InUse { .. }), _) => Exit::Listen,
             (Error::Transport(TransportError::Carrier { .. } | TransportError::Closed), _) => {
                 Exit::Unreachable
             }
             (
-                Error::Subject(_)
+                Error::Setup(_)
+                | Error::Subject(_)
                 | Error::Pattern(_)
                 | Error::Payload(_)
-                | Error::Transport(TransportError::TooLarge { .. }),
+                | Error::Transport(
+                    TransportError::TooLarge { .. }
+                    | TransportError::Address(_)
+                    | TransportError::Unsupported { .. }
+                    | TransportError::Durable { .. },
+                ),
                 _,
             ) => Exit::Usage,
             (

@@ -59,13 +59,16 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
         .map_err(|error| Failure::unexpected(format!("cannot start the runtime: {error}")))?;
     let outcome = runtime.block_on(async {
         match args.command {
-            Command::Serve(serve) => commands::serve(serve.merge(config()?), output).await,
+            Command::Serve(serve) => {
+                commands::serve(serve.merge(args.transport, config()?), output).await
+            }
             Command::Pub(publish) => commands::publish(&client, publish).await,
             Command::Sub(subscribe) => commands::subscribe(&client, subscribe).await,
             Command::Invoke(invoke) => commands::invoke(&client, invoke).await,
             Command::Handle(handle) => commands::handle(&client, handle).await,
             Command::Stdio(stdio) => commands::stdio(stdio, named.as_deref(), output).await,
             Command::Worker(worker) => commands::worker(worker).await,
+            Command::Semantics => commands::semantics(output),
             Command::Token => commands::token(output),
             Command::Config => commands::config(&config()?, output),
             Command::Completions { shell } => commands::completions(shell),

@@ -16,7 +16,7 @@ use crate::cancel::Cancellations;
 use crate::deadline::Deadlines;
 use crate::handler::{Handler, HandlerService, Request};
 use crate::targets::Targets;
-use crate::{Bus, Error, limits, open, worker};
+use crate::{Bus, Error, limits, transports, worker};
 
 /// Sets up a [`Bus`].
 ///
@@ -54,7 +54,8 @@ impl Builder {
 
 impl<L> Builder<L> {
     /// Carries over the transport of this URL: `memory://` (the default), a broker of its own in
-    /// this process, or `http://HOST:PORT`, a running `agentbus serve`.
+    /// this process; `sqlite://PATH`, a log in a file; or `http://HOST:PORT`, a running
+    /// `agentbus serve`. See [`transports`].
     pub fn transport(mut self, url: impl Into<String>) -> Self {
         self.carrier = Carrier::Url(url.into());
         self
@@ -123,7 +124,7 @@ impl<L> Builder<L> {
         let space = SubjectSpace::new(&self.prefix, &self.tenant)?;
         let transport = match self.carrier {
             Carrier::Ready(transport) => transport,
-            Carrier::Url(url) => open::transport(&url, &self.agent_id).await?,
+            Carrier::Url(url) => transports::open(&url, &self.agent_id).await?,
         };
         Ok(Bus::new(Inner {
             agent_id: self.agent_id,

@@ -61,13 +61,13 @@ mod handling;
 pub mod limits;
 pub mod middleware;
 pub mod mint;
-mod open;
 mod publish;
 mod serve;
 mod stream_call;
 mod stream_writer;
 mod subscribe;
 mod targets;
+pub mod transports;
 mod worker;
 
 pub use agentbus_protocol as protocol;

@@ -18,7 +18,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(args: &Args, output: Output) -> Self {
         Self {
-            url: args.url.clone(),
+            url: args.transport.as_ref().unwrap_or(&args.url).clone(),
             output,
         }
     }

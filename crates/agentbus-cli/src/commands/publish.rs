@@ -16,6 +16,9 @@ pub(crate) async fn publish(client: &Client, args: Publish) -> Result<(), Failur
     if let Some(ttl) = args.ttl {
         event = event.ttl(ttl);
     }
+    if let Some(key) = args.key {
+        event = event.idempotency_key(key);
+    }
     if args.confirm {
         event = event.confirm();
     }
@@ -24,12 +27,22 @@ pub(crate) async fn publish(client: &Client, args: Publish) -> Result<(), Failur
     let receivers = receipt.receivers.unwrap_or(0);
     if client.output.is_json() {
         let durability = receipt.durability.to_string();
-        let line = json!({ "receivers": receivers, "durability": durability });
+        let line = json!({
+            "receivers": receivers,
+            "durability": durability,
+            "sequence": receipt.sequence,
+            "duplicate": receipt.duplicate,
+        });
         return client.output.line(&line.to_string());
     }
     let (type_, plural) = (&args.event_type, if receivers == 1 { "" } else { "s" });
+    let stored = match (receipt.sequence, receipt.duplicate) {
+        (Some(number), false) => format!(", kept as number {number}"),
+        (Some(number), true) => format!(", which was number {number} already"),
+        (None, _) => String::new(),
+    };
     client.output.note(&format!(
-        "published {type_} to {receivers} subscriber{plural}"
+        "published {type_} to {receivers} subscriber{plural}{stored}"
     ));
     Ok(())
 }

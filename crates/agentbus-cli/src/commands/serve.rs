@@ -20,7 +20,10 @@ pub(crate) async fn serve(config: Config, output: &Output) -> Result<(), Failure
     start_logging(&config.log, output)?;
     // Listened for before the port is open, so that no early signal is missed.
     let stop = asked_to_stop();
-    let bus = Bus::builder("agentbus").connect().await?;
+    let bus = Bus::builder("agentbus")
+        .transport(config.transport.as_str())
+        .connect()
+        .await?;
     let server = Server::start(server_config(&config)?, bus).await?;
     announce(&server, output)?;
     stop.await;

@@ -10,6 +10,12 @@ pub(crate) async fn subscribe(client: &Client, args: SubscribeArgs) -> Result<()
     if let Some(group) = args.queue {
         subscription = subscription.queue(group);
     }
+    if let Some(name) = args.durable {
+        subscription = subscription.durable(name);
+    }
+    if let Some(start) = args.from {
+        subscription = subscription.start(start);
+    }
     let mut events = subscription.await?;
     client
         .output
@@ -38,6 +44,8 @@ pub(crate) async fn subscribe(client: &Client, args: SubscribeArgs) -> Result<()
         delivery.ack().await.map_err(agentbus::Error::from)?;
         left -= 1;
     }
+    // Ended first, or the shutdown would wait for it to take what is left.
+    drop(events);
     bus.shutdown().await;
     Ok(())
 }

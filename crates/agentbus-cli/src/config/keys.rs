@@ -32,6 +32,14 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "Where the bus keeps its token and its data; mode 0700, one bus at a time.",
     },
     Key {
+        name: "transport",
+        kind: "URL",
+        default: "\"memory://\"",
+        variable: "AGENTBUS_TRANSPORT",
+        flag: "--transport",
+        meaning: "What carries the bus: `memory://` forgets with the process, `sqlite://PATH` keeps events and durable subscriptions in a file. docs/transports.md compares them.",
+    },
+    Key {
         name: "auth",
         kind: "\"token\" or \"off\"",
         default: "\"token\"",
@@ -96,9 +104,9 @@ pub(crate) fn reference() -> String {
          `agentbus serve` reads `agentbus.toml` in its working directory, or the file that \
          `--config FILE` or `AGENTBUS_CONFIG` names. The environment overrides the file, and \
          flags override the environment. A key that is not listed here is an error, with its line \
-         and the nearest key there is. The keys that decide who may use the bus (`auth`, \
-         `allow_hosts`, `allow_origins`, `data_dir`, and a `listen` that is not loopback) count \
-         only in a file that was named: a directory may have been filled by somebody else.\n\n\
+         and the nearest key there is. The keys that decide who may use the bus or where its data goes (`auth`, \
+         `allow_hosts`, `allow_origins`, `data_dir`, `transport`, and a `listen` that is not \
+         loopback) count only in a file that was named: a directory may have been filled by somebody else.\n\n\
          | key | value | default | environment | flag |\n|---|---|---|---|---|\n",
     );
     for key in KEYS {

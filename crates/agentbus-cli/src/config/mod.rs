@@ -22,6 +22,7 @@ const DEFAULT_FILE: &str = "agentbus.toml";
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) transport: String,
     pub(crate) auth: Auth,
     pub(crate) allow_hosts: Vec<String>,
     pub(crate) allow_origins: Vec<String>,
@@ -36,6 +37,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], agentbus_server::DEFAULT_PORT)),
             data_dir: None,
+            transport: "memory://".to_owned(),
             auth: Auth::Token,
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
@@ -75,6 +77,7 @@ fn trusted(config: Config) -> Result<Config, Failure> {
             config.allow_origins != default.allow_origins,
         ),
         ("data_dir", config.data_dir != default.data_dir),
+        ("transport", config.transport != default.transport),
         ("listen", !config.listen.ip().is_loopback()),
     ];
     match opened.iter().find(|(_, set)| *set) {

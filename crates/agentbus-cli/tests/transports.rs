@@ -1,0 +1,231 @@
+//! The transports from the command line: the page about them is true, and a log survives its bus.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+const BEGIN: &str = "<!-- semantics -->\n";
+const END: &str = "<!-- /semantics -->\n";
+
+fn page() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/transports.md")
+}
+
+fn agentbus(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
+    command
+        .current_dir(dir)
+        .env_remove("AGENTBUS_URL")
+        .env_remove("AGENTBUS_TRANSPORT")
+        .env("AGENTBUS_DATA_DIR", dir.join("data"));
+    command
+}
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    agentbus(dir).args(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn the_table_in_docs_is_what_the_transports_say() {
+    let text = std::fs::read_to_string(page()).unwrap();
+    let (before, rest) = text.split_once(BEGIN).unwrap();
+    let (_, after) = rest.split_once(END).unwrap();
+    let table = agentbus::transports::table();
+    let expected = format!("{before}{BEGIN}{table}{END}{after}");
+    if std::env::var_os("AGENTBUS_WRITE_DOCS").is_some() {
+        std::fs::write(page(), &expected).unwrap();
+        return;
+    }
+    assert_eq!(
+        text, expected,
+        "run this test with AGENTBUS_WRITE_DOCS=1 to write it anew"
+    );
+}
+
+#[test]
+fn semantics_prints_the_same_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let printed = stdout(&run(dir.path(), &["semantics"]));
+    for (question, answers) in agentbus::transports::rows() {
+        let line = printed.lines().find(|line| line.starts_with(question));
+        let line = line.unwrap_or_else(|| panic!("`{question}` is not in:\n{printed}"));
+        assert!(answers.iter().all(|answer| line.contains(answer)), "{line}");
+    }
+    let objects = stdout(&run(dir.path(), &["semantics", "--json"]));
+    let objects: Vec<Value> = objects
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let names: Vec<_> = objects
+        .iter()
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["memory", "sqlite", "agentbus"]);
+    assert_eq!(objects[1]["an accepted publish is"], "disk");
+}
+
+/// A command of the page and what it prints.
+#[derive(Debug, Default)]
+struct Step {
+    command: String,
+    output: String,
+}
+
+/// The commands of all console blocks, in order.
+fn steps(text: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        match (inside, line) {
+            (false, "```console") => inside = true,
+            (true, "```") => inside = false,
+            (true, line) => match (line.strip_prefix("$ "), steps.last_mut()) {
+                (Some(command), _) => steps.push(Step {
+                    command: command.to_owned(),
+                    ..Step::default()
+                }),
+                (None, Some(step)) => step.output.push_str(&format!("{line}\n")),
+                (None, None) => panic!("output before a command: {line}"),
+            },
+            (false, _) => {}
+        }
+    }
+    steps
+}
+
+#[test]
+fn the_walk_in_docs_goes_as_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let steps = steps(&std::fs::read_to_string(page()).unwrap());
+    assert!(steps.len() > 8, "{steps:?}");
+    // One shell for all, because the walk sets a variable; a mark after each command tells what is whose.
+    let script: String = steps
+        .iter()
+        .map(|step| format!("{{ {}; }} 2>&1\necho '@@'\n", step.command))
+        .collect();
+    let bin = Path::new(env!("CARGO_BIN_EXE_agentbus")).parent().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let shell = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(dir.path())
+        .env("PATH", path)
+        .env("AGENTBUS_DATA_DIR", dir.path().join("data"))
+        .env_remove("AGENTBUS_URL")
+        .env_remove("AGENTBUS_TRANSPORT")
+        .output()
+        .unwrap();
+    let printed = stdout(&shell);
+    let outputs: Vec<_> = printed.split("@@\n").collect();
+    for (step, output) in steps.iter().zip(&outputs) {
+        assert_eq!(*output, step.output, "after `{}`", step.command);
+    }
+    assert_eq!(outputs.len(), steps.len() + 1);
+}
+
+/// Starts a bus over a log and returns its address.
+fn serve(dir: &Path) -> (Child, String) {
+    let listen = [
+        "serve",
+        "--json",
+        "--listen",
+        "127.0.0.1:0",
+        "--log",
+        "warn",
+    ];
+    let mut server = agentbus(dir)
+        .args(listen)
+        .args(["--transport", "sqlite://bus.db"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::new(server.stdout.as_mut().unwrap())
+        .read_line(&mut first)
+        .unwrap();
+    let started: Value = serde_json::from_str(&first).unwrap();
+    (server, started["listening"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn what_a_killed_bus_had_accepted_is_there_when_it_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut accepted = Vec::new();
+    for round in 0..3 {
+        let (mut server, url) = serve(dir.path());
+        for n in 0..4 {
+            let payload = format!("{}", round * 10 + n);
+            let published = run(dir.path(), &["--url", &url, "pub", "kept", &payload]);
+            assert!(published.status.success(), "{}", stderr(&published));
+            accepted.push(format!("kept {payload}"));
+        }
+        let second = ["sub", "kept", "--transport", "sqlite://bus.db"];
+        let second = run(dir.path(), &second);
+        assert_eq!(second.status.code(), Some(9), "{}", stderr(&second));
+        let holder = format!("process {}", server.id());
+        assert!(stderr(&second).contains(&holder), "{}", stderr(&second));
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+    let count = accepted.len().to_string();
+    let replay = ["sub", "kept", "--from", "beginning", "--count", &count];
+    let replayed = agentbus(dir.path())
+        .args(replay)
+        .args(["--transport", "sqlite://bus.db"])
+        .output()
+        .unwrap();
+    let seen: Vec<_> = stdout(&replayed).lines().map(str::to_owned).collect();
+    assert_eq!(seen, accepted, "{}", stderr(&replayed));
+}
+
+#[test]
+fn a_url_that_names_nothing_is_answered_with_one_that_does() {
+    let dir = tempfile::tempdir().unwrap();
+    for (url, hint) in [
+        ("sqlit://bus.db", "did you mean `sqlite://`?"),
+        ("/tmp/bus.db", "write sqlite:///tmp/bus.db"),
+        ("sqlite:bus.db", "write sqlite://bus.db"),
+        ("sqlite://", "names no file"),
+    ] {
+        let refused = run(dir.path(), &["pub", "x", "--transport", url]);
+        assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+        assert!(stderr(&refused).contains(hint), "{}", stderr(&refused));
+    }
+}
+
+#[test]
+fn invoke_and_handle_work_over_a_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut server, url) = serve(dir.path());
+    let mut agent = agentbus(dir.path())
+        .args(["--url", &url, "handle", "count", "--", "wc", "-w"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    let mut said = BufReader::new(agent.stderr.take().unwrap());
+    while !ready.contains("serving count") {
+        ready.clear();
+        assert_ne!(said.read_line(&mut ready).unwrap(), 0, "it ended early");
+    }
+    let answer = run(dir.path(), &["--url", &url, "invoke", "count", "\"a b c\""]);
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(stdout(&answer).trim(), "3", "{}", stderr(&answer));
+}
