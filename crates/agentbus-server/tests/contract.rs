@@ -15,11 +15,21 @@ use agentbus_transport::{Transport, contract_tests};
 use agentbus_transport_ws::WsTransport;
 
 async fn open() -> Arc<dyn Transport> {
+    over("memory://").await
+}
+
+/// A connection to a bus over this transport; `{dir}` stands for a directory of its own.
+async fn over(url: &str) -> Arc<dyn Transport> {
     let dir = tempfile::tempdir().unwrap();
     let mut config = ServerConfig::new(dir.path().join("data"));
     config.listen = "127.0.0.1:0".parse().unwrap();
     config.auth = AuthMode::Off;
-    let bus = Bus::builder("server").connect().await.unwrap();
+    let url = url.replace("{dir}", dir.path().to_str().unwrap());
+    let bus = Bus::builder("server")
+        .transport(url)
+        .connect()
+        .await
+        .unwrap();
     let server = Server::start(config, bus).await.unwrap();
     let transport = WsTransport::connect(&server.url(), "contract")
         .await
@@ -30,6 +40,17 @@ async fn open() -> Arc<dyn Transport> {
 }
 
 contract_tests!(open);
+
+/// The same over a bus that keeps its events: what its log adds reaches its remote agents.
+mod durable {
+    use super::{Arc, Transport, contract_tests, over};
+
+    async fn open() -> Arc<dyn Transport> {
+        over("sqlite://{dir}/bus.db").await
+    }
+
+    contract_tests!(open);
+}
 
 /// A socket speaks for itself: it cannot have its replies sent into others' requests, nor end the
 /// requests of others.

@@ -11,6 +11,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use crate::carrier::Carrier;
 use crate::credentials::Token;
 use crate::listener::{self, Stranger};
 use crate::transport::WsTransport;
@@ -89,8 +90,8 @@ impl Builder {
         };
         let sent = socket.send(Message::text(wire::encode(&hello))).await;
         sent.map_err(|error| self.explain(error))?;
-        self.await_welcome(&mut socket).await?;
-        Ok(WsTransport::start(socket))
+        let carrier = self.await_welcome(&mut socket).await?;
+        Ok(WsTransport::start(socket, carrier))
     }
 
     /// Turns the base URL of a bus into its WebSocket's.
@@ -102,13 +103,13 @@ impl Builder {
         format!("{base}/v1/ws")
     }
 
-    async fn await_welcome(&self, socket: &mut Socket) -> Result<(), TransportError> {
+    async fn await_welcome(&self, socket: &mut Socket) -> Result<Carrier, TransportError> {
         while let Some(frame) = socket.next().await {
             let Message::Text(text) = frame.map_err(|error| self.explain(error))? else {
                 continue;
             };
             return match serde_json::from_str(&text) {
-                Ok(ServerFrame::Welcome { .. }) => Ok(()),
+                Ok(ServerFrame::Welcome { carrier, .. }) => Ok(carrier),
                 Ok(ServerFrame::Error { error, .. }) => Err(TransportError::Remote(error)),
                 _ => Err(failed(format!(
                     "{} does not speak the protocol of a bus",

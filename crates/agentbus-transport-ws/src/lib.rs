@@ -6,6 +6,7 @@
 //! what the program had asked for. There is no reconnection; a program that wants to go on
 //! connects again.
 
+pub mod carrier;
 mod connect;
 pub mod credentials;
 mod link;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use agentbus_protocol::{Envelope, ErrorPayload, Subject, Timestamp};
+use agentbus_protocol::{Envelope, ErrorCode, ErrorPayload, Subject, Timestamp};
 use agentbus_transport::{
-    Completion, Delivery, Message, Priority, Received, Settle, TransportError, Verdict,
+    Completion, Delivery, Message, Priority, Receipt, Received, Settle, TransportError, Verdict,
 };
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::Message as SocketMessage;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::carrier::millis;
 use crate::connect::{Socket, failed};
 use crate::wire::{self, ClientFrame, OPERATIONS_MAX, ServerFrame, UNSETTLED_MAX};
 
@@ -29,7 +30,7 @@ const OUTGOING: usize = 1024;
 /// ones, which need no verdict.
 const INCOMING: usize = 2 * UNSETTLED_MAX;
 
-type Answer = Result<Option<usize>, ErrorPayload>;
+type Answer = Result<Receipt, ErrorPayload>;
 
 /// What the transport, its receivers and its two tasks share.
 #[derive(Debug)]
@@ -75,27 +76,45 @@ impl Link {
     }
 
     /// Sends an operation and waits for its answer.
-    pub(crate) async fn ask(&self, id: u64, frame: String) -> Result<Answer, TransportError> {
-        let (sender, answer) = oneshot::channel();
-        {
-            let mut waiting = self.waiting.lock();
-            if waiting.len() >= OPERATIONS_MAX {
-                let (what, limit) = ("operations that wait", OPERATIONS_MAX);
-                let transport = crate::transport::NAME;
-                return Err(TransportError::TooMany {
-                    transport,
-                    what,
-                    limit,
-                });
-            }
-            waiting.insert(id, sender);
-        }
-        // Removes the entry also when the asker gives up.
-        let _waiting = Forget(self, id);
-        if self.out.send(frame).await.is_err() || self.over.is_cancelled() {
+    pub(crate) async fn ask(
+        self: &Arc<Self>,
+        id: u64,
+        frame: String,
+    ) -> Result<Answer, TransportError> {
+        let waiting = self.wait_for(id)?;
+        if self.out.send(frame).await.is_err() {
             return Err(lost());
         }
-        answer.await.map_err(|_| lost())
+        waiting.answer().await
+    }
+
+    /// Sends an operation at once; what is returned only waits for its answer.
+    pub(crate) fn ask_soon(
+        self: &Arc<Self>,
+        id: u64,
+        frame: &ClientFrame,
+    ) -> impl Future<Output = Result<Answer, TransportError>> + Send + 'static {
+        let waiting = self.wait_for(id);
+        self.send_soon(frame);
+        async move { waiting?.answer().await }
+    }
+
+    fn wait_for(self: &Arc<Self>, id: u64) -> Result<Waiting, TransportError> {
+        let (sender, answer) = oneshot::channel();
+        let mut waiting = self.waiting.lock();
+        if waiting.len() >= OPERATIONS_MAX {
+            return Err(TransportError::TooMany {
+                transport: crate::transport::NAME,
+                what: "operations that wait",
+                limit: OPERATIONS_MAX,
+            });
+        }
+        waiting.insert(id, sender);
+        Ok(Waiting {
+            link: Arc::clone(self),
+            id,
+            answer,
+        })
     }
 
     /// Sends a frame that has no answer; never waits, and never loses it while the link lives.
@@ -147,7 +166,18 @@ impl Link {
 
     fn take(self: &Arc<Self>, frame: ServerFrame) {
         match frame {
-            ServerFrame::Ok { id, receivers } => self.answer(id, Ok(receivers)),
+            ServerFrame::Ok {
+                id,
+                receivers,
+                sequence,
+                duplicate,
+                durability,
+            } => {
+                let mut receipt = Receipt::new(durability.into(), receivers);
+                receipt.sequence = sequence;
+                receipt.duplicate = duplicate;
+                self.answer(id, Ok(receipt));
+            }
             ServerFrame::Error {
                 id: Some(id),
                 error,
@@ -179,6 +209,7 @@ impl Link {
             sub,
             delivery,
             subject,
+            sequence,
             attempt,
             missed,
             priority,
@@ -199,12 +230,17 @@ impl Link {
         message.priority = Priority::parse(&priority).unwrap_or_default();
         message.expires_at =
             ttl_ms.and_then(|ttl| Instant::now().checked_add(Duration::from_millis(ttl)));
-        let handed = Delivery::new(Arc::new(message), attempt).after_missing(missed);
+        let subject = message.subject.clone();
+        let mut handed = Delivery::new(Arc::new(message), attempt).after_missing(missed);
+        if let Some(sequence) = sequence {
+            handed = handed.numbered(sequence);
+        }
         let received = match delivery {
             Some(number) => {
                 let settle = Arc::new(Settler {
                     link: Arc::clone(self),
                     sub,
+                    logged: sequence.is_some().then_some(subject),
                 });
                 Received::Live(handed.settled_by(settle, number))
             }
@@ -238,11 +274,25 @@ fn lost() -> TransportError {
     failed("the connection to the bus was lost".to_owned())
 }
 
-struct Forget<'a>(&'a Link, u64);
+/// An operation whose answer is to come. It is forgotten also when the asker gives up.
+struct Waiting {
+    link: Arc<Link>,
+    id: u64,
+    answer: oneshot::Receiver<Answer>,
+}
 
-impl Drop for Forget<'_> {
+impl Waiting {
+    async fn answer(mut self) -> Result<Answer, TransportError> {
+        if self.link.over.is_cancelled() {
+            return Err(lost());
+        }
+        (&mut self.answer).await.map_err(|_| lost())
+    }
+}
+
+impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.waiting.lock().remove(&self.1);
+        self.link.waiting.lock().remove(&self.id);
     }
 }
 
@@ -284,11 +334,14 @@ async fn read(mut incoming: SplitStream<Socket>, link: Arc<Link>) {
     link.end();
 }
 
-/// Sends verdicts on the messages of one subscription.
+/// Sends the verdict on one message.
 #[derive(Debug)]
 struct Settler {
     link: Arc<Link>,
     sub: u64,
+    /// The subject, if the message is in a log: then its verdict is written down there, which can
+    /// fail and is waited for.
+    logged: Option<Subject>,
 }
 
 impl Settle for Settler {
@@ -297,22 +350,36 @@ impl Settle for Settler {
         token: u64,
         verdict: Verdict,
     ) -> Completion<Result<(), TransportError>> {
-        let ms = |span: Duration| u64::try_from(span.as_millis()).ok();
         let (verdict, ms) = match verdict {
             Verdict::Ack => ("ack", None),
-            Verdict::Nak { delay, .. } => ("nak", ms(delay)),
-            Verdict::Extend { lease } => ("extend", ms(lease)),
+            Verdict::Nak { delay, .. } => ("nak", Some(millis(delay))),
+            Verdict::Extend { lease } => ("extend", Some(millis(lease))),
             Verdict::Reject => ("reject", None),
             Verdict::Abandoned => ("abandoned", None),
         };
-        let verdict = verdict.to_owned();
+        // Nobody is left to hear of an abandoned one.
+        let subject = self.logged.clone().filter(|_| verdict != "abandoned");
+        let id = subject.is_some().then(|| self.link.number());
         let frame = ClientFrame::Settle {
+            id,
             sub: self.sub,
             delivery: token,
-            verdict,
+            verdict: verdict.to_owned(),
             ms,
         };
-        self.link.send_soon(&frame);
-        Completion::ready(Ok(()))
+        let (Some(id), Some(subject)) = (id, subject) else {
+            self.link.send_soon(&frame);
+            return Completion::ready(Ok(()));
+        };
+        let answer = self.link.ask_soon(id, &frame);
+        Completion::waiting(async move {
+            match answer.await? {
+                Ok(_) => Ok(()),
+                Err(error) if error.code == ErrorCode::AgentTimeout => {
+                    Err(TransportError::LeaseEnded { subject })
+                }
+                Err(error) => Err(TransportError::Remote(error)),
+            }
+        })
     }
 }

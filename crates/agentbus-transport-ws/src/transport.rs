@@ -12,6 +12,7 @@ use agentbus_transport::{
 };
 
 use crate::Builder;
+use crate::carrier::{Carrier, StartAt, millis};
 use crate::connect::Socket;
 use crate::link::Link;
 use crate::source::WsSource;
@@ -19,7 +20,7 @@ use crate::wire::{self, ClientFrame};
 
 pub(crate) const NAME: &str = "agentbus";
 
-/// What a connection gives, whatever the bus at its other end could.
+/// What a connection gives at least; the carrier behind the bus may add to it.
 pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     name: NAME,
     ordering: Ordering::PerPublisher,
@@ -46,10 +47,14 @@ const LOCAL_INBOX: &str = "_INBOX.local.";
 
 /// A connection to a running bus.
 #[derive(Debug)]
-pub struct WsTransport(Arc<Link>);
+pub struct WsTransport {
+    link: Arc<Link>,
+    /// With what the carrier behind the bus adds.
+    capabilities: Capabilities,
+}
 
 impl WsTransport {
-    /// What a connection gives, whatever the bus at its other end could.
+    /// What a connection gives at least; the carrier behind the bus may add to it.
     pub const CAPABILITIES: Capabilities = CAPABILITIES;
 
     /// Connects to the bus at `http://HOST:PORT`, speaking as `agent`, with the token that
@@ -66,14 +71,17 @@ impl WsTransport {
         Builder::new(url, agent)
     }
 
-    pub(crate) fn start(socket: Socket) -> Self {
-        Self(Link::start(socket))
+    pub(crate) fn start(socket: Socket, carrier: Carrier) -> Self {
+        Self {
+            link: Link::start(socket),
+            capabilities: carrier.extend(CAPABILITIES),
+        }
     }
 }
 
 impl Transport for WsTransport {
     fn capabilities(&self) -> Capabilities {
-        CAPABILITIES
+        self.capabilities
     }
 
     fn publish(
@@ -81,17 +89,17 @@ impl Transport for WsTransport {
         message: Arc<Message>,
         options: PublishOptions,
     ) -> Completion<Result<Receipt, TransportError>> {
-        if self.0.is_closed() {
+        if self.link.is_closed() {
             return Completion::ready(Err(TransportError::Closed));
         }
         if message.is_expired() {
             let subject = message.subject.clone();
             return Completion::ready(Err(TransportError::Expired { subject }));
         }
-        if let Err(lacking) = CAPABILITIES.check_publish(&options) {
+        if let Err(lacking) = self.capabilities.check_publish(&options) {
             return Completion::ready(Err(lacking));
         }
-        let id = self.0.number();
+        let id = self.link.number();
         let frame = encode(&message, &options, id);
         if frame.len() > ENVELOPE_BYTES_MAX {
             let (bytes, limit) = (frame.len(), ENVELOPE_BYTES_MAX);
@@ -102,11 +110,10 @@ impl Transport for WsTransport {
             };
             return Completion::ready(Err(error));
         }
-        let link = Arc::clone(&self.0);
+        let link = Arc::clone(&self.link);
         Completion::waiting(async move {
             let answer = link.ask(id, frame).await?;
-            let receivers = answer.map_err(|error| explain(error, &message.subject))?;
-            Ok(Receipt::new(Durability::Memory, receivers))
+            answer.map_err(|error| explain(error, &message.subject))
         })
     }
 
@@ -115,25 +122,25 @@ impl Transport for WsTransport {
     }
 
     fn open_inbox(&self) -> Result<Inbox, TransportError> {
-        if self.0.is_closed() {
+        if self.link.is_closed() {
             return Err(TransportError::Closed);
         }
-        let sub = self.0.number();
+        let sub = self.link.number();
         let text = format!("{LOCAL_INBOX}{sub}");
         let subject = Subject::parse(&text).map_err(|error| TransportError::Carrier {
             transport: NAME,
             reason: error.to_string(),
         })?;
-        let messages = self.0.add_receiver(sub);
+        let messages = self.link.add_receiver(sub);
         Ok(Inbox::new(
             subject,
-            WsSource::new(Arc::clone(&self.0), sub, messages),
+            WsSource::new(Arc::clone(&self.link), sub, messages),
         ))
     }
 
     fn close(&self, drain: Duration) -> BoxFuture<'_, Drained> {
         Box::pin(async move {
-            self.0.close(drain).await;
+            self.link.close(drain).await;
             Drained::default()
         })
     }
@@ -141,14 +148,14 @@ impl Transport for WsTransport {
 
 impl WsTransport {
     async fn open(&self, request: Subscribe) -> Result<Subscription, TransportError> {
-        if self.0.is_closed() {
+        if self.link.is_closed() {
             return Err(TransportError::Closed);
         }
-        CAPABILITIES.check(&request)?;
-        let (id, sub) = (self.0.number(), self.0.number());
-        let messages = self.0.add_receiver(sub);
+        self.capabilities.check(&request)?;
+        let (id, sub) = (self.link.number(), self.link.number());
+        let messages = self.link.add_receiver(sub);
         // From here on, dropping the source tells the server.
-        let source = WsSource::new(Arc::clone(&self.0), sub, messages);
+        let source = WsSource::new(Arc::clone(&self.link), sub, messages);
         let frame = ClientFrame::Subscribe {
             id,
             sub,
@@ -158,8 +165,12 @@ impl WsTransport {
             capacity: Some(request.capacity),
             overflow: Some(overflow_name(request.overflow).to_owned()),
             window: Some(request.prefetch),
+            durable: request.durable.map(|name| name.to_string()),
+            start: StartAt::of(request.start),
+            lease_ms: request.lease.map(millis),
+            max_attempts: request.max_attempts,
         };
-        let answer = self.0.ask(id, wire::encode(&frame)).await?;
+        let answer = self.link.ask(id, wire::encode(&frame)).await?;
         answer.map_err(TransportError::Remote)?;
         Ok(Subscription::new(source))
     }
@@ -188,6 +199,7 @@ fn encode(message: &Message, options: &PublishOptions, id: u64) -> String {
         ttl_ms: ttl.map(|ttl| u64::try_from(ttl).unwrap_or(u64::MAX)),
         confirm: options.confirm,
         require_responder: options.require_responder,
+        key: options.idempotency_key.as_ref().map(ToString::to_string),
     };
     if inbox.is_none() {
         return wire::encode_with(&frame, &message.envelope);

@@ -12,6 +12,8 @@ use agentbus_protocol::{Envelope, ErrorPayload};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::carrier::{Carrier, Level, StartAt};
+
 /// Largest text frame in bytes, in both directions: one envelope and what is around it.
 pub const FRAME_BYTES_MAX: usize = agentbus_protocol::limits::ENVELOPE_BYTES_MAX + 64 * 1024;
 
@@ -86,6 +88,9 @@ pub enum ClientFrame {
         /// Whether to fail when nobody listens.
         #[serde(default)]
         require_responder: bool,
+        /// A name for this publish: sent again under it, it is stored once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     },
     /// Subscribes. Answered with `ok`, then with `message`s.
     Subscribe {
@@ -112,6 +117,18 @@ pub enum ClientFrame {
         /// [`UNSETTLED_MAX`], which is the default.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         window: Option<usize>,
+        /// A name that outlives the connection.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        durable: Option<String>,
+        /// Where to begin, if not with what is published from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        start: Option<StartAt>,
+        /// How long a message may be worked on before somebody else gets it, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lease_ms: Option<u64>,
+        /// How many attempts a message gets before it is a dead letter.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_attempts: Option<u32>,
     },
     /// Takes no new messages; those that wait are still sent, then `end`.
     Stop {
@@ -123,8 +140,11 @@ pub enum ClientFrame {
         /// Number of the subscription or inbox.
         sub: u64,
     },
-    /// Settles a delivery.
+    /// Settles a delivery. Answered with `ok` or `error` if it has an `id`.
     Settle {
+        /// Number of the operation.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<u64>,
         /// Number of the subscription.
         sub: u64,
         /// Number of the delivery.
@@ -197,6 +217,9 @@ pub enum ServerFrame {
         tenant: String,
         /// Largest text frame in bytes.
         frame_bytes_max: usize,
+        /// What the transport of the bus adds.
+        #[serde(default)]
+        carrier: Carrier,
     },
     /// A `publish` or `subscribe` was done.
     Ok {
@@ -205,6 +228,15 @@ pub enum ServerFrame {
         /// How many subscriptions and groups received the message.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         receivers: Option<usize>,
+        /// The message's number in the log of the bus's transport.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sequence: Option<u64>,
+        /// Whether the publish was a repetition under its key, and stored nothing.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        duplicate: bool,
+        /// Where the message is now; in memory, if it is not said.
+        #[serde(default, skip_serializing_if = "Level::is_memory")]
+        durability: Level,
     },
     /// An operation failed; without `id`, the connection itself is in error and ends.
     Error {
@@ -223,6 +255,9 @@ pub enum ServerFrame {
         delivery: Option<u64>,
         /// The subject it was published to.
         subject: String,
+        /// The message's number in the log of the bus's transport.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sequence: Option<u64>,
         /// Which attempt this is, from 1.
         attempt: u32,
         /// Messages lost just before this one.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use agentbus::{Error, ErrorPayload, Text};
+use agentbus::{Error, ErrorPayload, Receipt, Text};
+use agentbus_transport_ws::carrier::Carrier;
 use agentbus_transport_ws::wire::{self, ClientFrame, OPERATIONS_MAX, ServerFrame};
 use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
@@ -66,9 +67,15 @@ impl Out {
         let _ = self.0.send(frame).await;
     }
 
-    pub(super) async fn answer(&self, id: u64, outcome: Result<Option<usize>, Error>) {
+    pub(super) async fn answer(&self, id: u64, outcome: Result<Receipt, Error>) {
         let frame = match outcome {
-            Ok(receivers) => ServerFrame::Ok { id, receivers },
+            Ok(receipt) => ServerFrame::Ok {
+                id,
+                receivers: receipt.receivers,
+                sequence: receipt.sequence,
+                duplicate: receipt.duplicate,
+                durability: receipt.durability.into(),
+            },
             Err(error) => ServerFrame::Error {
                 id: Some(id),
                 error: error.to_payload(),
@@ -152,6 +159,7 @@ async fn greet(app: &App, incoming: &mut SplitStream<WebSocket>, out: &Out) -> O
                 prefix: app.bus.subjects().prefix().to_owned(),
                 tenant: app.bus.subjects().tenant().to_owned(),
                 frame_bytes_max: wire::FRAME_BYTES_MAX,
+                carrier: Carrier::of(&app.bus.transport().capabilities()),
             };
             out.send(wire::encode(&welcome)).await;
             return Some(agent.into());
@@ -227,17 +235,13 @@ impl Connection {
             }
             ClientFrame::Stop { sub } => self.subscriptions.stop(sub),
             ClientFrame::Unsubscribe { sub } => {
-                self.subscriptions.remove(sub);
                 self.app.agents.remove(self.number, sub);
+                if let Some(ended) = self.subscriptions.remove(sub) {
+                    // The client's next frame may use the same durable name.
+                    ended.cancelled().await;
+                }
             }
-            ClientFrame::Settle {
-                sub,
-                delivery,
-                verdict,
-                ms,
-            } => {
-                self.settle(sub, delivery, &verdict, ms);
-            }
+            ClientFrame::Settle { .. } => self.settle(frame).await,
             ClientFrame::Publish { .. } => self.publish(frame).await,
             ClientFrame::Subscribe { .. } => self.subscribe(frame).await,
             ClientFrame::Invoke { .. } | ClientFrame::Stream { .. } => self.call(frame).await,
@@ -248,7 +252,7 @@ impl Connection {
         match ended {
             Ok(Ended::Call(id)) => drop(self.calls.remove(id)),
             Ok(Ended::Sub(sub)) => {
-                self.subscriptions.remove(*sub);
+                drop(self.subscriptions.remove(*sub));
                 self.app.agents.remove(self.number, *sub);
             }
             Ok(Ended::Other) | Err(_) => {}

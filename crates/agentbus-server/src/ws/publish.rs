@@ -26,11 +26,11 @@ impl Connection {
             Ok(Completion::Waiting(waiting)) => {
                 let out = self.out.clone();
                 self.tasks.spawn(async move {
-                    out.answer(id, outcome(waiting.await)).await;
+                    out.answer(id, waiting.await.map_err(Error::from)).await;
                     Ended::Other
                 });
             }
-            Ok(sent) => self.out.answer(id, outcome(sent.await)).await,
+            Ok(sent) => self.out.answer(id, sent.await.map_err(Error::from)).await,
             Err(error) => self.out.answer(id, Err(error)).await,
         }
     }
@@ -46,6 +46,7 @@ impl Connection {
             ttl_ms,
             confirm,
             require_responder,
+            key,
             ..
         } = frame
         else {
@@ -80,9 +81,11 @@ impl Connection {
         let options = PublishOptions {
             confirm,
             require_responder,
-            idempotency_key: None,
+            idempotency_key: key.map(Into::into),
         };
-        Ok(self.app.bus.transport().publish(Arc::new(message), options))
+        let transport = self.app.bus.transport();
+        transport.capabilities().check_publish(&options)?;
+        Ok(transport.publish(Arc::new(message), options))
     }
 
     /// Refuses replies to where this connection's agent could not publish itself, and
@@ -138,10 +141,6 @@ impl Connection {
             .strip_prefix(prefix)
             .is_some_and(|rest| rest.starts_with('.'))
     }
-}
-
-fn outcome(sent: Result<Receipt, TransportError>) -> Result<Option<usize>, Error> {
-    Ok(sent?.receivers)
 }
 
 fn read_envelope(raw: &RawValue) -> Result<Envelope, Error> {

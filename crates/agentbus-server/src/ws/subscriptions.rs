@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentbus::protocol::{Pattern, Subject};
-use agentbus::transport::{self, Delivery, Message, Received, Subscribe};
-use agentbus::{Error, EventType, Overflow};
+use agentbus::transport::{
+    self, Completion, Delivery, Durability, Message, Received, Start, Subscribe,
+};
+use agentbus::{Error, EventType, Overflow, Receipt, TransportError};
 use agentbus_transport_ws::wire::{
     self, ClientFrame, SUBSCRIPTIONS_MAX, ServerFrame, UNSETTLED_MAX,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connection::{Connection, Ended, Out};
 use crate::state::Served;
@@ -26,6 +28,8 @@ pub(super) struct Subscriptions(HashMap<u64, Sub>);
 struct Sub {
     pump: AbortHandle,
     stop: CancellationToken,
+    /// Fires when the pump is gone, and its end of the subscription with it.
+    ended: CancellationToken,
     window: Arc<Window>,
     /// The real subject behind an inbox number.
     inbox: Option<Subject>,
@@ -43,6 +47,27 @@ struct Window {
 }
 
 impl Window {
+    /// Gives a verdict. A delivery whose lease is extended stays here.
+    fn decide(
+        &self,
+        number: u64,
+        verdict: &str,
+        span: Duration,
+    ) -> Option<Completion<Result<(), TransportError>>> {
+        if verdict == "extend" {
+            return Some(self.unsettled.lock().get_mut(&number)?.extend(span));
+        }
+        let delivery = self.unsettled.lock().remove(&number)?;
+        self.room.add_permits(1);
+        self.verdict.notify_waiters();
+        match verdict {
+            "ack" => Some(delivery.ack()),
+            "nak" => Some(delivery.nak(span)),
+            "reject" => Some(delivery.reject()),
+            _ => None,
+        }
+    }
+
     /// Waits until the client has settled all that it was given.
     async fn settled(&self) {
         loop {
@@ -87,11 +112,12 @@ impl Subscriptions {
             .any(|sub| !sub.window.unsettled.lock().is_empty())
     }
 
-    /// Ends a subscription. What the client had not settled is abandoned.
-    pub(super) fn remove(&mut self, sub: u64) {
-        if let Some(sub) = self.0.remove(&sub) {
-            sub.pump.abort();
-        }
+    /// Ends a subscription. What the client had not settled is abandoned. What is returned fires
+    /// once the bus has nothing of it any more.
+    pub(super) fn remove(&mut self, sub: u64) -> Option<CancellationToken> {
+        let sub = self.0.remove(&sub)?;
+        sub.pump.abort();
+        Some(sub.ended)
     }
 }
 
@@ -101,7 +127,8 @@ impl Connection {
             return;
         };
         let outcome = self.open(frame).await;
-        self.out.answer(id, outcome.map(|()| None)).await;
+        let done = Receipt::new(Durability::Memory, None);
+        self.out.answer(id, outcome.map(|()| done)).await;
     }
 
     async fn open(&mut self, frame: ClientFrame) -> Result<(), Error> {
@@ -113,6 +140,10 @@ impl Connection {
             capacity,
             overflow,
             window,
+            durable,
+            start,
+            lease_ms,
+            max_attempts,
             ..
         } = frame
         else {
@@ -134,6 +165,11 @@ impl Connection {
         if let Some(capacity) = capacity {
             request.capacity = capacity;
         }
+        request.durable = durable.map(Into::into);
+        request.start = start.map_or(Start::New, Into::into);
+        request.lease = lease_ms.map(Duration::from_millis);
+        request.max_attempts = max_attempts;
+        request.dead_letters = self.app.bus.subjects().prefix().into();
         let source = self.app.bus.transport().subscribe(request).await?;
         let window = window.unwrap_or(UNSETTLED_MAX);
         self.pump(sub, source, None, window);
@@ -208,13 +244,14 @@ impl Connection {
             verdict: Notify::new(),
             room: Semaphore::new(window.clamp(1, UNSETTLED_MAX)),
         });
-        let stop = CancellationToken::new();
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let pump = Pump {
             sub,
             source,
             window: Arc::clone(&window),
             stop: stop.clone(),
             out: self.out.clone(),
+            _ended: ended.clone().drop_guard(),
         };
         let pump = self.tasks.spawn(pump.run());
         self.subscriptions.0.insert(
@@ -222,6 +259,7 @@ impl Connection {
             Sub {
                 pump,
                 stop,
+                ended,
                 window,
                 inbox,
                 request: None,
@@ -229,36 +267,47 @@ impl Connection {
         );
     }
 
-    /// Passes a verdict on. One on a delivery that is not known is a client that settles twice,
-    /// or after it unsubscribed, and is ignored.
-    pub(super) fn settle(&mut self, sub: u64, delivery: u64, verdict: &str, ms: Option<u64>) {
-        let Some(window) = self
-            .subscriptions
-            .0
-            .get(&sub)
-            .map(|sub| Arc::clone(&sub.window))
+    /// Passes a verdict on, and tells what became of it if the client asks. One on a delivery that
+    /// is not known is a client that settles twice, or after it unsubscribed.
+    pub(super) async fn settle(&mut self, frame: ClientFrame) {
+        let ClientFrame::Settle {
+            id,
+            sub,
+            delivery,
+            verdict,
+            ms,
+        } = frame
         else {
             return;
         };
+        let window = self.subscriptions.0.get(&sub).map(|sub| &sub.window);
         let span = Duration::from_millis(ms.unwrap_or(0));
-        if verdict == "extend" {
-            if let Some(delivery) = window.unsettled.lock().get_mut(&delivery) {
-                drop(delivery.extend(span));
-            }
-            return;
-        }
-        let Some(delivery) = window.unsettled.lock().remove(&delivery) else {
-            return;
+        let taken = match window.and_then(|window| window.decide(delivery, &verdict, span)) {
+            Some(taken) => taken,
+            None => Completion::ready(Ok(())),
         };
-        window.room.add_permits(1);
-        window.verdict.notify_waiters();
-        // Verdicts are taken at once by the transports that a server runs on.
-        drop(match verdict {
-            "ack" => delivery.ack(),
-            "nak" => delivery.nak(span),
-            "reject" => delivery.reject(),
-            _ => return drop(delivery),
-        });
+        match (taken, id) {
+            (Completion::Waiting(taking), id) => {
+                let out = self.out.clone();
+                self.tasks.spawn(async move {
+                    tell(&out, id, taking.await).await;
+                    Ended::Other
+                });
+            }
+            (taken, id) => tell(&self.out, id, taken.await).await,
+        }
+    }
+}
+
+async fn tell(out: &Out, id: Option<u64>, taken: Result<(), TransportError>) {
+    match (id, taken) {
+        (Some(id), taken) => {
+            let done = Receipt::new(Durability::Memory, None);
+            out.answer(id, taken.map(|()| done).map_err(Error::from))
+                .await;
+        }
+        (None, Err(error)) => tracing::warn!(%error, "a verdict of a remote agent was not taken"),
+        (None, Ok(())) => {}
     }
 }
 
@@ -280,6 +329,8 @@ struct Pump {
     window: Arc<Window>,
     stop: CancellationToken,
     out: Out,
+    /// Last, so that it fires when all the others are dropped.
+    _ended: DropGuard,
 }
 
 impl Pump {
@@ -341,6 +392,7 @@ impl Pump {
             sub: self.sub,
             delivery: number,
             subject: message.subject.to_string(),
+            sequence: delivery.sequence(),
             attempt: delivery.attempt(),
             missed: delivery.missed(),
             priority: message.priority.name().to_owned(),

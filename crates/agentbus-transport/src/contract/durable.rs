@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::abilities::if_able;
 use super::{
-    Opened, durable, guarded, next_number, number, numbered, pattern, publish, receive, subscribe,
+    Opened, durable, guarded, is_misuse, next_number, number, numbered, pattern, publish, receive,
+    subscribe,
 };
-use crate::{Priority, Received, Start, TransportError};
+use crate::{Priority, Received, Start};
 
 pub async fn a_durable_name_gets_what_came_while_nobody_listened(transport: Opened) {
     let Some(first) = if_able(&transport, durable("away", "d")).await else {
@@ -138,11 +139,12 @@ pub async fn a_member_that_goes_leaves_its_messages_to_the_others(transport: Ope
     let mut seen = Vec::new();
     for _ in 0..6 {
         let delivery = receive(&mut staying).await;
-        let attempt = if number(&delivery) == was { 2 } else { 1 };
-        assert_eq!(
-            delivery.attempt(),
-            attempt,
-            "of message {}",
+        // What was on its way to the one that went may count as tried, too.
+        let first = if number(&delivery) == was { 2 } else { 1 };
+        let attempt = delivery.attempt();
+        assert!(
+            (first..=2).contains(&attempt),
+            "attempt {attempt} of message {}",
             number(&delivery)
         );
         seen.push(number(&delivery));
@@ -160,7 +162,7 @@ pub async fn a_durable_name_without_group_has_one_user(transport: Opened) {
         .subscribe(durable("alone", "d"))
         .await
         .unwrap_err();
-    assert!(matches!(error, TransportError::Durable { .. }), "{error}");
+    assert!(is_misuse(&error), "{error}");
     drop(first);
     drop(subscribe(&transport, durable("alone", "d")).await);
 }
@@ -174,7 +176,7 @@ pub async fn a_durable_name_keeps_its_pattern(transport: Opened) {
         .subscribe(durable("other", "d"))
         .await
         .unwrap_err();
-    assert!(matches!(error, TransportError::Durable { .. }), "{error}");
+    assert!(is_misuse(&error), "{error}");
     assert!(error.to_string().contains("acp.v1.events.kept"), "{error}");
 }
 

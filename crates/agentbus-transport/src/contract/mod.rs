@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentbus_protocol::{
-    Envelope, EventId, EventType, Pattern, Payload, Stamp, Subject, Timestamp,
+    Envelope, ErrorCode, EventId, EventType, Pattern, Payload, Stamp, Subject, Timestamp,
 };
 
 use crate::{
@@ -221,6 +221,15 @@ async fn receive(subscription: &mut Subscription) -> Delivery {
     match guarded("a delivery", subscription.receive()).await {
         Some(Received::Live(delivery)) => delivery,
         other => panic!("expected a live delivery, got {other:?}"),
+    }
+}
+
+/// Whether a use of a durable name was refused; a remote bus says so in a sentence of its own.
+fn is_misuse(error: &TransportError) -> bool {
+    match error {
+        TransportError::Durable { .. } => true,
+        TransportError::Remote(told) => told.code == ErrorCode::InvalidRequest,
+        _ => false,
     }
 }
 
