@@ -23,7 +23,7 @@ async fn pools() -> Pools {
 async fn call(pools: &Pools) {
     let params = r#"{"text":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}"#;
     let call = Call::new("m").pool("p").params(params);
-    let answer = pools.call(call).unwrap().finish().await.unwrap();
+    let answer = pools.call(&call).unwrap().finish().await.unwrap();
     assert!(answer.result().is_some());
 }
 

@@ -8,12 +8,16 @@
 )]
 
 use std::io::{self, BufRead, Write};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+/// The notifications it has had.
+static NOTES: Mutex<Vec<Value>> = Mutex::new(Vec::new());
+
 fn main() -> io::Result<()> {
-    let mut input = io::stdin().lock();
+    let mut input = io::BufReader::new(io::stdin());
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -52,7 +56,7 @@ fn act(line: &str, message: Value) -> io::Result<()> {
         "echo" => answer(&message, params),
         // What came in, byte for byte.
         "raw" => answer(&message, &json!(line)),
-        "silent" => Ok(()),
+        "silent" | "session/prompt" => Ok(()),
         "big" => answer(
             &message,
             &json!("x".repeat(usize::try_from(number("bytes")).unwrap_or(0))),
@@ -97,6 +101,40 @@ fn act(line: &str, message: Value) -> io::Result<()> {
             let child = std::process::Command::new("sleep").arg("1000").spawn()?;
             answer(&message, &json!(child.id()))
         }
+        // Says hello in two parts.
+        "chunks" => {
+            for part in ["Hel", "lo"] {
+                let content = json!({ "type": "text", "text": part });
+                let update = json!({ "sessionUpdate": "agent_message_chunk", "content": content });
+                let mut news =
+                    json!({ "method": "session/update", "params": { "update": update } });
+                if let Some(session) = message.get("sessionId") {
+                    news["sessionId"] = session.clone();
+                }
+                say(&news.to_string())?;
+            }
+            answer(&message, &json!({ "stopReason": "end_turn" }))
+        }
+        // Asks before it answers, and answers with what it was told.
+        "asks" => {
+            say(&json!({ "id": "q", "method": "may_i" }).to_string())?;
+            let mut told = String::new();
+            io::stdin().read_line(&mut told)?;
+            answer(&message, &json!(told.trim_end()))
+        }
+        "refuse" => {
+            let error = json!({ "code": -32602, "message": "no such thing" });
+            say(&json!({ "id": message["id"], "error": error }).to_string())
+        }
+        "complain" => {
+            eprintln!("{}", params["text"].as_str().unwrap_or_default());
+            answer(&message, &json!("complained"))
+        }
+        // The notifications it has had.
+        "notes" => answer(
+            &message,
+            &json!(*NOTES.lock().unwrap_or_else(PoisonError::into_inner)),
+        ),
         // An answer to a question of ours is told to the session.
         "" if message.get("result").is_some() => {
             let told =
@@ -104,6 +142,10 @@ fn act(line: &str, message: Value) -> io::Result<()> {
             say(&told.to_string())
         }
         _ if message.get("id").is_some() => answer(&message, &json!("ok")),
-        _ => Ok(()),
+        _ => {
+            let mut notes = NOTES.lock().unwrap_or_else(PoisonError::into_inner);
+            notes.push(message);
+            Ok(())
+        }
     }
 }

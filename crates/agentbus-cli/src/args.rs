@@ -59,6 +59,9 @@ pub(crate) enum Command {
     /// Run pools of worker processes that speak JSON-RPC lines, shared by many clients; a drop-in
     /// for `stdio_bus`, also under that name.
     Stdio(StdioArgs),
+    /// Look after the pools of a running bus.
+    #[command(subcommand)]
+    Pool(Pool),
     /// Run a worker that comes with the bus.
     #[command(subcommand)]
     Worker(Worker),
@@ -215,6 +218,27 @@ pub(crate) struct StdioArgs {
     /// What to log on standard error, for example `warn` or `agentbus=debug`.
     #[arg(long, value_name = "FILTER")]
     pub(crate) log: Option<String>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Pool {
+    /// List the pools and their workers.
+    List,
+    /// Replace the processes of a pool, each once it has no work, or start a drained pool again.
+    Restart {
+        /// The pool.
+        pool: String,
+    },
+    /// Finish what a pool has under way and end its workers.
+    Drain {
+        /// The pool.
+        pool: String,
+    },
+    /// Print what the workers of a pool last wrote to standard error.
+    Logs {
+        /// The pool.
+        pool: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]

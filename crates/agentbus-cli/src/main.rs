@@ -67,6 +67,7 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
             Command::Invoke(invoke) => commands::invoke(&client, invoke).await,
             Command::Handle(handle) => commands::handle(&client, handle).await,
             Command::Stdio(stdio) => commands::stdio(stdio, named.as_deref(), output).await,
+            Command::Pool(pool) => commands::pool(&client, pool).await,
             Command::Worker(worker) => commands::worker(worker).await,
             Command::Semantics => commands::semantics(output),
             Command::Token => commands::token(output),

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{ServerError, limits};
@@ -42,6 +43,29 @@ pub struct ServerConfig {
     pub heartbeat: Duration,
     /// How long a shutdown lets work finish.
     pub drain: Duration,
+    /// What else `/metrics` tells.
+    pub figures: Option<Figures>,
+}
+
+/// Records figures of a service beside the host with the recorder that is in place.
+#[derive(Clone)]
+pub struct Figures(Arc<dyn Fn() + Send + Sync>);
+
+impl Figures {
+    /// Calls this for each scrape. It must not block.
+    pub fn new(record: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(record))
+    }
+
+    pub(crate) fn record(&self) {
+        (self.0)();
+    }
+}
+
+impl std::fmt::Debug for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Figures")
+    }
 }
 
 impl ServerConfig {
@@ -59,6 +83,7 @@ impl ServerConfig {
             stream_idle_timeout: agentbus::limits::STREAM_IDLE_TIMEOUT,
             heartbeat: limits::HEARTBEAT,
             drain: agentbus::limits::CLOSE_DRAIN,
+            figures: None,
         }
     }
 

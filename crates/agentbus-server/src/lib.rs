@@ -23,7 +23,7 @@ mod sse;
 mod state;
 mod ws;
 
-pub use config::{AuthMode, DEFAULT_PORT, ServerConfig};
+pub use config::{AuthMode, DEFAULT_PORT, Figures, ServerConfig};
 pub use data_dir::DataDir;
 pub use error::ServerError;
 pub use server::{RunningServer, Server};

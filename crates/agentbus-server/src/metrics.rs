@@ -63,6 +63,9 @@ pub(crate) fn render(app: &App) -> String {
         record_host(app);
         record_targets(app);
         record_transport(app);
+        if let Some(figures) = &app.config.figures {
+            figures.record();
+        }
     });
     recorder.handle().render()
 }

@@ -12,6 +12,7 @@ use agentbus_protocol::jsonrpc::{Id, IdKind, MessageKind, Routing, scan};
 use bytes::Bytes;
 use futures_util::Stream;
 use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
@@ -31,7 +32,18 @@ pub struct Call {
     session: Option<String>,
     /// Raw JSON members in their order.
     members: Vec<(String, String)>,
-    on_drop: Option<String>,
+    give_up: GiveUp,
+}
+
+/// What the worker hears when the caller does not wait any longer.
+#[derive(Debug, Clone, Default)]
+enum GiveUp {
+    #[default]
+    Nothing,
+    /// This line.
+    Line(String),
+    /// A notification with the id of the request.
+    ById { method: String, member: String },
 }
 
 /// What a worker says in answer to a call.
@@ -54,7 +66,7 @@ pub struct Answer {
 }
 
 /// Why a call has no answer from a worker.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CallError {
     /// The bus refused or ended it.
@@ -83,7 +95,7 @@ impl Call {
             pool: None,
             session: None,
             members: Vec::new(),
-            on_drop: None,
+            give_up: GiveUp::Nothing,
         }
     }
 
@@ -119,7 +131,17 @@ impl Call {
     /// Protocols differ in how to cancel; this is the notification of the one spoken here.
     #[must_use]
     pub fn on_give_up(mut self, line: impl Into<String>) -> Self {
-        self.on_drop = Some(line.into());
+        self.give_up = GiveUp::Line(line.into());
+        self
+    }
+
+    /// Sends a notification to the worker if the call is given up before its answer, with the id
+    /// of the request in this member of its params: `notifications/cancelled` and `requestId` in
+    /// MCP, `$/cancelRequest` and `id` elsewhere.
+    #[must_use]
+    pub fn cancel_with(mut self, method: impl Into<String>, member: impl Into<String>) -> Self {
+        let (method, member) = (method.into(), member.into());
+        self.give_up = GiveUp::ById { method, member };
         self
     }
 
@@ -143,6 +165,21 @@ impl Call {
         }
         line.push('}');
         Ok(line.into_bytes())
+    }
+}
+
+impl GiveUp {
+    /// Returns the line for the request with this id.
+    fn line(self, id: u64) -> Option<String> {
+        match self {
+            Self::Nothing => None,
+            Self::Line(line) => Some(line),
+            Self::ById { method, member } => {
+                let params = serde_json::Map::from_iter([(member, id.into())]);
+                let line = json!({ "jsonrpc": "2.0", "method": method, "params": params });
+                Some(line.to_string())
+            }
+        }
     }
 }
 
@@ -213,7 +250,7 @@ impl Pools {
     ///
     /// [`CallError::Malformed`] for a call that is no JSON-RPC, and [`Fault::QueueFull`] when too
     /// much waits for every worker of the pool.
-    pub fn call(&self, call: Call) -> Result<CallStream, CallError> {
+    pub fn call(&self, call: &Call) -> Result<CallStream, CallError> {
         let shared = &self.shared;
         let now = shared.now();
         let mut inner = shared.lock();
@@ -232,7 +269,7 @@ impl Pools {
         let stream = CallStream {
             shared: Arc::clone(shared),
             client,
-            on_drop: call.on_drop.map(String::into_bytes),
+            on_drop: call.give_up.clone().line(number).map(String::into_bytes),
             ended: false,
         };
         let id = number.to_string();
@@ -278,16 +315,11 @@ impl CallStream {
         if scan(line).is_err() || line.contains(&b'\n') {
             return Err(CallError::Malformed);
         }
-        self.tell(line);
-        Ok(())
-    }
-
-    /// Brings a line of the caller to the worker.
-    fn tell(&self, line: &[u8]) {
         let now = self.shared.now();
         let client = self.client;
         let mut inner = self.shared.lock();
         let _ = inner.with_post(|core, post| core.client_says(now, client, line, post));
+        Ok(())
     }
 
     /// Waits for the answer and lets everything else go by.
@@ -355,9 +387,11 @@ impl Stream for CallStream {
 
 impl Drop for CallStream {
     fn drop(&mut self) {
+        let client = self.client;
+        let mut inner = self.shared.lock();
         if let Some(line) = self.on_drop.take().filter(|_| !self.ended) {
-            self.tell(&line);
+            inner.with_post(|core, post| core.follow_up(client, &line, post));
         }
-        self.shared.lock().close_inbox(self.client);
+        inner.close_inbox(client);
     }
 }

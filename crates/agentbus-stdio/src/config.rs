@@ -61,6 +61,8 @@ pub struct PoolConfig {
     pub hibernate_after: Option<Duration>,
     /// When a worker is replaced by a fresh one.
     pub recycle: Recycle,
+    /// Method that a caller on a bus means who sends only params.
+    pub method: Option<String>,
 }
 
 /// Which exits of a worker are followed by a restart.

@@ -23,6 +23,7 @@ pub mod framing;
 pub mod limits;
 mod pools;
 mod supervisor;
+pub mod targets;
 pub mod workers;
 
 pub use call::{Answer, Call, CallError, CallEvent, CallStream};
@@ -33,3 +34,4 @@ pub use daemon::{DaemonError, Endpoint, run};
 pub use driver::listen::ListenError;
 pub use limits::Limits;
 pub use pools::{Pools, WorkerStatus};
+pub use targets::PoolTargets;

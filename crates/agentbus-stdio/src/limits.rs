@@ -65,6 +65,9 @@ pub const SESSION_NAME_BYTES: usize = 4096;
 /// Lines of a worker's standard error that are kept for a look at them: 200.
 pub const LOG_LINES: usize = 200;
 
+/// Calls that one pool works on for callers of a bus: 1,024. Further ones wait in its queue.
+pub const POOL_CALLS: usize = 1024;
+
 /// Time for which a connection that closed its sending half may wait for its answers: 60 s.
 ///
 /// A closed TCP peer looks like that until something is sent to it.

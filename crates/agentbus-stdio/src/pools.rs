@@ -43,7 +43,7 @@ const STOP_LOOK: Duration = Duration::from_millis(10);
 /// let config = Config::parse(br#"{"pools":[{"id":"p","command":"cat","instances":1}]}"#)?;
 /// let pools = Pools::start(config).await;
 /// let call = Call::new("m").pool("p").member("result", "7");
-/// let answer = pools.call(call)?.finish().await?;
+/// let answer = pools.call(&call)?.finish().await?;
 /// assert_eq!(answer.result(), Some("7"));
 /// pools.shutdown().await;
 /// # Ok(())
@@ -84,12 +84,14 @@ pub struct WorkerStatus {
     pub pid: Option<i32>,
     /// How often it was started.
     pub epoch: u64,
+    /// How often it was started again.
+    pub restarts: u64,
     /// Requests it has not answered.
     pub in_flight: usize,
     /// Bytes that wait for it.
     pub queued_bytes: usize,
     /// What went to it and came from it.
-    #[serde(skip)]
+    #[serde(flatten)]
     pub counters: Counters,
     /// How long its answers took.
     #[serde(skip)]
@@ -234,6 +236,7 @@ impl Pools {
                 state: worker.reach.name(),
                 pid,
                 epoch: worker.epoch,
+                restarts: worker.epoch.saturating_sub(1),
                 in_flight: inner.core.in_flight_of(id),
                 queued_bytes,
                 counters: worker.counters,

@@ -3,6 +3,7 @@
 mod client;
 mod handle;
 mod invoke;
+mod pool;
 mod publish;
 mod semantics;
 mod serve;
@@ -16,6 +17,7 @@ use clap_complete::Shell;
 pub(crate) use client::Client;
 pub(crate) use handle::handle;
 pub(crate) use invoke::invoke;
+pub(crate) use pool::pool;
 pub(crate) use publish::publish;
 pub(crate) use semantics::semantics;
 pub(crate) use serve::serve;

@@ -5,7 +5,8 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use agentbus::Bus;
-use agentbus_server::{AuthMode, RunningServer, Server, ServerConfig};
+use agentbus_server::{AuthMode, Figures, RunningServer, Server, ServerConfig};
+use agentbus_stdio::PoolTargets;
 use agentbus_transport_ws::credentials;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,16 +21,47 @@ pub(crate) async fn serve(config: Config, output: &Output) -> Result<(), Failure
     start_logging(&config.log, output)?;
     // Listened for before the port is open, so that no early signal is missed.
     let stop = asked_to_stop();
+    let (host, pools) = (server_config(&config)?, config.pools()?);
     let bus = Bus::builder("agentbus")
         .transport(config.transport.as_str())
         .connect()
         .await?;
-    let server = Server::start(server_config(&config)?, bus).await?;
+    let (server, pools) = open(host, pools, bus).await?;
     announce(&server, output)?;
     stop.await;
     output.note("stopping: finishing what was accepted");
     server.shutdown().await;
+    end(pools).await;
     Ok(())
+}
+
+/// Starts the workers, then whoever may call them.
+async fn open(
+    mut host: ServerConfig,
+    pools: Option<agentbus_stdio::Config>,
+    bus: Bus,
+) -> Result<(RunningServer, Option<PoolTargets>), Failure> {
+    let pools = match pools {
+        Some(pools) => Some(PoolTargets::start(&bus, pools).await?),
+        None => None,
+    };
+    host.figures = pools
+        .clone()
+        .map(|pools| Figures::new(move || pools.record()));
+    match Server::start(host, bus).await {
+        Ok(server) => Ok((server, pools)),
+        Err(error) => {
+            end(pools).await;
+            Err(error.into())
+        }
+    }
+}
+
+/// Ends the workers, after those who could call them.
+async fn end(pools: Option<PoolTargets>) {
+    if let Some(pools) = pools {
+        pools.shutdown().await;
+    }
 }
 
 fn server_config(config: &Config) -> Result<ServerConfig, Failure> {

@@ -95,6 +95,22 @@ pub(crate) const KEYS: &[Key] = &[
         flag: "--log",
         meaning: "What to log on standard error, for example `warn` or `info,agentbus=debug`.",
     },
+    Key {
+        name: "pools",
+        kind: "list of tables",
+        default: "[]",
+        variable: "",
+        flag: "",
+        meaning: "Pools of worker processes, one `[[pools]]` each, served as the target of their `id`. The keys are those of docs/stdio.md, and `method`, which is what a payload that is only params calls.",
+    },
+    Key {
+        name: "pool_limits",
+        kind: "table",
+        default: "{}",
+        variable: "",
+        flag: "",
+        meaning: "Limits of every pool; the keys are those of docs/stdio.md.",
+    },
 ];
 
 /// Writes the reference, which is docs/configuration.md.
@@ -104,9 +120,10 @@ pub(crate) fn reference() -> String {
          `agentbus serve` reads `agentbus.toml` in its working directory, or the file that \
          `--config FILE` or `AGENTBUS_CONFIG` names. The environment overrides the file, and \
          flags override the environment. A key that is not listed here is an error, with its line \
-         and the nearest key there is. The keys that decide who may use the bus or where its data goes (`auth`, \
-         `allow_hosts`, `allow_origins`, `data_dir`, `transport`, and a `listen` that is not \
-         loopback) count only in a file that was named: a directory may have been filled by somebody else.\n\n\
+         and the nearest key there is. The keys that decide who may use the bus, where its data goes \
+         or what runs here (`auth`, `allow_hosts`, `allow_origins`, `data_dir`, `transport`, `pools`, \
+         and a `listen` that is not loopback) count only in a file that was named: a directory may \
+         have been filled by somebody else.\n\n\
          | key | value | default | environment | flag |\n|---|---|---|---|---|\n",
     );
     for key in KEYS {

@@ -1,6 +1,7 @@
 //! The configuration: one file, overridden by the environment, then by flags.
 
 mod keys;
+mod pools;
 mod problem;
 
 use std::net::SocketAddr;
@@ -30,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) stream_idle_timeout_s: u64,
     pub(crate) drain_s: u64,
     pub(crate) log: String,
+    pub(crate) pools: Vec<toml::Table>,
+    pub(crate) pool_limits: toml::Table,
 }
 
 impl Default for Config {
@@ -45,6 +48,8 @@ impl Default for Config {
             stream_idle_timeout_s: agentbus::limits::STREAM_IDLE_TIMEOUT.as_secs(),
             drain_s: agentbus::limits::CLOSE_DRAIN.as_secs(),
             log: "info".to_owned(),
+            pools: Vec::new(),
+            pool_limits: toml::Table::new(),
         }
     }
 }
@@ -79,13 +84,14 @@ fn trusted(config: Config) -> Result<Config, Failure> {
         ("data_dir", config.data_dir != default.data_dir),
         ("transport", config.transport != default.transport),
         ("listen", !config.listen.ip().is_loopback()),
+        ("pools", config.pools != default.pools),
     ];
     match opened.iter().find(|(_, set)| *set) {
         None => Ok(config),
         Some((key, _)) => Err(Failure::new(
             Exit::Configuration,
             format!(
-                "{DEFAULT_FILE} sets `{key}`, which decides who may use the bus; if you trust the \
+                "{DEFAULT_FILE} sets `{key}`, which decides who may use the bus or what runs here; if you trust the \
                  file, name it: --config {DEFAULT_FILE}"
             ),
         )),

@@ -14,6 +14,7 @@ mod harness;
 mod leaks;
 mod lifecycle;
 mod routing;
+mod serve;
 mod setup;
 mod soak;
 mod wire;

@@ -74,7 +74,7 @@ pub(super) async fn invoke(
     Ok(once.await?.into_response())
 }
 
-fn reply(payload: Option<Payload>) -> Response {
+pub(super) fn reply(payload: Option<Payload>) -> Response {
     match payload {
         Some(payload) => {
             let json = [(header::CONTENT_TYPE, "application/json")];

@@ -5,6 +5,7 @@ mod context;
 mod events;
 mod operator;
 mod page;
+mod pools;
 
 use std::sync::Arc;
 
@@ -53,6 +54,10 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(events::publish))
         .routes(routes!(events::subscribe))
         .routes(routes!(operator::targets))
+        .routes(routes!(pools::list))
+        .routes(routes!(pools::restart))
+        .routes(routes!(pools::drain))
+        .routes(routes!(pools::logs))
         .routes(routes!(operator::health))
         .routes(routes!(operator::ready))
         .routes(routes!(operator::metrics))
@@ -70,7 +75,8 @@ async fn not_found() -> Response {
 /// Says which methods there are, in the words that peers of the HTTP adapter know.
 async fn method_not_allowed(request: Request) -> Response {
     let path = request.uri().path();
-    let posts = path.starts_with("/v1/agents/") || path.starts_with("/v1/events/");
+    let orders = path.ends_with("/restart") || path.ends_with("/drain");
+    let posts = path.starts_with("/v1/agents/") || path.starts_with("/v1/events/") || orders;
     let allow = if posts { "POST" } else { "GET, HEAD" };
     (
         StatusCode::METHOD_NOT_ALLOWED,

@@ -38,6 +38,7 @@ pub(super) fn read(
         handshake: handshake(&mut fields, warnings)?,
         hibernate_after: seconds(&mut fields, "hibernate_after_sec")?,
         recycle: recycle(&mut fields)?,
+        method: fields.text("method")?.map(str::to_owned),
         id,
     };
     fields.warn_of_unknown(warnings);

@@ -42,6 +42,14 @@ impl Core {
         }
     }
 
+    /// Brings a further line of a call to the worker that works on it, if one does.
+    pub(crate) fn follow_up(&mut self, call: ClientId, line: &[u8], out: &mut impl Outlet) {
+        let busy = |id: &WorkerId| self.worker(*id).calls.contains(&call);
+        if let Some(worker) = self.worker_ids().find(busy) {
+            out.worker(worker, Line::Same(line));
+        }
+    }
+
     /// Routes a line whose fields are known.
     pub(crate) fn dispatch(
         &mut self,

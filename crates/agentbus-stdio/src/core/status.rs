@@ -1,7 +1,7 @@
 //! What the bus counts.
 
 /// Counters of the bus or of one worker since the start of the bus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Counters {
     /// Lines from clients; for a worker, lines sent to it.
     pub messages_in: u64,

@@ -1,0 +1,86 @@
+//! `agentbus pool`.
+
+use agentbus::Error;
+use agentbus_stdio::targets::OPERATOR;
+use serde_json::{Value, json};
+
+use super::client::Client;
+use crate::args::Pool;
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+pub(crate) async fn pool(client: &Client, order: Pool) -> Result<(), Failure> {
+    let bus = client.connect().await?;
+    let asked = match &order {
+        Pool::List => json!({ "do": "list" }),
+        Pool::Restart { pool } => json!({ "do": "restart", "pool": pool }),
+        Pool::Drain { pool } => json!({ "do": "drain", "pool": pool }),
+        Pool::Logs { pool } => json!({ "do": "logs", "pool": pool }),
+    };
+    // A drain takes as long as the work that is under way.
+    let reply = bus.invoke(OPERATOR, &asked).no_timeout().await;
+    bus.shutdown().await;
+    let reply = reply.map_err(explain)?;
+    let Some(payload) = &reply.payload else {
+        return Err(Failure::unexpected(
+            "the bus answered without saying anything",
+        ));
+    };
+    if client.output.is_json() {
+        return client.output.line(payload.as_str());
+    }
+    let answer = payload.decode::<Value>().map_err(Error::from)?;
+    print(&order, &answer, &client.output)
+}
+
+fn explain(error: Error) -> Failure {
+    match error {
+        Error::NoHandler { .. } => {
+            let message = "this bus has no pools; add [[pools]] to its configuration";
+            Failure::new(Exit::NoHandler, message)
+        }
+        error => error.into(),
+    }
+}
+
+fn print(order: &Pool, answer: &Value, output: &Output) -> Result<(), Failure> {
+    let list = |name: &str| answer[name].as_array().cloned().unwrap_or_default();
+    match order {
+        Pool::List => list("pools")
+            .iter()
+            .try_for_each(|pool| print_pool(pool, output)),
+        Pool::Logs { .. } => list("lines").iter().try_for_each(|line| {
+            let text = line["line"].as_str().unwrap_or_default();
+            output.line(&format!("{}: {text}", line["instance"]))
+        }),
+        Pool::Restart { pool } => output.line(&format!(
+            "{pool}: restarting, each worker once it has no work"
+        )),
+        Pool::Drain { pool } => output.line(&format!("{pool}: drained")),
+    }
+}
+
+/// Prints a pool and, below it, its workers.
+fn print_pool(pool: &Value, output: &Output) -> Result<(), Failure> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    output.line(&format!(
+        "{}: {}",
+        text(&pool["pool"]),
+        text(&pool["state"])
+    ))?;
+    for worker in pool["workers"].as_array().into_iter().flatten() {
+        let pid = worker["pid"]
+            .as_i64()
+            .map_or("no process".to_owned(), |pid| format!("process {pid}"));
+        output.line(&format!(
+            "  {}  {}, {pid}, epoch {}, {} in flight, {} answered, {} bytes waiting",
+            worker["instance"],
+            text(&worker["state"]),
+            worker["epoch"],
+            worker["in_flight"],
+            worker["messages_out"],
+            worker["queued_bytes"],
+        ))?;
+    }
+    Ok(())
+}
