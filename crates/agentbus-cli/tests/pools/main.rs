@@ -11,6 +11,7 @@
 
 mod flow;
 mod harness;
+mod journey;
 mod leaks;
 mod lifecycle;
 mod routing;

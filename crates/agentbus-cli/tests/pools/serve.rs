@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::*;
 
 /// A bus that serves the pools of a file.
-struct Host {
+pub(crate) struct Host {
     child: Child,
     address: String,
     token: String,
@@ -26,7 +26,7 @@ fn file(instances: u32, more: &str) -> String {
 }
 
 impl Host {
-    fn start(file: &str) -> Self {
+    pub(crate) fn start(file: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("agentbus.toml"), file).unwrap();
         let mut child = agentbus(&dir)
@@ -64,6 +64,22 @@ impl Host {
         let mut command = agentbus(&self.dir);
         command.env("AGENTBUS_URL", format!("http://{}", self.address));
         command.args(args).output().unwrap()
+    }
+
+    /// Runs a line of a shell that finds `agentbus`, at this bus instead of the usual place.
+    pub(crate) fn shell(&self, line: &str) -> String {
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_agentbus"));
+        let path = format!("{}:{}", program.parent().unwrap().display(), env!("PATH"));
+        let output = Command::new("sh")
+            .args(["-c", &line.replace("127.0.0.1:39765", &self.address)])
+            .env("PATH", path)
+            .env("AGENTBUS_URL", format!("http://{}", self.address))
+            .env("AGENTBUS_DATA_DIR", self.dir.path().join("data"))
+            .env_remove("AGENTBUS_TOKEN")
+            .current_dir(self.dir.path())
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     }
 
     /// Runs a command that succeeds and returns what it printed.
@@ -109,7 +125,7 @@ impl Host {
         (status, body.to_owned())
     }
 
-    fn workers(&self) -> Vec<u64> {
+    pub(crate) fn workers(&self) -> Vec<u64> {
         let list = self.json(&["pool", "list", "--json"]);
         let workers = list["pools"][0]["workers"].as_array().unwrap();
         workers
