@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cursors::Cursors;
+use crate::cursors::{Cursors, LANES};
 use crate::ledger::{Cause, Dead, Ledger, Policy, Taken};
 use crate::limits;
 use crate::queue::Work;
@@ -255,12 +255,16 @@ impl State {
         }
     }
 
-    /// The member to wake because something is ready for it.
+    /// The member to wake because something is ready for it. One that holds as much as it may
+    /// would only go back to sleep, and leave those behind it asleep too.
     fn next_waiting(&mut self) -> Option<Waker> {
         if !self.ledger.has_ready() {
             return None;
         }
-        self.waiting.pop_front().map(|(_, waker)| waker)
+        let ledger = &self.ledger;
+        let able = |(member, _): &(u64, Waker)| ledger.may_take(*member);
+        let next = self.waiting.iter().position(able)?;
+        self.waiting.remove(next).map(|(_, waker)| waker)
     }
 }
 
@@ -278,6 +282,8 @@ pub(crate) struct Driver {
     backoff: Duration,
     /// Whether it is known that the next message waits for room: it need not be looked for.
     full: bool,
+    /// Whether it has read anything: what was forgotten before that was not its to see.
+    begun: bool,
 }
 
 /// What a step found to do.
@@ -296,6 +302,7 @@ impl Driver {
             store,
             backoff: limits::BACKOFF_MIN,
             full: false,
+            begun: false,
         }
     }
 
@@ -339,6 +346,7 @@ impl Driver {
 
     /// Does what can be done now; says whether there is more.
     async fn step(&mut self, upto: u64) -> Result<bool, TransportError> {
+        self.note_forgotten();
         let Some(plan) = self.plan() else {
             return Ok(false);
         };
@@ -362,6 +370,22 @@ impl Driver {
         let more = self.note(&plan, fetched, written.is_ok());
         written?;
         failure.map_or(Ok(more), Err)
+    }
+
+    /// Tells a reader that the log has overtaken it. Only one without a name can be: for the others
+    /// it waits. How many of what is gone would have matched is not known, so all of it counts.
+    fn note_forgotten(&mut self) {
+        let first = self.store.first.load(Ordering::Acquire);
+        let begun = std::mem::replace(&mut self.begun, true);
+        let mut state = self.consumer.lock();
+        let mut cursors = *state.ledger.cursors();
+        let next = cursors.lowest() + 1;
+        if next >= first || self.consumer.is_durable() {
+            return;
+        }
+        (0..LANES).for_each(|lane| cursors.advance(lane, first - 1));
+        state.missed += if begun { first - next } else { 0 };
+        state.ledger.claim(Vec::new(), cursors);
     }
 
     fn plan(&self) -> Option<Plan> {

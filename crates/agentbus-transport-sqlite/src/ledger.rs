@@ -159,6 +159,12 @@ impl<M: Clone> Ledger<M> {
         self.members.get(&member).is_some_and(|it| !it.stopping)
     }
 
+    /// Whether a member holds less than it may.
+    pub(crate) fn may_take(&self, member: u64) -> bool {
+        let member = self.members.get(&member);
+        member.is_some_and(|member| member.held < member.prefetch)
+    }
+
     /// How many more messages may be claimed: as many as the members would take ahead. What waits
     /// for another attempt holds no place, but counts towards what one subscription may keep.
     pub(crate) fn room(&self) -> usize {

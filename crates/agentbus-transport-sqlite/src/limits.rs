@@ -13,6 +13,10 @@ pub const GROUP_MAX: usize = 4096;
 /// more than a quarter of the last commit, so that it pays even when nobody comes.
 pub const GATHER_MAX: Duration = Duration::from_millis(2);
 
+/// How long the writer looks for more after a commit before it sleeps. Who was answered just now
+/// writes again within this time if at all, and to wake a thread takes about as long.
+pub const LINGER: Duration = Duration::from_micros(60);
+
 /// Connections that read at the same time. Reads are short; more would only compete for the disk.
 pub const READERS_MAX: usize = 4;
 

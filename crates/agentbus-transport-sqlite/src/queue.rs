@@ -132,6 +132,9 @@ impl Queue {
     /// Takes the next group; empty when nothing came for the longest wait, `None` when nothing
     /// will come any more.
     pub(crate) fn take(&self, patience: Patience) -> Option<Vec<Op>> {
+        if patience.company > 0 {
+            self.linger();
+        }
         let mut state = self.state.lock();
         state.wanted = 1;
         let deadline = Instant::now() + patience.idle;
@@ -155,6 +158,19 @@ impl Queue {
         let count = state.ops.len().min(limits::GROUP_MAX);
         let rest = state.ops.split_off(count);
         Some(std::mem::replace(&mut state.ops, rest))
+    }
+
+    /// Gives those who were just answered the time to come back.
+    fn linger(&self) {
+        let until = Instant::now() + limits::LINGER;
+        while Instant::now() < until {
+            let state = self.state.lock();
+            if state.closed || !state.ops.is_empty() {
+                return;
+            }
+            drop(state);
+            std::thread::yield_now();
+        }
     }
 
     /// Takes no more; what is in it is still written.

@@ -29,6 +29,8 @@ pub(crate) struct Store {
     pub(crate) tail: Tail,
     /// The newest message that may be read; each commit that adds some wakes the subscriptions.
     pub(crate) committed: watch::Sender<u64>,
+    /// The oldest message that is kept; 0 while that is not known.
+    pub(crate) first: AtomicU64,
     pub(crate) consumers: Consumers,
     /// Held while a durable name is looked up and made.
     pub(crate) naming: tokio::sync::Mutex<()>,
@@ -55,6 +57,7 @@ impl Store {
             room: Arc::new(Semaphore::new(limits::QUEUED_KIB_MAX as usize)),
             tail: Tail::default(),
             committed: watch::Sender::new(last),
+            first: AtomicU64::new(0),
             consumers: Consumers::default(),
             naming: tokio::sync::Mutex::default(),
             tasks,

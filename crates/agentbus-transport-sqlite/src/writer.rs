@@ -5,6 +5,7 @@
 //! and that a commit that fails leaves nothing behind but its error.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use agentbus_transport::{
@@ -101,6 +102,7 @@ impl Writer {
         execute("COMMIT")?;
         self.end = end;
         self.store.tail.forget_before(tidied.first);
+        self.store.first.store(tidied.first, Ordering::Release);
         Ok(applied)
     }
 

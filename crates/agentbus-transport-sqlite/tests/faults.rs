@@ -423,6 +423,41 @@ async fn what_a_durable_name_has_not_settled_is_kept() {
 }
 
 #[tokio::test]
+async fn a_reader_that_the_log_overtakes_is_told() {
+    let dir = common::directory();
+    let retention = Retention {
+        messages: 10,
+        ..Retention::default()
+    };
+    let log = small(dir.path(), retention).await;
+    publish(&log, "overtaken", 0).await.unwrap();
+    let mut request = Subscribe::new(Pattern::parse(">").unwrap());
+    request.start = Start::Beginning;
+    request.prefetch = 2;
+    let mut slow = log.subscribe(request).await.unwrap();
+    let first = receive(&mut slow).await;
+    for n in 1..100 {
+        publish(&log, "overtaken", n).await.unwrap();
+    }
+    first.ack().await.unwrap();
+    let (mut seen, mut missed, mut last) = (1, 0, 0);
+    while last != 99 {
+        let delivery = receive(&mut slow).await;
+        assert!(
+            number(&delivery) > last,
+            "{} after {last}",
+            number(&delivery)
+        );
+        last = number(&delivery);
+        seen += 1;
+        missed += delivery.missed();
+        delivery.ack().await.unwrap();
+    }
+    assert!(missed > 0, "nothing was forgotten");
+    assert_eq!(seen + missed, 100, "what is gone is counted");
+}
+
+#[tokio::test]
 async fn old_messages_are_forgotten() {
     let dir = common::directory();
     let (log, offset) = with_clock(dir.path()).await;

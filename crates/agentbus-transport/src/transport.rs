@@ -122,7 +122,8 @@ pub struct Subscribe {
     pub group: Option<Text>,
     /// A name that outlives the connection. Subscriptions of one durable name are one receiver and
     /// share its messages; more than one at a time need a `group`, and the same one. A name keeps
-    /// the pattern and the group with which it was first used.
+    /// the pattern and the group with which it was first used. Its queue is the transport's log,
+    /// so `capacity` and `overflow` mean nothing to it, nor to a subscription that replays.
     pub durable: Option<Text>,
     /// Where to begin; a durable name that is known already goes on where it was.
     pub start: Start,

@@ -154,6 +154,32 @@ pub async fn a_member_that_goes_leaves_its_messages_to_the_others(transport: Ope
     assert_eq!(seen, [0, 1, 2, 3, 4, 5]);
 }
 
+pub async fn a_member_that_holds_enough_does_not_keep_others_asleep(transport: Opened) {
+    let member = || {
+        let mut request = durable("enough", "d");
+        request.group = Some("g".into());
+        request.prefetch = 1;
+        request
+    };
+    let Some(mut full) = if_able(&transport, member()).await else {
+        return;
+    };
+    let mut idle = subscribe(&transport, member()).await;
+    publish(&transport, numbered("enough", 1)).await.unwrap();
+    let held = receive(&mut full).await;
+    // It waits for more than it may hold, and is first in the line.
+    let mut greedy = tokio::spawn(async move { full.receive().await.is_some() });
+    tokio::task::yield_now().await;
+    for n in 2..5 {
+        publish(&transport, numbered("enough", n)).await.unwrap();
+        assert_eq!(next_number(&mut idle).await, n);
+    }
+    assert!(!greedy.is_finished(), "it was given more than it may hold");
+    held.ack().await.unwrap();
+    publish(&transport, numbered("enough", 5)).await.unwrap();
+    assert!(guarded("its turn", &mut greedy).await.unwrap());
+}
+
 pub async fn a_durable_name_without_group_has_one_user(transport: Opened) {
     let Some(first) = if_able(&transport, durable("alone", "d")).await else {
         return;

@@ -101,6 +101,7 @@ macro_rules! contract_tests {
             a_durable_name_that_nobody_uses_is_a_receiver,
             members_of_a_durable_name_share_its_messages,
             a_member_that_goes_leaves_its_messages_to_the_others,
+            a_member_that_holds_enough_does_not_keep_others_asleep,
             a_durable_name_without_group_has_one_user,
             a_durable_name_keeps_its_pattern,
             a_durable_name_may_have_wildcards,
