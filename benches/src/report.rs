@@ -25,8 +25,10 @@ impl Report {
         let mega = |rate: f64| {
             if rate >= 1e6 {
                 format!("{:.2} M/s", rate / 1e6)
-            } else {
+            } else if rate >= 1e4 {
                 format!("{:.0} k/s", rate / 1e3)
+            } else {
+                format!("{rate:.0} /s")
             }
         };
         self.row(
