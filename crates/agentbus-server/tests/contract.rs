@@ -6,6 +6,7 @@
 )]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentbus::protocol::Subject;
 use agentbus::transport::{Message, PublishOptions};
@@ -75,4 +76,51 @@ async fn a_socket_neither_redirects_replies_nor_cancels_for_others() {
     publish("acp.v1.invoke.echo", "acp.v1.events.answers")
         .await
         .unwrap();
+}
+
+/// A remote caller that gives up ends the work for it, each time: the cancel names the inbox of
+/// the request, so it has to arrive before the inbox is closed.
+#[tokio::test]
+async fn a_remote_caller_that_gives_up_is_heard_each_time() {
+    const CALLS: usize = 50;
+    struct Tell(tokio::sync::mpsc::UnboundedSender<()>);
+    impl Drop for Tell {
+        fn drop(&mut self) {
+            let _ = self.0.send(());
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = ServerConfig::new(dir.path().join("data"));
+    config.listen = "127.0.0.1:0".parse().unwrap();
+    config.auth = AuthMode::Off;
+    let bus = Bus::builder("server").connect().await.unwrap();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    bus.handle("stuck", move |_| {
+        let guard = Tell(tell.clone());
+        async move {
+            let _guard = guard;
+            std::future::pending::<Result<(), agentbus::Error>>().await
+        }
+    })
+    .await
+    .unwrap();
+    let server = Server::start(config, bus).await.unwrap();
+    let caller = Bus::builder("caller")
+        .transport(server.url())
+        .connect()
+        .await
+        .unwrap();
+    for _ in 0..CALLS {
+        let call = caller
+            .invoke("stuck", &1)
+            .timeout(Duration::from_millis(20));
+        assert!(matches!(
+            call.send().await,
+            Err(agentbus::Error::Timeout { .. })
+        ));
+        let cancelled = tokio::time::timeout(Duration::from_secs(10), told.recv());
+        cancelled.await.unwrap().unwrap();
+    }
+    caller.shutdown().await;
+    server.shutdown().await;
 }

@@ -75,17 +75,25 @@ impl Link {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Sends an operation and waits for its answer.
-    pub(crate) async fn ask(
+    /// Sends an operation and waits for its answer. Its place among the frames is that of this
+    /// call, not of the first poll: a cancel must come before the end of the inbox that it names.
+    pub(crate) fn ask(
         self: &Arc<Self>,
         id: u64,
         frame: String,
-    ) -> Result<Answer, TransportError> {
-        let waiting = self.wait_for(id)?;
-        if self.out.send(frame).await.is_err() {
-            return Err(lost());
+    ) -> impl Future<Output = Result<Answer, TransportError>> + Send + 'static {
+        let asked = self
+            .wait_for(id)
+            .map(|waiting| (waiting, self.out.try_send(frame)));
+        let out = self.out.clone();
+        async move {
+            let (waiting, queued) = asked?;
+            if let Err(refused) = queued {
+                let frame = refused.into_inner();
+                out.send(frame).await.map_err(|_| lost())?;
+            }
+            waiting.answer().await
         }
-        waiting.answer().await
     }
 
     /// Sends an operation at once; what is returned only waits for its answer.

@@ -110,10 +110,11 @@ impl Transport for WsTransport {
             };
             return Completion::ready(Err(error));
         }
-        let link = Arc::clone(&self.link);
+        let answer = self.link.ask(id, frame);
         Completion::waiting(async move {
-            let answer = link.ask(id, frame).await?;
-            answer.map_err(|error| explain(error, &message.subject))
+            answer
+                .await?
+                .map_err(|error| explain(error, &message.subject))
         })
     }
 
