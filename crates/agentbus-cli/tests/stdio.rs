@@ -335,12 +335,15 @@ fn v36_one_client_that_does_not_read_stalls_nobody_and_is_cut_off_in_time() {
 
 #[test]
 fn v38_a_terminated_bus_finishes_what_was_asked() {
-    let script = r#"trap '' TERM; while read -r line; do sleep 0.5; echo "$line" | sed 's/"method":"m"/"result":{}/'; done"#;
+    let script = r#"trap '' TERM; while read -r line; do : > begun; sleep 0.5; echo "$line" | sed 's/"method":"m"/"result":{}/'; done"#;
     let limits = json!({"drain_timeout_sec": 20});
     let mut bus = Bus::start(&[("p", script, 1)], &limits, &[]);
     let mut client = bus.stdio();
     client.say(&request("1"));
-    std::thread::sleep(Duration::from_millis(100));
+    let begun = bus.dir.path().join("begun");
+    while !begun.exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     bus.signal("TERM");
     assert_eq!(client.hear(), result("1"));
     let begun = Instant::now();

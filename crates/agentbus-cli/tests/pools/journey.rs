@@ -1,4 +1,4 @@
-//! The journey of docs/stdio.md, word for word, with a real MCP server from npm.
+//! The journey of the README with a pool, word for word, with a real MCP server from npm.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,15 +8,12 @@ use crate::serve::Host;
 /// The version that the transcript was made with.
 const PACKAGE: &str = "@modelcontextprotocol/server-everything@2026.8.31";
 
-/// Returns the blocks of this kind between "## On the bus" and the next heading.
+/// Returns the first block of this kind after "**A pool of processes.**".
 fn block(kind: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/stdio.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
     let text = std::fs::read_to_string(path).unwrap();
-    let section = text
-        .split("\n## ")
-        .find(|part| part.starts_with("On the bus"))
-        .unwrap();
-    let (_, rest) = section.split_once(&format!("```{kind}\n")).unwrap();
+    let (_, journey) = text.split_once("**A pool of processes.**").unwrap();
+    let (_, rest) = journey.split_once(&format!("```{kind}\n")).unwrap();
     rest.split_once("```").unwrap().0.to_owned()
 }
 
@@ -52,7 +49,7 @@ fn commands(transcript: &str) -> Vec<(String, String)> {
 fn a_real_mcp_server_in_two_instances_answers_as_the_documentation_shows() {
     let Some(server) = installed() else {
         println!(
-            "SKIPPED: npm cannot install {PACKAGE} here; the journey of docs/stdio.md is not tested"
+            "SKIPPED: npm cannot install {PACKAGE} here; the README's journey with a pool is not tested"
         );
         return;
     };
