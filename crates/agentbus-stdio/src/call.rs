@@ -14,6 +14,7 @@ use futures_util::Stream;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+use smol_str::format_smolstr;
 use thiserror::Error;
 
 use crate::codes::Fault;
@@ -82,7 +83,8 @@ pub enum CallError {
 pub struct CallStream {
     shared: Arc<Shared>,
     client: ClientId,
-    on_drop: Option<Vec<u8>>,
+    number: u64,
+    give_up: GiveUp,
     ended: bool,
 }
 
@@ -147,24 +149,41 @@ impl Call {
 
     /// Writes the line, with the fields the bus needs first.
     fn line(&self, id: u64) -> Result<Vec<u8>, CallError> {
-        let text = |text: &str| serde_json::to_string(text).map_err(|_| CallError::Malformed);
         if self.method.is_empty() {
             return Err(CallError::Malformed);
         }
-        let mut line = format!("{LINE_START}{id},\"method\":{}", text(&self.method)?);
+        let mut line = Vec::with_capacity(self.length());
+        line.extend_from_slice(format_smolstr!("{LINE_START}{id},\"method\":").as_bytes());
+        quote(&mut line, &self.method)?;
         if let Some(session) = &self.session {
-            line.push_str(",\"sessionId\":");
-            line.push_str(&text(session)?);
+            line.extend_from_slice(b",\"sessionId\":");
+            quote(&mut line, session)?;
         }
         for (name, json) in &self.members {
             let json: &RawValue = serde_json::from_str(json).map_err(|_| CallError::Malformed)?;
-            line.push(',');
-            line.push_str(&text(name)?);
-            line.push(':');
-            line.push_str(&json.get().replace(['\n', '\r'], " "));
+            line.push(b',');
+            quote(&mut line, name)?;
+            line.push(b':');
+            let start = line.len();
+            line.extend_from_slice(json.get().as_bytes());
+            // A newline between tokens means no more than a blank, and would end the line.
+            let breaks = line[start..].iter_mut();
+            breaks
+                .filter(|byte| matches!(byte, b'\n' | b'\r'))
+                .for_each(|byte| *byte = b' ');
         }
-        line.push('}');
-        Ok(line.into_bytes())
+        line.push(b'}');
+        Ok(line)
+    }
+
+    /// Returns about how long the line is.
+    fn length(&self) -> usize {
+        let members = self.members.iter();
+        let members: usize = members
+            .map(|(name, json)| name.len() + json.len() + 8)
+            .sum();
+        let session = self.session.as_deref().map_or(0, str::len);
+        96 + self.method.len() + session + members
     }
 }
 
@@ -181,6 +200,11 @@ impl GiveUp {
             }
         }
     }
+}
+
+/// Appends a text as JSON.
+fn quote(line: &mut Vec<u8>, text: &str) -> Result<(), CallError> {
+    serde_json::to_writer(line, text).map_err(|_| CallError::Malformed)
 }
 
 /// Returns a routing field; an empty one counts as absent, as on the wire.
@@ -252,6 +276,9 @@ impl Pools {
     /// much waits for every worker of the pool.
     pub fn call(&self, call: &Call) -> Result<CallStream, CallError> {
         let shared = &self.shared;
+        let number = shared.lock().core.mint_call();
+        // Written before the lock is taken again, which is for routing alone.
+        let line = call.line(number)?;
         let now = shared.now();
         let mut inner = shared.lock();
         if let Some(pool) = &call.pool
@@ -259,8 +286,6 @@ impl Pools {
         {
             return Err(CallError::Bus(Fault::QueueFull));
         }
-        let number = inner.core.mint_call();
-        let line = call.line(number)?;
         let client = inner
             .core
             .open_client(ClientKind::Call)
@@ -269,7 +294,8 @@ impl Pools {
         let stream = CallStream {
             shared: Arc::clone(shared),
             client,
-            on_drop: call.give_up.clone().line(number).map(String::into_bytes),
+            number,
+            give_up: call.give_up.clone(),
             ended: false,
         };
         let id = number.to_string();
@@ -388,9 +414,13 @@ impl Stream for CallStream {
 impl Drop for CallStream {
     fn drop(&mut self) {
         let client = self.client;
+        let farewell = match self.ended {
+            true => None,
+            false => std::mem::take(&mut self.give_up).line(self.number),
+        };
         let mut inner = self.shared.lock();
-        if let Some(line) = self.on_drop.take().filter(|_| !self.ended) {
-            inner.with_post(|core, post| core.follow_up(client, &line, post));
+        if let Some(line) = farewell {
+            inner.with_post(|core, post| core.follow_up(client, line.as_bytes(), post));
         }
         inner.close_inbox(client);
     }

@@ -9,6 +9,7 @@
     reason = "a test that cannot go on should say where"
 )]
 
+mod cost;
 mod flow;
 mod harness;
 mod journey;
