@@ -25,6 +25,7 @@ use std::ops::Range;
 
 use thiserror::Error;
 
+mod block;
 mod cursor;
 mod skip;
 #[cfg(test)]
@@ -253,21 +254,22 @@ impl Found {
         self.slot(plain.as_bytes(), false)
     }
 
-    fn decode(self, line: &[u8]) -> Result<Routing<'_>, ScanError> {
+    fn decode<'a>(&self, line: &'a [u8]) -> Result<Routing<'a>, ScanError> {
+        let id = self.id.as_ref();
         Ok(Routing {
-            id: self.id.map(|value| decode_id(line, value)).transpose()?,
-            method: routing_text(line, self.method)?,
-            session_id: routing_text(line, self.session_id)?,
-            pool: routing_text(line, self.pool)?,
-            agent_id: routing_text(line, self.agent_id)?,
+            id: id.map(|value| decode_id(line, value)).transpose()?,
+            method: routing_text(line, self.method.as_ref())?,
+            session_id: routing_text(line, self.session_id.as_ref())?,
+            pool: routing_text(line, self.pool.as_ref())?,
+            agent_id: routing_text(line, self.agent_id.as_ref())?,
             has_result: self.result.is_some(),
             has_error: self.error.is_some(),
-            extensions: self.extensions.map(|value| value.span),
+            extensions: self.extensions.as_ref().map(|value| value.span.clone()),
         })
     }
 }
 
-fn decode_id(line: &[u8], value: Value) -> Result<Id<'_>, ScanError> {
+fn decode_id<'a>(line: &'a [u8], value: &Value) -> Result<Id<'a>, ScanError> {
     let kind = match value.kind {
         ValueKind::String { .. } => IdKind::String,
         ValueKind::Number => IdKind::Number,
@@ -281,12 +283,16 @@ fn decode_id(line: &[u8], value: Value) -> Result<Id<'_>, ScanError> {
     Ok(Id {
         kind,
         text,
-        span: value.span,
+        span: value.span.clone(),
     })
 }
 
 /// Returns the text of a routing string; other types and the empty string count as absent.
-fn routing_text(line: &[u8], value: Option<Value>) -> Result<Option<Cow<'_, str>>, ScanError> {
+#[inline]
+fn routing_text<'a>(
+    line: &'a [u8],
+    value: Option<&Value>,
+) -> Result<Option<Cow<'a, str>>, ScanError> {
     let Some(Value {
         kind: ValueKind::String { escaped },
         span,
@@ -294,7 +300,7 @@ fn routing_text(line: &[u8], value: Option<Value>) -> Result<Option<Cow<'_, str>
     else {
         return Ok(None);
     };
-    let text = string_text(line, &span, escaped)?;
+    let text = string_text(line, span, *escaped)?;
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 

@@ -122,13 +122,20 @@ impl<'a> Cursor<'a> {
     /// Skips white space and returns the byte behind it without taking it.
     #[inline]
     fn peek(&mut self) -> Result<u8, ScanError> {
-        loop {
-            match self.line.get(self.position) {
-                Some(b' ' | b'\t' | b'\r' | b'\n') => self.position += 1,
-                Some(&byte) => return Ok(byte),
-                None => return Err(ScanError::Truncated),
-            }
+        match self.line.get(self.position) {
+            Some(&byte) if byte > b' ' => Ok(byte),
+            _ => self.peek_behind_space(),
         }
+    }
+
+    /// Most lines have no white space between tokens.
+    #[cold]
+    fn peek_behind_space(&mut self) -> Result<u8, ScanError> {
+        while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.line.get(self.position) {
+            self.position += 1;
+        }
+        let byte = self.line.get(self.position).copied();
+        byte.ok_or(ScanError::Truncated)
     }
 
     #[inline]
@@ -171,6 +178,9 @@ impl<'a> Cursor<'a> {
         if !self.take(b"0") {
             self.digits()?;
         }
+        if !matches!(self.line.get(self.position), Some(b'.' | b'e' | b'E')) {
+            return Ok(ValueKind::Number);
+        }
         if self.take(b".") {
             self.digits()?;
         }
@@ -182,6 +192,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes one byte if it is in the set.
+    #[inline]
     fn take(&mut self, set: &[u8]) -> bool {
         let taken = self
             .line

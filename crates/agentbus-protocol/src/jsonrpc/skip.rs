@@ -9,42 +9,15 @@
 //! It promises linear time and the same answer wherever the block borders fall. It does not check
 //! that inner brackets pair by kind, and a backslash outside of a string, which JSON does not know,
 //! hides the byte after it.
-//!
-//! # The column layout
-//!
-//! A set of positions in a block is a `u64`, and the surprise is the order of its bits: seen as an
-//! 8x8 matrix, block byte `8 * row + column` is bit `8 * column + row`. In this order the
-//! compiler builds a set with vector compares and no gathering of bits, which in natural order
-//! costs more than everything else together. Counting does not mind the order, a running parity
-//! needs the same number of steps, and [`transpose`] gives the natural order where it is needed.
 
 use memchr::memchr2;
 
-use super::MAX_NESTING;
-use super::ScanError;
+use super::block::{BLOCK, Block, LANE, Lane};
+use super::{MAX_NESTING, ScanError};
 
-/// Bytes looked at in one step: as many as a word has bits.
-const BLOCK: usize = 64;
-
-/// Words of a string looked at before it is handed to `memchr`. Keys, methods and ids are mostly
-/// this short, and then the call would cost more than the search.
-const SHORT_STRING_WORDS: usize = 5;
-
-/// One in each byte of a word. Multiplying by it copies the low byte everywhere.
-const EVERY_BYTE: u64 = 0x0101_0101_0101_0101;
-
-/// The bit of each block byte within its column.
-static ROW_BIT: [u8; BLOCK] = row_bits();
-
-const fn row_bits() -> [u8; BLOCK] {
-    let mut bits = [0; BLOCK];
-    let mut index = 0;
-    while index < BLOCK {
-        bits[index] = 1 << (index / 8);
-        index += 1;
-    }
-    bits
-}
+/// Bytes of a string looked at before it is handed to `memchr`, whose call would cost more than
+/// the search if the string is shorter.
+const SHORT_STRING: usize = 4 * LANE;
 
 /// Where a string ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +31,22 @@ pub(super) struct StringEnd {
 /// Finds the end of the string whose content starts at `start`; `None` if it does not end.
 #[inline]
 pub(super) fn string(line: &[u8], start: usize) -> Option<StringEnd> {
+    // Keys, methods and ids mostly end within the first lane.
+    if let Some(bytes) = line.get(start..).and_then(<[u8]>::first_chunk) {
+        let marks = Lane::new(bytes).either(b'"', b'\\');
+        let position = start + marks.trailing_zeros() as usize;
+        if marks != 0 && line[position] == b'"' {
+            return Some(StringEnd {
+                after_quote: position + 1,
+                escaped: false,
+            });
+        }
+    }
+    long_string(line, start)
+}
+
+#[inline(never)]
+fn long_string(line: &[u8], start: usize) -> Option<StringEnd> {
     let position = first_mark(line, start)?;
     if line.get(position) == Some(&b'"') {
         return Some(StringEnd {
@@ -73,28 +62,18 @@ pub(super) fn string(line: &[u8], start: usize) -> Option<StringEnd> {
 }
 
 /// Finds the first quote or backslash.
-#[inline]
 fn first_mark(line: &[u8], start: usize) -> Option<usize> {
-    let content = line.get(start..)?;
-    let (words, _) = content.as_chunks();
-    let mut offset = 0;
-    for word in words.iter().take(SHORT_STRING_WORDS) {
-        let word = u64::from_le_bytes(*word);
-        let marks = first_equal(word, b'"') | first_equal(word, b'\\');
+    let mut position = start;
+    while position - start < SHORT_STRING
+        && let Some(bytes) = line.get(position..).and_then(<[u8]>::first_chunk)
+    {
+        let marks = Lane::new(bytes).either(b'"', b'\\');
         if marks != 0 {
-            return Some(start + offset + marks.trailing_zeros() as usize / 8);
+            return Some(position + marks.trailing_zeros() as usize);
         }
-        offset += size_of::<u64>();
+        position += LANE;
     }
-    Some(start + offset + memchr2(b'"', b'\\', content.get(offset..)?)?)
-}
-
-/// Returns a word whose lowest bit tells the first byte equal to `needle`; zero if there is none.
-/// The bits above the lowest mean nothing: the borrow of a match runs into the bytes above it.
-#[inline]
-fn first_equal(word: u64, needle: u8) -> u64 {
-    let difference = word ^ (u64::from(needle) * EVERY_BYTE);
-    difference.wrapping_sub(EVERY_BYTE) & !difference & (0x80 * EVERY_BYTE)
+    Some(position + memchr2(b'"', b'\\', line.get(position..)?)?)
 }
 
 /// Goes on from the first backslash of a string. By blocks, because text that was escaped once
@@ -106,9 +85,9 @@ fn escaped_string(line: &[u8], start: usize) -> Option<usize> {
         escape: 0,
     };
     while position < line.len() {
-        let marks = strings.read(&block_at(line, position));
+        let marks = strings.read(&Block::at(line, position));
         if marks.quotes != 0 {
-            let offset = transpose(marks.quotes).trailing_zeros() as usize;
+            let offset = marks.quotes.trailing_zeros() as usize;
             return Some(position + offset + 1);
         }
         position = next_position(line, position, &strings, &marks)?;
@@ -125,12 +104,13 @@ pub(super) fn container(line: &[u8], start: usize) -> Result<usize, ScanError> {
     };
     let mut depth = 0;
     while position < line.len() {
-        let block = block_at(line, position);
+        let block = Block::at(line, position);
         let marks = strings.read(&block);
         let outside = !strings.inside_of(marks.quotes);
+        let folded = block.folded();
         let brackets = Brackets {
-            open: columns(&block, b'{', CASE) & outside,
-            close: columns(&block, b'}', CASE) & outside,
+            open: folded.equal(b'{') & outside,
+            close: folded.equal(b'}') & outside,
         };
         match brackets.descend(depth) {
             Descent::Inside(new_depth) => depth = new_depth,
@@ -163,20 +143,6 @@ fn next_position(line: &[u8], position: usize, strings: &Strings, marks: &Marks)
     Some(next)
 }
 
-/// Returns the 64 bytes at `position`; behind the end of the line come zeros, which mean nothing.
-#[inline]
-fn block_at(line: &[u8], position: usize) -> [u8; BLOCK] {
-    let rest = line.get(position..).unwrap_or_default();
-    if let Some(block) = rest.first_chunk() {
-        return *block;
-    }
-    let mut block = [0; BLOCK];
-    for (to, from) in block.iter_mut().zip(rest) {
-        *to = *from;
-    }
-    block
-}
-
 /// Every byte of a set is all ones: the string goes on into the next block.
 const INSIDE: u64 = u64::MAX;
 const OUTSIDE: u64 = 0;
@@ -193,7 +159,7 @@ struct Strings {
 /// The quotes of one block.
 #[derive(Debug)]
 struct Marks {
-    /// Quotes that begin or end a string, in column layout.
+    /// Quotes that begin or end a string.
     quotes: u64,
     /// No quote and no backslash at all.
     is_plain: bool,
@@ -202,17 +168,17 @@ struct Marks {
 impl Strings {
     /// Finds the quotes that count and carries a trailing backslash over to the next block.
     #[inline]
-    fn read(&mut self, block: &[u8; BLOCK]) -> Marks {
-        let mut quotes = columns(block, b'"', EXACT);
-        let backslashes = columns(block, b'\\', EXACT);
+    fn read(&mut self, block: &Block) -> Marks {
+        let mut quotes = block.equal(b'"');
+        let backslashes = block.equal(b'\\');
         let is_plain = quotes | backslashes == 0;
         if backslashes | self.escape != 0 {
-            quotes &= !transpose(self.hidden(transpose(backslashes)));
+            quotes &= !self.hidden(backslashes);
         }
         Marks { quotes, is_plain }
     }
 
-    /// Returns the bytes hidden by a backslash, in and out in natural order.
+    /// Returns the bytes hidden by a backslash.
     ///
     /// Of a run of backslashes every second one hides its successor. Adding a run to its own first
     /// bit carries through the run, so one addition treats all runs of the block at once; runs that
@@ -227,29 +193,23 @@ impl Strings {
         (EVEN ^ (carried << 1)) & follows
     }
 
-    /// Returns the bytes within strings, opening quotes included, both in column layout.
+    /// Returns the bytes within strings, opening quotes included.
     ///
-    /// A byte is in a string if the number of quotes up to it is odd. Three shifts give that parity
-    /// within all eight rows at once; the parities of whole rows, then in the top byte, are summed
-    /// up the same way and spread over the columns.
+    /// A byte is in a string if the number of quotes up to it is odd, which six shifts tell of all
+    /// bytes at once.
     #[inline]
     fn inside_of(&mut self, quotes: u64) -> u64 {
         let mut parity = quotes;
-        parity ^= parity << 8;
-        parity ^= parity << 16;
-        parity ^= parity << 32;
-        let mut rows = (parity >> 56) << 1;
-        rows ^= rows << 1;
-        rows ^= rows << 2;
-        rows ^= rows << 4;
-        let before_rows = (rows & 0xff).wrapping_mul(EVERY_BYTE) ^ self.inside;
-        let inside = parity ^ before_rows;
+        for shift in [1, 2, 4, 8, 16, 32] {
+            parity ^= parity << shift;
+        }
+        let inside = parity ^ self.inside;
         self.inside = if inside >> 63 == 0 { OUTSIDE } else { INSIDE };
         inside
     }
 }
 
-/// The brackets of one block that stand outside of strings, in column layout.
+/// The brackets of one block that stand outside of strings.
 #[derive(Debug)]
 struct Brackets {
     open: u64,
@@ -271,6 +231,10 @@ impl Brackets {
     /// Counts where counting is enough to know that neither the end nor the limit is reached.
     #[inline]
     fn descend(&self, depth: usize) -> Descent {
+        // Most values end in the block in which they begin.
+        if depth == 0 {
+            return self.descend_by_bracket(0);
+        }
         let opened = self.open.count_ones() as usize;
         let closed = self.close.count_ones() as usize;
         if closed < depth && depth + opened < MAX_NESTING {
@@ -280,13 +244,12 @@ impl Brackets {
     }
 
     fn descend_by_bracket(&self, mut depth: usize) -> Descent {
-        let open = transpose(self.open);
-        let mut rest = open | transpose(self.close);
+        let mut rest = self.open | self.close;
         while rest != 0 {
             let offset = rest.trailing_zeros() as usize;
             let bracket = rest & rest.wrapping_neg();
             rest ^= bracket;
-            if open & bracket == 0 {
+            if self.open & bracket == 0 {
                 depth -= 1;
             } else {
                 depth += 1;
@@ -300,41 +263,4 @@ impl Brackets {
         }
         Descent::Inside(depth)
     }
-}
-
-/// Compare bytes as they are.
-const EXACT: u8 = 0;
-/// Compare with this bit set, in which `[` and `{` differ, as do `]` and `}`, and nothing else does.
-const CASE: u8 = 0x20;
-
-/// Returns the block bytes that, with `fold` set, are `needle`, in column layout.
-///
-/// The loops are plain so that the compiler turns them into vector instructions on any target.
-#[inline]
-fn columns(block: &[u8; BLOCK], needle: u8, fold: u8) -> u64 {
-    let mut bits = [0; BLOCK];
-    for index in 0..BLOCK {
-        bits[index] = if block[index] | fold == needle {
-            ROW_BIT[index]
-        } else {
-            0
-        };
-    }
-    let (halves, _) = bits.as_chunks::<16>();
-    let merged = halves
-        .iter()
-        .fold(0, |sum, half| sum | u128::from_le_bytes(*half));
-    (merged | merged >> 64) as u64
-}
-
-/// Turns column layout into natural order and back: mirrors the 8x8 matrix at its diagonal, first
-/// single bits, then squares of two, then of four.
-#[inline]
-fn transpose(mut set: u64) -> u64 {
-    let ones = (set ^ (set >> 7)) & 0x00aa_00aa_00aa_00aa;
-    set ^= ones ^ (ones << 7);
-    let twos = (set ^ (set >> 14)) & 0x0000_cccc_0000_cccc;
-    set ^= twos ^ (twos << 14);
-    let fours = (set ^ (set >> 28)) & 0x0000_0000_f0f0_f0f0;
-    set ^ fours ^ (fours << 28)
 }
