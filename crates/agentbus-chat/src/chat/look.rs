@@ -1,0 +1,120 @@
+//! Looking: messages, search, and figures for operators.
+
+use crate::model::{Message, Reaction, SearchPage, SearchQuery, Thread, Waiting};
+use crate::store::{Figures, MessageQuery};
+use crate::{Chat, ChatError, MessageId, ThreadId, limits};
+
+use super::guidance::system_row;
+use super::within;
+
+/// Everything that an operator asks.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Overview {
+    /// What the store counts.
+    pub figures: Figures,
+    /// Registered agents.
+    pub agents: usize,
+    /// Those of them whose heartbeat is recent.
+    pub agents_online: usize,
+    /// Open waits.
+    pub waits: usize,
+}
+
+impl Chat {
+    /// A page of a thread's messages with their reactions, in the order of `seq`; before them, if
+    /// asked for, what every agent is told.
+    ///
+    /// # Errors
+    /// Fails when there is no such thread.
+    pub async fn messages(
+        &self,
+        thread: ThreadId,
+        mut query: MessageQuery,
+        with_system_row: bool,
+    ) -> Result<(Vec<Message>, Vec<Reaction>), ChatError> {
+        query.limit = query.limit.clamp(1, limits::MESSAGES_PAGE_MAX);
+        self.read(move |core, tx| {
+            let found = core.thread(tx, &thread)?;
+            let mut messages = tx.messages(&thread, &query)?;
+            let ids: Vec<MessageId> = messages.iter().map(|one| one.id.clone()).collect();
+            let reactions = tx.reactions(&ids)?;
+            if with_system_row && query.after_seq == 0 {
+                messages.insert(0, system_row(&found));
+            }
+            Ok((messages, reactions))
+        })
+        .await
+    }
+
+    /// Finds a message with its reactions.
+    ///
+    /// # Errors
+    /// Fails when there is none.
+    pub async fn message(&self, id: MessageId) -> Result<(Message, Vec<Reaction>), ChatError> {
+        self.read(move |core, tx| {
+            let message = core.message(tx, &id)?;
+            Ok((message, tx.reactions(&[id])?))
+        })
+        .await
+    }
+
+    /// Searches messages.
+    ///
+    /// # Errors
+    /// Fails when the query is blank or too long.
+    pub async fn search(&self, mut query: SearchQuery) -> Result<SearchPage, ChatError> {
+        within("query", query.text.len(), limits::QUERY_BYTES_MAX)?;
+        if query.text.trim().is_empty() {
+            return Err(ChatError::invalid("query must not be empty"));
+        }
+        query.limit = query.limit.clamp(1, limits::SEARCH_PAGE_MAX);
+        self.read(move |_, tx| Ok(tx.search(&query)?)).await
+    }
+
+    /// Who waits, in one thread or in all.
+    ///
+    /// # Errors
+    /// Fails when the store does.
+    pub async fn waiting(&self, thread: Option<ThreadId>) -> Result<Vec<Waiting>, ChatError> {
+        self.read(move |_, tx| Ok(tx.waiting(thread.as_ref())?))
+            .await
+    }
+
+    /// A thread with the number of its messages.
+    ///
+    /// # Errors
+    /// Fails when there is no such thread.
+    pub async fn thread_and_count(&self, id: ThreadId) -> Result<(Thread, usize), ChatError> {
+        self.read(move |core, tx| Ok((core.thread(tx, &id)?, tx.count_messages(&id, false)?)))
+            .await
+    }
+
+    /// Counts everything.
+    ///
+    /// # Errors
+    /// Fails when the store does.
+    pub async fn overview(&self) -> Result<Overview, ChatError> {
+        let waits = limits::WAITS_MAX - self.inner.waits.available_permits();
+        self.read(move |core, tx| {
+            let now = core.now();
+            let agents = tx.agents()?;
+            let beats = |at| now.since(at) < core.config.heartbeat_timeout;
+            let online = agents.iter().filter(|agent| beats(agent.last_heartbeat));
+            Ok(Overview {
+                figures: tx.figures(now)?,
+                agents_online: online.count(),
+                agents: agents.len(),
+                waits,
+            })
+        })
+        .await
+    }
+
+    /// Compares the search index with the messages; a sentence if they differ.
+    ///
+    /// # Errors
+    /// Fails when the store does.
+    pub async fn check_search(&self) -> Result<Option<String>, ChatError> {
+        self.write(|_, tx| Ok(tx.check_search()?)).await
+    }
+}

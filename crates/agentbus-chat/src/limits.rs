@@ -1,0 +1,128 @@
+//! Every limit of the conversation model, with its reason.
+
+use std::time::Duration;
+
+/// Longest content of one message: what a reader can be expected to take in at once, and small
+/// enough that a page of a hundred still fits into memory.
+pub const CONTENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Longest metadata of a message, a thread or a template, as JSON text. Attachments belong into
+/// uploads; metadata only points to them.
+pub const METADATA_BYTES_MAX: usize = 256 * 1024;
+
+/// Longest topic, name, label or id that a caller may choose: it is shown on one line.
+pub const NAME_BYTES_MAX: usize = 1024;
+
+/// Longest system prompt or description.
+pub const PROMPT_BYTES_MAX: usize = 256 * 1024;
+
+/// Most capabilities, or skills, of one agent.
+pub const ABILITIES_MAX: usize = 256;
+
+/// Most registered agents; each is looked at by the presence check.
+pub const AGENTS_MAX: usize = 100_000;
+
+/// Most templates, which are listed without pages.
+pub const TEMPLATES_MAX: usize = 1_000;
+
+/// Most different reactions to one message, which are listed with it.
+pub const REACTIONS_MAX: usize = 1_000;
+
+/// Most threads on one page.
+pub const THREADS_PAGE_MAX: usize = 200;
+
+/// Most messages on one page.
+pub const MESSAGES_PAGE_MAX: usize = 1_000;
+
+/// Most messages that one wait delivers; the rest comes with the next wait.
+pub const WAIT_PAGE: usize = 100;
+
+/// Most search results.
+pub const SEARCH_PAGE_MAX: usize = 200;
+
+/// Longest search query. A query is parsed with every index page it touches.
+pub const QUERY_BYTES_MAX: usize = 4 * 1024;
+
+/// Most matches that a ranked search weighs, the newest first. Ranking reads every match, so a
+/// common word in a large bus would cost in proportion to the bus.
+pub const RANKED_CANDIDATES_MAX: usize = 5_000;
+
+/// Most events on one page of a reader that catches up.
+pub const EVENTS_PAGE: usize = 500;
+
+/// Most events that a slow reader may lag behind before it is sent back to the store.
+pub const EVENTS_BUFFERED: usize = 4096;
+
+/// How long events are kept for readers that come back.
+pub const EVENTS_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// Most events that are removed in one transaction, so that a poster never waits for the broom.
+pub const PRUNE_BATCH: usize = 2_000;
+
+/// How long the outcome of a write is kept for a repeated idempotency key.
+pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 3600);
+
+/// Longest idempotency key in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// Most waits at one time, over all threads.
+pub const WAITS_MAX: usize = 10_000;
+
+/// Longest wait. Longer ones are cut to it: nothing between two machines stays open for a day.
+pub const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// First refresh of a waiting agent's heartbeat, and every further one.
+pub const WAIT_HEARTBEAT: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(40));
+
+/// Longest pause between two waits that still counts as one: what an agent needs to call again.
+pub const WAIT_PAUSE: Duration = Duration::from_secs(30);
+
+/// Most write jobs that wait for the writer. Posters wait beyond it.
+pub const WRITE_QUEUE: usize = 4096;
+
+/// Most jobs in one transaction. Beyond it the first of them would wait noticeably for the last.
+pub const WRITE_BATCH_MAX: usize = 512;
+
+/// Connections for reading. More only compete for the same cores.
+pub const READERS: usize = 4;
+
+/// Most read jobs that wait for a connection; beyond it a read is refused.
+pub const READ_QUEUE: usize = 4096;
+
+/// Prepared statements that each connection remembers; there are fewer in the source.
+pub const STATEMENTS: usize = 256;
+
+/// How long a connection waits for another process that holds the database.
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Size of the write-ahead log at which it is copied into the database beside the writer.
+pub const WAL_SOFT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Size of the write-ahead log at which the writer stops to copy it. Only readers that never end
+/// let it come to this.
+pub const WAL_HARD_BYTES: u64 = 256 * 1024 * 1024;
+
+/// How often the coordinator looks at threads whose agents all wait.
+pub const COORDINATOR_INTERVAL: Duration = Duration::from_secs(10);
+
+/// System messages among which the coordinator looks for its own cards.
+pub const CARDS_LOOKED_AT: usize = 80;
+
+/// Shortest and longest distance between two equal notices of the coordinator; it doubles between.
+pub const NOTICE_BACKOFF: (Duration, Duration) =
+    (Duration::from_secs(15), Duration::from_secs(3600));
+
+/// How often old events and outcomes are removed.
+pub const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Window in which an author's messages are counted.
+pub const RATE_WINDOW: Duration = Duration::from_secs(60);
+
+/// Smallest value of a thread's timeouts, in seconds.
+pub const THREAD_TIMEOUT_MIN_S: i64 = 30;
+
+/// Characters of a message that its event repeats.
+pub const EVENT_EXCERPT_CHARS: usize = 200;
+
+/// Rows that an import copies in one transaction.
+pub const IMPORT_BATCH: usize = 1_000;

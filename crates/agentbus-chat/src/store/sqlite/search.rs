@@ -1,0 +1,261 @@
+//! Search over the index of words, and over the index of characters for scripts without spaces.
+
+use rusqlite::Row;
+use rusqlite::types::ToSql;
+
+use super::tx::{Result, RowResult, SqliteTx, limit_or_all, stamp};
+use crate::limits;
+use crate::model::{Hit, SearchOrder, SearchPage, SearchQuery};
+use crate::store::{SearchRows, StoreError};
+use crate::{MessageId, Seq, ThreadId};
+
+/// What surrounds a match until it is known how the snippet is shown.
+const MARKS: [char; 2] = ['\u{1}', '\u{2}'];
+
+/// Words of a query in a script without spaces; more only narrow what is narrow already.
+const TERMS_MAX: usize = 8;
+
+/// Characters that such a snippet shows on either side of its match.
+const SNIPPET_CHARS: usize = 30;
+
+const HIT: &str = "SELECT m.id, m.thread_id, t.topic, coalesce(m.author_name, m.author), m.seq, \
+                   m.created_at, m.content";
+
+const JOINED: &str = " CROSS JOIN messages AS m ON m.seq = s.rowid \
+                      CROSS JOIN threads AS t ON t.id = m.thread_id";
+
+const FILTERS: &str = " AND (:thread IS NULL OR m.thread_id = :thread) \
+                       AND (:author IS NULL OR m.author = :author OR m.author_id = :author) \
+                       AND (:role IS NULL OR m.role = :role) \
+                       AND (:status IS NULL OR t.status = :status) \
+                       AND (:after IS NULL OR m.created_at >= :after) \
+                       AND (:before IS NULL OR m.created_at < :before) \
+                       AND m.human_only <= :human_only";
+
+type Params<'p> = Vec<(&'static str, &'p dyn ToSql)>;
+
+/// The filters of a query as values that statements can refer to.
+struct Filters {
+    after: Option<String>,
+    before: Option<String>,
+    human_only: bool,
+    limit: i64,
+}
+
+impl Filters {
+    fn of(query: &SearchQuery) -> Self {
+        Self {
+            after: query.after.map(|at| at.to_string()),
+            before: query.before.map(|at| at.to_string()),
+            human_only: !query.for_agents,
+            limit: limit_or_all(query.limit),
+        }
+    }
+
+    fn params<'p>(&'p self, query: &'p SearchQuery, thread: &'p Option<&'p str>) -> Params<'p> {
+        vec![
+            (":thread", thread as &dyn ToSql),
+            (":author", &query.author),
+            (":role", &query.role),
+            (":status", &query.status),
+            (":after", &self.after),
+            (":before", &self.before),
+            (":human_only", &self.human_only),
+            (":limit", &self.limit),
+        ]
+    }
+}
+
+impl SearchRows for SqliteTx<'_> {
+    fn search(&self, query: &SearchQuery) -> Result<SearchPage> {
+        if query.text.chars().any(has_no_spaces) {
+            let hits = by_characters(self, query)?;
+            return Ok(SearchPage {
+                hits,
+                query_error: None,
+            });
+        }
+        match by_words(self, query, &query.text) {
+            Err(StoreError::Failed(reason)) => {
+                // Only the text of the query can make these statements fail.
+                let hits = by_words(self, query, &literally(&query.text))?;
+                Ok(SearchPage {
+                    hits,
+                    query_error: Some(reason),
+                })
+            }
+            found => Ok(SearchPage {
+                hits: found?,
+                query_error: None,
+            }),
+        }
+    }
+
+    fn check_search(&self) -> Result<Option<String>> {
+        let check = |sql| match self.run(sql, []) {
+            Ok(_) => Ok(None),
+            Err(StoreError::Damaged { reason }) => Ok(Some(reason)),
+            Err(error) => Err(error),
+        };
+        // The 1 asks for a comparison with the messages; the other index holds only some of them.
+        let words = "INSERT INTO chat_search (chat_search, rank) VALUES ('integrity-check', 1)";
+        let characters = "INSERT INTO chat_search_cjk (chat_search_cjk) VALUES ('integrity-check')";
+        Ok(check(words)?.or(check(characters)?))
+    }
+}
+
+/// Whether a character belongs to a script that puts no spaces between words.
+const fn has_no_spaces(c: char) -> bool {
+    matches!(c, '\u{2e80}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}')
+}
+
+/// Quotes every word, so that nothing in it is syntax.
+fn literally(text: &str) -> String {
+    let quote = |word: &str| format!("\"{}\"", word.replace('"', "\"\""));
+    text.split_whitespace()
+        .map(quote)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn by_words(tx: &SqliteTx<'_>, query: &SearchQuery, text: &str) -> Result<Vec<Hit>> {
+    let (floor, order) = match query.order {
+        SearchOrder::Newest => (0, "s.rowid DESC"),
+        SearchOrder::Ranked => (floor_of(tx, text)?, "s.rank"),
+    };
+    let sql = format!(
+        "{HIT} FROM chat_search AS s{JOINED} WHERE chat_search MATCH :text AND s.rowid >= :floor\
+         {FILTERS} ORDER BY {order} LIMIT :limit"
+    );
+    let filters = Filters::of(query);
+    let thread = query.thread_id.as_ref().map(ThreadId::as_str);
+    let mut params = filters.params(query, &thread);
+    params.push((":text", &text));
+    params.push((":floor", &floor));
+    let mut hits = tx.all(&sql, params.as_slice(), |row| hit(row, ""))?;
+    // Snippets are made for what is shown, not for everything that is sorted.
+    let sql = "SELECT snippet(chat_search, 0, char(1), char(2), '…', 20) FROM chat_search \
+               WHERE chat_search MATCH ?1 AND rowid = ?2";
+    for hit in &mut hits {
+        let marked: String = tx.value(sql, (text, hit.seq))?;
+        show(hit, &marked);
+    }
+    Ok(hits)
+}
+
+/// The oldest message that a ranked search weighs.
+fn floor_of(tx: &SqliteTx<'_>, text: &str) -> Result<Seq> {
+    let sql = "SELECT rowid FROM chat_search WHERE chat_search MATCH ?1 \
+               ORDER BY rowid DESC LIMIT 1 OFFSET ?2";
+    tx.value(sql, (text, limit_or_all(limits::RANKED_CANDIDATES_MAX)))
+}
+
+fn by_characters(tx: &SqliteTx<'_>, query: &SearchQuery) -> Result<Vec<Hit>> {
+    let words = query.text.split_whitespace().take(TERMS_MAX);
+    let words: Vec<&str> = words.map(|word| word.trim_matches(['"', '*'])).collect();
+    let patterns: Vec<String> = words.iter().map(|word| format!("%{word}%")).collect();
+    let matches: Vec<String> = (0..patterns.len())
+        .map(|at| format!("s.content LIKE {}", TERMS[at]))
+        .collect();
+    let sql = format!(
+        "{HIT} FROM chat_search_cjk AS s{JOINED} WHERE {}{FILTERS} \
+         ORDER BY s.rowid DESC LIMIT :limit",
+        matches.join(" AND ")
+    );
+    let filters = Filters::of(query);
+    let thread = query.thread_id.as_ref().map(ThreadId::as_str);
+    let mut params = filters.params(query, &thread);
+    params.extend(
+        TERMS
+            .into_iter()
+            .zip(patterns.iter().map(|p| p as &dyn ToSql)),
+    );
+    tx.all(&sql, params.as_slice(), |row| {
+        let content: String = row.get(6)?;
+        hit(
+            row,
+            &around(&content, words.first().copied().unwrap_or_default()),
+        )
+    })
+}
+
+const TERMS: [&str; TERMS_MAX] = [":t0", ":t1", ":t2", ":t3", ":t4", ":t5", ":t6", ":t7"];
+
+/// Cuts a snippet around the first match.
+fn around(content: &str, word: &str) -> String {
+    let Some((before, after)) = content.split_once(word) else {
+        return content.chars().take(2 * SNIPPET_CHARS).collect();
+    };
+    let left = before.chars().count().saturating_sub(SNIPPET_CHARS);
+    let head: String = before.chars().skip(left).collect();
+    let tail: String = after.chars().take(SNIPPET_CHARS).collect();
+    let more = |cut: bool| if cut { "…" } else { "" };
+    let (cut_head, cut_tail) = (more(left > 0), more(after.chars().count() > SNIPPET_CHARS));
+    format!(
+        "{cut_head}{head}{}{word}{}{tail}{cut_tail}",
+        MARKS[0], MARKS[1]
+    )
+}
+
+fn hit(row: &Row<'_>, marked: &str) -> RowResult<Hit> {
+    let mut hit = Hit {
+        message_id: MessageId::new(row.get::<_, String>(0)?),
+        thread_id: ThreadId::new(row.get::<_, String>(1)?),
+        thread_topic: row.get(2)?,
+        author: row.get(3)?,
+        seq: row.get(4)?,
+        created_at: stamp(row, 5)?,
+        snippet: String::new(),
+        snippet_html: String::new(),
+    };
+    show(&mut hit, marked);
+    Ok(hit)
+}
+
+fn show(hit: &mut Hit, marked: &str) {
+    hit.snippet_html = with_marks(&escaped(marked));
+    hit.snippet = with_marks(marked);
+}
+
+fn with_marks(text: &str) -> String {
+    text.replace(MARKS[0], "<mark>")
+        .replace(MARKS[1], "</mark>")
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_quoted() {
+        assert_eq!(literally("foo-bar \"x"), "\"foo-bar\" \"\"\"x\"");
+    }
+
+    #[test]
+    fn only_marks_are_markup() {
+        assert_eq!(
+            with_marks(&escaped("<b>\u{1}x\u{2} & 'y'")),
+            "&lt;b&gt;<mark>x</mark> &amp; &#39;y&#39;"
+        );
+    }
+
+    #[test]
+    fn a_snippet_shows_both_sides_of_its_match() {
+        assert_eq!(around("我们部署服务", "部署"), "我们\u{1}部署\u{2}服务");
+    }
+}
