@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::model::is_human_only;
-use crate::model::{Message, Priority, Role, STOP_REASONS, SyncContext, Thread, ThreadState};
+use crate::model::{
+    Message, Priority, Role, STOP_REASONS, SyncContext, Thread, ThreadState, TokenSource,
+};
 use crate::store::Tx;
 use crate::{AgentId, AuthProblem, Chat, ChatError, MessageId, Seq, ThreadId, limits, secret};
 
@@ -146,7 +148,8 @@ impl Core {
             let was_unspent = tx.consume_token(&token.0, message.created_at)?;
             debug_assert!(was_unspent, "checked in this transaction");
             next = match &author.id {
-                Some(agent) => Some(self.renew(tx, &thread.id, agent)?),
+                // Others that the agent holds stay good: two of its posts may be under way.
+                Some(agent) => Some(self.issue(tx, &thread.id, Some(agent), TokenSource::Wait)?),
                 None => None,
             };
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{At, Room, guarded};
-use crate::{EventId, EventReader, Followed, limits};
+use crate::{Draft, EventId, EventReader, Followed, limits};
 
 async fn next(reader: &mut EventReader) -> Followed {
     guarded("an event", reader.next()).await.unwrap().unwrap()
@@ -52,8 +52,12 @@ pub async fn readers_resume_without_loss(at: At) {
         .follow(Some(start), Some(other.clone()))
         .await
         .unwrap();
-    for _ in 0..posts {
-        room.say(&thread, "x").await;
+    let together = (0..posts).map(|_| {
+        let (chat, draft) = (room.chat.clone(), Draft::new(thread.clone(), "human", "x"));
+        tokio::spawn(async move { chat.post(draft).await.unwrap() })
+    });
+    for post in together.collect::<Vec<_>>() {
+        post.await.unwrap();
     }
     room.say(&other, "mine").await;
     let newest = room.chat.last_event().await.unwrap();

@@ -76,6 +76,12 @@ impl Feed {
         }
     }
 
+    /// How many follow events.
+    #[must_use]
+    pub fn followers(&self) -> usize {
+        self.events.receiver_count()
+    }
+
     /// How many threads are watched.
     #[must_use]
     pub fn watched(&self) -> usize {
