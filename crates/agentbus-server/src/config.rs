@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentbus_chat::ChatConfig;
+
 use crate::{ServerError, limits};
 
 /// The port that clients try when they are told nothing.
@@ -45,6 +47,12 @@ pub struct ServerConfig {
     pub drain: Duration,
     /// What else `/metrics` tells.
     pub figures: Option<Figures>,
+    /// How conversations are held.
+    pub chat: ChatConfig,
+    /// Where conversations are kept; `chat.db` in the data directory without it.
+    pub chat_database: Option<PathBuf>,
+    /// What guards the settings of conversations, besides the token of the bus.
+    pub admin_token: Option<String>,
 }
 
 /// Records figures of a service beside the host with the recorder that is in place.
@@ -84,6 +92,9 @@ impl ServerConfig {
             heartbeat: limits::HEARTBEAT,
             drain: agentbus::limits::CLOSE_DRAIN,
             figures: None,
+            chat: ChatConfig::default(),
+            chat_database: None,
+            admin_token: None,
         }
     }
 

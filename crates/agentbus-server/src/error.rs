@@ -64,6 +64,14 @@ pub enum ServerError {
     /// A host or origin of the allow-list makes no sense.
     #[error("`{0}` is not an origin; write it as `https://example.org`")]
     BadOrigin(String),
+    /// The conversations cannot be opened.
+    #[error("cannot open the conversations in {}: {source}", .path.display())]
+    Chat {
+        /// The database.
+        path: PathBuf,
+        /// What the store said.
+        source: agentbus_chat::ChatError,
+    },
     /// The bus underneath failed.
     #[error(transparent)]
     Bus(#[from] Error),

@@ -10,6 +10,7 @@
 //! client that leaves cancels what it asked for; a shutdown finishes what was accepted.
 
 mod auth;
+mod chat;
 mod config;
 mod data_dir;
 mod error;

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::auth::Auth;
+use crate::chat::ChatHost;
 use crate::guard::AllowList;
 use crate::state::App;
 use crate::{AuthMode, DataDir, ServerConfig, ServerError, limits, routes};
@@ -58,6 +59,7 @@ impl Server {
             AuthMode::Off => Auth::Off,
             AuthMode::Token => Auth::with_token(data_dir.token()?),
         };
+        let chat = ChatHost::open(&config).await?;
         let listener = bind(config.listen).await?;
         let failed = |source| ServerError::Listen {
             address: config.listen,
@@ -74,9 +76,11 @@ impl Server {
             stopping: CancellationToken::new(),
             hang_up: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            chat,
             bus,
             config,
         });
+        crate::chat::start(&app).await?;
         let accepting = tokio::spawn(accept(listener, Arc::clone(&app)));
         Ok(RunningServer {
             app,
@@ -130,6 +134,7 @@ impl RunningServer {
         let _ = self.accepting.await;
         self.app.tasks.close();
         let _ = tokio::time::timeout_at(deadline, self.app.tasks.wait()).await;
+        self.app.chat.close().await;
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         self.app.bus.close(left).await;
     }

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use crate::ServerConfig;
 use crate::auth::Auth;
+use crate::chat::ChatHost;
 use crate::guard::AllowList;
 use crate::idempotency::Outcomes;
 use crate::metrics::Metrics;
@@ -20,6 +21,7 @@ use crate::metrics::Metrics;
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) bus: Bus,
+    pub(crate) chat: ChatHost,
     pub(crate) config: ServerConfig,
     pub(crate) address: SocketAddr,
     pub(crate) auth: Auth,

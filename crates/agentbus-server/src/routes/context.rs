@@ -57,7 +57,7 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Result<Text, Failure> {
 }
 
 /// Reads a body within the limit.
-pub(super) async fn body(body: Body) -> Result<Bytes, Failure> {
+pub(crate) async fn body(body: Body) -> Result<Bytes, Failure> {
     let collected = Limited::new(body, BODY_BYTES_MAX).collect();
     let Ok(collected) = tokio::time::timeout(BODY_TIMEOUT, collected).await else {
         return Err(Failure::invalid(format!(

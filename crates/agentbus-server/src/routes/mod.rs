@@ -1,7 +1,7 @@
 //! The routes and their order of checks: guard, route, body, bus.
 
 mod agents;
-mod context;
+pub(crate) mod context;
 mod events;
 mod operator;
 mod page;
@@ -40,7 +40,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/page.css", get(page::style))
         .route("/open", get(page::open))
         .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found)
+        .fallback(nowhere)
         // The routes read their bodies themselves, within their own limit and with their own
         // error, so the framework's smaller limit must not come first.
         .layer((GuardLayer(Arc::clone(&app)), DefaultBodyLimit::disable()))
@@ -62,10 +62,19 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(operator::ready))
         .routes(routes!(operator::metrics))
         .routes(routes!(operator::openapi_json))
+        .merge(crate::chat::routes())
 }
 
 pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
     described().into_openapi()
+}
+
+/// Answers where there is no route, in the form of the neighbouring routes.
+async fn nowhere(request: Request) -> Response {
+    if crate::chat::owns(request.uri().path()) {
+        return crate::chat::not_found();
+    }
+    not_found().await
 }
 
 async fn not_found() -> Response {
@@ -75,6 +84,9 @@ async fn not_found() -> Response {
 /// Says which methods there are, in the words that peers of the HTTP adapter know.
 async fn method_not_allowed(request: Request) -> Response {
     let path = request.uri().path();
+    if crate::chat::owns(path) {
+        return crate::chat::method_not_allowed();
+    }
     let orders = path.ends_with("/restart") || path.ends_with("/drain");
     let posts = path.starts_with("/v1/agents/") || path.starts_with("/v1/events/") || orders;
     let allow = if posts { "POST" } else { "GET, HEAD" };

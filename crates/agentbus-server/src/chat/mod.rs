@@ -1,0 +1,143 @@
+//! Conversations over HTTP: the routes under `/api`, the events at `/events`, uploads.
+//!
+//! Paths, bodies and errors are those of AgentChatBus 0.1.8, so that its clients work; where its
+//! two releases differ, both spellings are read and the older shape is written, with the fields of
+//! the newer beside it. Errors have the form `{"detail": …}`.
+//!
+//! Every event of a conversation is also published on the bus as `chat.` and its type, in the same
+//! order.
+
+mod admin;
+mod agents;
+mod bridge;
+mod events;
+mod fields;
+mod messages;
+mod posting;
+mod refusal;
+mod request;
+mod search;
+mod settings;
+mod system;
+mod templates;
+mod threads;
+mod uploads;
+mod views;
+mod waiting;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agentbus_chat::{Background, Chat, Stamp};
+use axum::response::{IntoResponse, Response};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::state::App;
+use crate::{ServerConfig, ServerError};
+use refusal::Refusal;
+
+/// The conversations of a host.
+#[derive(Debug)]
+pub(crate) struct ChatHost {
+    pub(crate) chat: Chat,
+    /// Outside of everything that is served as a file.
+    uploads: PathBuf,
+    database: PathBuf,
+    started: Stamp,
+}
+
+impl ChatHost {
+    pub(crate) async fn open(config: &ServerConfig) -> Result<Self, ServerError> {
+        let database = config.chat_database.clone();
+        let database = database.unwrap_or_else(|| config.data_dir.join("chat.db"));
+        let mut settings = config.chat.clone();
+        settings::apply(&config.data_dir, &mut settings);
+        let chat = Chat::open(database.clone(), settings).await;
+        let chat = chat.map_err(|source| ServerError::Chat {
+            path: database.clone(),
+            source,
+        })?;
+        Ok(Self {
+            started: chat.now(),
+            chat,
+            uploads: config.data_dir.join("uploads"),
+            database,
+        })
+    }
+
+    pub(crate) async fn close(&self) {
+        self.chat.close().await;
+    }
+}
+
+/// Starts what runs beside the requests; it ends with the host.
+pub(crate) async fn start(app: &Arc<App>) -> Result<(), ServerError> {
+    let background = Background::new(app.chat.chat.clone());
+    app.tasks.spawn(background.run(app.hang_up.clone()));
+    let bridge = bridge::Bridge::new(app).await;
+    let bridge = bridge.map_err(|source| ServerError::Chat {
+        path: app.chat.database.clone(),
+        source,
+    })?;
+    app.tasks.spawn(bridge.run());
+    Ok(())
+}
+
+pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(system::health))
+        .routes(routes!(system::metrics))
+        .routes(routes!(system::diagnostics))
+        .routes(routes!(system::sse_status))
+        .routes(routes!(settings::read, settings::write))
+        .routes(routes!(threads::list, threads::create))
+        .routes(routes!(threads::get, threads::delete))
+        .routes(routes!(threads::state))
+        .routes(routes!(threads::close))
+        .routes(routes!(threads::archive))
+        .routes(routes!(threads::unarchive))
+        .routes(routes!(threads::rename))
+        .routes(routes!(threads::sync_context))
+        .routes(routes!(threads::agents))
+        .routes(routes!(threads::export))
+        .routes(routes!(admin::settings, admin::update_settings))
+        .routes(routes!(admin::admin))
+        .routes(routes!(admin::decision))
+        .routes(routes!(messages::list, posting::post))
+        .routes(routes!(waiting::wait))
+        .routes(routes!(messages::get, messages::edit))
+        .routes(routes!(messages::history))
+        .routes(routes!(messages::reactions, messages::react))
+        .routes(routes!(messages::unreact))
+        .routes(routes!(agents::list))
+        .routes(routes!(agents::register))
+        .routes(routes!(agents::heartbeat))
+        .routes(routes!(agents::resume))
+        .routes(routes!(agents::unregister))
+        .routes(routes!(agents::get, agents::update))
+        .routes(routes!(agents::kick))
+        .routes(routes!(templates::list, templates::create))
+        .routes(routes!(templates::get, templates::delete))
+        .routes(routes!(uploads::upload))
+        .routes(routes!(uploads::serve))
+        .routes(routes!(search::search))
+        .routes(routes!(events::follow))
+}
+
+/// Whether a path belongs to the conversations, whose errors have a form of their own.
+pub(crate) fn owns(path: &str) -> bool {
+    path.starts_with("/api/") || path == "/events" || path == "/health"
+}
+
+pub(crate) fn not_found() -> Response {
+    Refusal::not_found("Not Found").into_response()
+}
+
+pub(crate) fn method_not_allowed() -> Response {
+    Refusal::text(
+        axum::http::StatusCode::METHOD_NOT_ALLOWED,
+        "Method Not Allowed",
+    )
+    .into_response()
+}

@@ -1,0 +1,184 @@
+//! Images that messages show: checked by their first bytes, kept under names of our own.
+
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::multipart::Field;
+use axum::extract::{Multipart, Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use rand::RngExt;
+use serde_json::{Value, json};
+
+use super::refusal::Refusal;
+use crate::limits::BODY_TIMEOUT;
+use crate::state::App;
+
+/// Endings, the kind of image each means, and what such a file begins with.
+const KINDS: [(&str, &str, &str); 7] = [
+    (".jpg", ".jpg", "image/jpeg"),
+    (".jpeg", ".jpeg", "image/jpeg"),
+    (".jpe", ".jpg", "image/jpeg"),
+    (".jfif", ".jpg", "image/jpeg"),
+    (".png", ".png", "image/png"),
+    (".gif", ".gif", "image/gif"),
+    (".webp", ".webp", "image/webp"),
+];
+
+/// Longest file name that is remembered.
+const NAME_CHARS: usize = 255;
+
+/// Uploads an image.
+#[utoipa::path(post, path = "/api/upload/image", tag = "conversations",
+    request_body(content = String, content_type = "multipart/form-data", description = "The field `file`: .jpg, .jpeg, .png, .gif or .webp"),
+    responses((status = 200, description = "url, name"), (status = 400, description = "No image"), (status = 413)))]
+pub(super) async fn upload(
+    State(app): State<Arc<App>>,
+    parts: Multipart,
+) -> Result<Json<Value>, Refusal> {
+    let read = tokio::time::timeout(BODY_TIMEOUT, file_of(&app, parts)).await;
+    let read = read.map_err(|_| Refusal::bad("the file did not come in time"))?;
+    let (name, bytes) = read?.ok_or_else(|| Refusal::bad("No file provided"))?;
+    let ending = ending_of(&name);
+    let Some((_, kept_as, kind)) = KINDS.iter().find(|(known, _, _)| *known == ending) else {
+        return Err(Refusal::bad(format!(
+            "Unsupported file type '{ending}'. Allowed: .jpg, .jpeg, .png, .gif, .webp"
+        )));
+    };
+    if !begins_like(kind, &bytes) {
+        return Err(Refusal::bad("File content does not match its extension"));
+    }
+    let stored = format!("{:032x}{kept_as}", rand::rng().random::<u128>());
+    let directory = app.chat.uploads.clone();
+    let path = directory.join(&stored);
+    let saving = tokio::task::spawn_blocking(move || save(&directory, &path, &bytes)).await;
+    if let Ok(Err(error)) | Err(error) = saving.map_err(std::io::Error::other) {
+        tracing::error!(%error, "an upload could not be kept");
+        let text = "the image could not be kept; look into the log of the bus";
+        return Err(Refusal::text(StatusCode::INSUFFICIENT_STORAGE, text));
+    }
+    let name: String = name.chars().take(NAME_CHARS).collect();
+    Ok(Json(
+        json!({ "url": format!("/static/uploads/{stored}"), "name": name }),
+    ))
+}
+
+/// Reads the field `file`, no further than the limit.
+async fn file_of(app: &App, mut parts: Multipart) -> Result<Option<(String, Bytes)>, Refusal> {
+    let limit = app.config.chat.max_image_bytes;
+    let broken = |_| Refusal::bad("the body is not a form with a file");
+    while let Some(part) = parts.next_field().await.map_err(broken)? {
+        if part.name() != Some("file") {
+            continue;
+        }
+        let name = part.file_name().unwrap_or_default().to_owned();
+        return Ok(Some((name, within(part, limit).await?)));
+    }
+    Ok(None)
+}
+
+async fn within(mut part: Field<'_>, limit: usize) -> Result<Bytes, Refusal> {
+    let mut bytes = BytesMut::new();
+    let broken = |_| Refusal::bad("the body is not a form with a file");
+    while let Some(chunk) = part.chunk().await.map_err(broken)? {
+        if bytes.len() + chunk.len() > limit {
+            let text = format!(
+                "File too large. Maximum size is {} MB",
+                limit / (1024 * 1024)
+            );
+            return Err(Refusal::text(StatusCode::PAYLOAD_TOO_LARGE, text));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.freeze())
+}
+
+fn ending_of(name: &str) -> String {
+    match name.rfind('.') {
+        Some(at) => name[at..].to_lowercase(),
+        None => String::new(),
+    }
+}
+
+fn begins_like(kind: &str, bytes: &[u8]) -> bool {
+    match kind {
+        "image/jpeg" => bytes.starts_with(&[0xff, 0xd8, 0xff]),
+        "image/png" => bytes.starts_with(b"\x89PNG\r\n\x1a\n"),
+        "image/gif" => bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a"),
+        _ => bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP"),
+    }
+}
+
+/// Writes a file whole or not at all.
+fn save(directory: &FilePath, path: &FilePath, bytes: &[u8]) -> std::io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    let draft = path.with_extension("new");
+    std::fs::write(&draft, bytes)?;
+    std::fs::File::open(&draft)?.sync_all()?;
+    std::fs::rename(draft, path)
+}
+
+/// Shows an upload.
+#[utoipa::path(get, path = "/static/uploads/{name}", tag = "conversations", params(("name" = String, Path)),
+    responses((status = 200, description = "The image"), (status = 404)))]
+pub(super) async fn serve(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+) -> Result<Response, Refusal> {
+    let missing = || Refusal::not_found("Not Found");
+    let kind = kind_of(&name).ok_or_else(missing)?;
+    let path = app.chat.uploads.join(&name);
+    let bytes = tokio::fs::read(path).await.map_err(|_| missing())?;
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_DISPOSITION, "inline"),
+        (
+            header::CACHE_CONTROL,
+            "private, max-age=31536000, immutable",
+        ),
+    ];
+    Ok((headers, bytes).into_response())
+}
+
+/// The kind of an upload, if the name is one that we gave: nothing else is ever opened.
+fn kind_of(name: &str) -> Option<&'static str> {
+    let (stem, _) = name.split_once('.')?;
+    if stem.len() != 32 || !stem.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let ending = &name[stem.len()..];
+    let known = KINDS.iter().find(|(_, kept_as, _)| *kept_as == ending)?;
+    Some(known.2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_we_gave_are_opened() {
+        let stem = "0123456789abcdef0123456789abcdef";
+        assert_eq!(kind_of(&format!("{stem}.png")), Some("image/png"));
+        for name in [
+            "../token",
+            "token",
+            "..",
+            "x.png",
+            "",
+            &format!("{stem}.svg"),
+            &format!("{stem}./../a.png"),
+        ] {
+            assert_eq!(kind_of(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_bytes_must_fit() {
+        assert!(begins_like("image/webp", b"RIFF0000WEBPVP8 "));
+        assert!(!begins_like("image/webp", b"RIFF0000WAVEfmt "));
+        assert!(!begins_like("image/png", b"notpng"));
+        assert!(!begins_like("image/jpeg", b""));
+    }
+}

@@ -1,0 +1,16 @@
+//! Conversations over HTTP: the exchanges captured from AgentChatBus 0.1.8, and what they do not show.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on, or is skipped, should say so"
+)]
+
+#[path = "chat/client.rs"]
+mod client;
+#[path = "chat/errors.rs"]
+mod errors;
+#[path = "chat/golden.rs"]
+mod golden;
+#[path = "chat/live.rs"]
+mod live;
