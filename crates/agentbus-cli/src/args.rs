@@ -1,5 +1,7 @@
 //! What can be said on the command line.
 
+mod chat;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +14,8 @@ use clap_complete::Shell;
 
 use crate::config::Config;
 use crate::failure::EXIT_CODES;
+
+pub(crate) use chat::{ImportFrom, PostArgs, SearchArgs, ThreadVerb, WaitArgs};
 
 /// One bus for AI agents, however they speak.
 #[derive(Debug, Parser)]
@@ -65,6 +69,20 @@ pub(crate) enum Command {
     /// Run a worker that comes with the bus.
     #[command(subcommand)]
     Worker(Worker),
+    /// List, show, create, close and export threads.
+    #[command(subcommand)]
+    Thread(ThreadVerb),
+    /// Post a message to a thread.
+    Post(PostArgs),
+    /// Wait until others have posted to a thread, and print what they say.
+    Wait(WaitArgs),
+    /// Search the messages of all threads.
+    Search(SearchArgs),
+    /// List the registered agents.
+    Agents,
+    /// Take over the conversations of another bus into the data directory.
+    #[command(subcommand)]
+    Import(ImportFrom),
     /// Compare what the transports can do.
     Semantics,
     /// Print the token that clients of the bus on this machine need.

@@ -48,6 +48,7 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let named = args.config.clone();
     let config = || config::load(named.as_deref());
     let client = commands::Client::new(&args, output.clone());
+    let api = commands::Api::new(&args.url, output.clone());
     // The process bus has one lock and next to no work of its own: a second thread would only wait.
     let mut builder = match args.command {
         Command::Stdio(_) => tokio::runtime::Builder::new_current_thread(),
@@ -60,7 +61,9 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         match args.command {
             Command::Serve(serve) => {
-                commands::serve(serve.merge(args.transport, config()?), output).await
+                let mut config = config()?;
+                config.read_agentchatbus(&|name| std::env::var(name).ok())?;
+                commands::serve(serve.merge(args.transport, config), output).await
             }
             Command::Pub(publish) => commands::publish(&client, publish).await,
             Command::Sub(subscribe) => commands::subscribe(&client, subscribe).await,
@@ -69,6 +72,12 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
             Command::Stdio(stdio) => commands::stdio(stdio, named.as_deref(), output).await,
             Command::Pool(pool) => commands::pool(&client, pool).await,
             Command::Worker(worker) => commands::worker(worker).await,
+            Command::Thread(verb) => commands::thread(&api, verb).await,
+            Command::Post(post) => commands::post(&api, post).await,
+            Command::Wait(wait) => commands::wait(&api, wait).await,
+            Command::Search(search) => commands::search(&api, search).await,
+            Command::Agents => commands::agents(&api).await,
+            Command::Import(from) => commands::import(from, &config()?, output).await,
             Command::Semantics => commands::semantics(output),
             Command::Token => commands::token(output),
             Command::Config => commands::config(&config()?, output),

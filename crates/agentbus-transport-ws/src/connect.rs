@@ -144,6 +144,21 @@ impl Builder {
     }
 }
 
+/// The token that may be shown to the bus at a URL, for those who speak HTTP with it.
+///
+/// # Errors
+/// Fails when the token is this machine's and the port belongs to another user of it.
+pub fn token_to_show(url: &str) -> Result<Option<String>, TransportError> {
+    let Some(token) = crate::credentials::token_for(url) else {
+        return Ok(None);
+    };
+    let uri: Uri = url
+        .parse()
+        .map_err(|_| failed(format!("{url} is not a URL")))?;
+    keep_from_strangers(&token, &uri)?;
+    Ok(Some(token.expose().to_owned()))
+}
+
 /// Refuses to show this machine's token to another user who was first to open the bus's port.
 fn keep_from_strangers(token: &Token, url: &Uri) -> Result<(), TransportError> {
     let Token::Found(_) = token else {

@@ -1,5 +1,6 @@
 //! What the command does, one file a verb.
 
+mod chat;
 mod client;
 mod handle;
 mod invoke;
@@ -14,6 +15,7 @@ mod worker;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
+pub(crate) use chat::{Api, agents, import, post, search, thread, wait};
 pub(crate) use client::Client;
 pub(crate) use handle::handle;
 pub(crate) use invoke::invoke;

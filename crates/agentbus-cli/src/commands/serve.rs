@@ -95,6 +95,10 @@ fn server_config(config: &Config) -> Result<ServerConfig, Failure> {
     server.invoke_timeout = Duration::from_secs(config.invoke_timeout_s);
     server.stream_idle_timeout = Duration::from_secs(config.stream_idle_timeout_s);
     server.drain = Duration::from_secs(config.drain_s);
+    server.chat = config.chat();
+    server.chat_database.clone_from(&config.chat_database);
+    // Only from the environment: a secret has no place in a file that is shown to others.
+    server.admin_token = std::env::var("AGENTCHATBUS_ADMIN_TOKEN").ok();
     Ok(server)
 }
 

@@ -1,5 +1,6 @@
 //! The configuration: one file, overridden by the environment, then by flags.
 
+mod chat;
 mod keys;
 mod pools;
 mod problem;
@@ -33,10 +34,27 @@ pub(crate) struct Config {
     pub(crate) log: String,
     pub(crate) pools: Vec<toml::Table>,
     pub(crate) pool_limits: toml::Table,
+    pub(crate) chat_database: Option<PathBuf>,
+    pub(crate) chat_heartbeat_timeout_s: u64,
+    pub(crate) chat_wait_timeout_s: u64,
+    pub(crate) chat_wait_min_ms: u64,
+    pub(crate) chat_seq_tolerance: i64,
+    pub(crate) chat_mismatch_messages_max: usize,
+    pub(crate) chat_rate_limit: u32,
+    pub(crate) chat_content_filter: bool,
+    pub(crate) chat_thread_timeout_min: u64,
+    pub(crate) chat_sweep_interval_s: u64,
+    pub(crate) chat_allow_posts_in_closed: bool,
+    pub(crate) chat_enable_handoff_target: bool,
+    pub(crate) chat_enable_stop_reason: bool,
+    pub(crate) chat_enable_priority: bool,
+    pub(crate) chat_expose_thread_resources: bool,
+    pub(crate) chat_max_image_bytes: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
+        let chat = agentbus_chat::ChatConfig::default();
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], agentbus_server::DEFAULT_PORT)),
             data_dir: None,
@@ -50,6 +68,22 @@ impl Default for Config {
             log: "info".to_owned(),
             pools: Vec::new(),
             pool_limits: toml::Table::new(),
+            chat_database: None,
+            chat_heartbeat_timeout_s: chat.heartbeat_timeout.as_secs(),
+            chat_wait_timeout_s: chat.wait_timeout.as_secs(),
+            chat_wait_min_ms: 0,
+            chat_seq_tolerance: chat.seq_tolerance,
+            chat_mismatch_messages_max: chat.mismatch_messages_max,
+            chat_rate_limit: chat.rate_limit,
+            chat_content_filter: chat.content_filter,
+            chat_thread_timeout_min: 0,
+            chat_sweep_interval_s: chat.sweep_interval.as_secs(),
+            chat_allow_posts_in_closed: chat.allow_posts_in_closed,
+            chat_enable_handoff_target: chat.enable_handoff_target,
+            chat_enable_stop_reason: chat.enable_stop_reason,
+            chat_enable_priority: chat.enable_priority,
+            chat_expose_thread_resources: chat.expose_thread_resources,
+            chat_max_image_bytes: chat.max_image_bytes,
         }
     }
 }
@@ -83,6 +117,10 @@ fn trusted(config: Config) -> Result<Config, Failure> {
         ),
         ("data_dir", config.data_dir != default.data_dir),
         ("transport", config.transport != default.transport),
+        (
+            "chat_database",
+            config.chat_database != default.chat_database,
+        ),
         ("listen", !config.listen.ip().is_loopback()),
         ("pools", config.pools != default.pools),
     ];

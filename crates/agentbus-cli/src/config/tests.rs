@@ -33,7 +33,7 @@ fn the_table_lists_exactly_the_keys_there_are() {
 fn the_defaults_in_the_table_are_the_defaults() {
     let table: String = KEYS
         .iter()
-        .filter(|key| key.name != "data_dir")
+        .filter(|key| !["data_dir", "chat_database"].contains(&key.name))
         .map(|key| format!("{} = {}\n", key.name, key.default))
         .collect();
     let read = parse(Path::new("table"), &table).unwrap();
@@ -55,5 +55,36 @@ fn the_reference_in_docs_is_generated() {
         written,
         reference(),
         "run this test with AGENTBUS_WRITE_DOCS=1 to write it anew"
+    );
+}
+
+#[test]
+fn the_environment_of_agentchatbus_counts_over_the_file() {
+    let mut config = parse(
+        Path::new("x"),
+        "chat_rate_limit = 5\nchat_wait_timeout_s = 7",
+    )
+    .unwrap();
+    let set = [
+        ("AGENTCHATBUS_RATE_LIMIT", "0"),
+        ("AGENTCHATBUS_CONTENT_FILTER_ENABLED", "no"),
+        ("AGENTCHATBUS_DB", "/tmp/bus.db"),
+        ("AGENTCHATBUS_PORT", "1234"),
+        ("AGENTCHATBUS_ENABLE_PRIORITY", ""),
+    ];
+    let look = |name: &str| {
+        let found = set.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| (*value).to_owned())
+    };
+    config.read_agentchatbus(&look).unwrap();
+    assert_eq!((config.chat_rate_limit, config.chat_wait_timeout_s), (0, 7));
+    assert!(!config.chat_content_filter && !config.chat_enable_priority);
+    assert_eq!(config.chat_database, Some("/tmp/bus.db".into()));
+    assert_eq!(config.listen.port(), 1234);
+    let wrong = |name: &str| (name == "AGENTCHATBUS_RATE_LIMIT").then(|| "many".to_owned());
+    let message = config.read_agentchatbus(&wrong).unwrap_err().message;
+    assert_eq!(
+        message,
+        "AGENTCHATBUS_RATE_LIMIT is `many`, which is no number"
     );
 }

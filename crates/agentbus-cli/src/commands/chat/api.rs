@@ -1,0 +1,204 @@
+//! The HTTP API of a running bus.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+/// Where the bus is and how to print.
+pub(crate) struct Api {
+    url: String,
+    pub(super) output: Output,
+}
+
+struct Answer {
+    status: StatusCode,
+    body: Bytes,
+}
+
+impl Api {
+    pub(crate) fn new(url: &str, output: Output) -> Self {
+        Self {
+            url: url.trim_end_matches('/').to_owned(),
+            output,
+        }
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.send("GET", path, &[], None).await
+    }
+
+    /// The same, where there may be nothing.
+    pub(super) async fn try_get(&self, path: &str) -> Result<Option<Value>, Failure> {
+        let answer = self.exchange("GET", path, &[], None).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        read(&answer).map(Some)
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.send("POST", path, &[], Some(body)).await
+    }
+
+    pub(super) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        read(&self.exchange(method, path, headers, body).await?)
+    }
+
+    pub(super) async fn text(&self, path: &str) -> Result<String, Failure> {
+        let answer = self.exchange("GET", path, &[], None).await?;
+        if !answer.status.is_success() {
+            return Err(refused(&answer));
+        }
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
+    async fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Answer, Failure> {
+        let wrong = |error: String| Failure::usage(format!("{}: {error}", self.url));
+        let uri: Uri = self
+            .url
+            .parse()
+            .map_err(|_| wrong("is not a URL".to_owned()))?;
+        if uri.scheme_str() != Some("http") {
+            return Err(wrong(
+                "conversations are reached over http:// only".to_owned(),
+            ));
+        }
+        let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", &authority);
+        if let Some(token) =
+            agentbus_transport_ws::token_to_show(&self.url).map_err(agentbus::Error::from)?
+        {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = request
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| wrong(error.to_string()))?;
+        self.over_the_wire(&uri, request).await
+    }
+
+    async fn over_the_wire(
+        &self,
+        uri: &Uri,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Answer, Failure> {
+        let away = |error: &dyn std::fmt::Display| {
+            let hint = "start one with `agentbus serve`, or name another with --url";
+            let message = format!("no bus answers at {}: {error}; {hint}", self.url);
+            Failure::new(Exit::Unreachable, message)
+        };
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80))).await;
+        let stream = stream.map_err(|error| away(&error))?;
+        let shaken = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = shaken.map_err(|error| away(&error))?;
+        let exchange = async {
+            let response = sender.send_request(request).await?;
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await?.to_bytes();
+            Ok::<_, hyper::Error>(Answer {
+                status: parts.status,
+                body,
+            })
+        };
+        // Both in this task, so that nothing is left when it is dropped.
+        let answered = tokio::select! {
+            answered = exchange => answered,
+            ended = connection => return Err(match ended {
+                Err(error) => away(&error),
+                Ok(()) => away(&"the connection was closed"),
+            }),
+        };
+        answered.map_err(|error| away(&error))
+    }
+
+    /// Prints an answer: as JSON, or as a sentence.
+    pub(super) fn say(&self, answer: &Value, sentence: &str) -> Result<(), Failure> {
+        if self.output.is_json() {
+            return self.output.line(&answer.to_string());
+        }
+        self.output.line(sentence)
+    }
+
+    /// Prints a list: as JSON, one object a line, or as lines for people.
+    pub(super) fn rows(&self, rows: &Value, show: fn(&Value) -> String) -> Result<(), Failure> {
+        for row in rows.as_array().map(Vec::as_slice).unwrap_or_default() {
+            if self.output.is_json() {
+                self.output.line(&row.to_string())?;
+            } else {
+                self.output.line(&show(row))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(answer: &Answer) -> Result<Value, Failure> {
+    if !answer.status.is_success() {
+        return Err(refused(answer));
+    }
+    let value = serde_json::from_slice(&answer.body);
+    value.map_err(|_| Failure::unexpected("the bus answered with something that is no JSON"))
+}
+
+fn refused(answer: &Answer) -> Failure {
+    let exit = match answer.status.as_u16() {
+        401 | 403 => Exit::Refused,
+        409 | 429 | 507 => Exit::NotTaken,
+        503 => Exit::Unreachable,
+        400..=499 => Exit::Usage,
+        _ => Exit::Unexpected,
+    };
+    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let told = [
+        &body["detail"],
+        &body["detail"]["message"],
+        &body["detail"]["error"],
+        &body["error"],
+        &body["message"],
+    ];
+    let text = told.into_iter().find_map(Value::as_str);
+    let status = answer.status;
+    Failure::new(
+        exit,
+        text.map_or_else(|| format!("the bus answered with {status}"), str::to_owned),
+    )
+}
+
+/// Makes a text safe to stand in a path or a query.
+pub(super) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => out.push(byte.into()),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}

@@ -1,0 +1,161 @@
+//! Conversations from the command line.
+
+mod api;
+mod import;
+mod print;
+
+use std::io::Read;
+
+use serde_json::{Value, json};
+
+pub(crate) use api::Api;
+pub(crate) use import::import;
+
+use crate::args::{PostArgs, SearchArgs, ThreadVerb, WaitArgs};
+use crate::failure::{Exit, Failure};
+use api::escaped;
+
+pub(crate) async fn thread(api: &Api, verb: ThreadVerb) -> Result<(), Failure> {
+    match verb {
+        ThreadVerb::List { status, all, limit } => list(api, status, all, limit).await,
+        ThreadVerb::Show { thread, limit } => show(api, &thread, limit).await,
+        ThreadVerb::Create {
+            topic,
+            prompt,
+            template,
+        } => create(api, &topic, prompt, template).await,
+        ThreadVerb::Close { thread, summary } => {
+            let id = find(api, &thread).await?;
+            let path = format!("/api/threads/{id}/close");
+            let closed = api.post(&path, &json!({ "summary": summary })).await?;
+            api.say(&closed, &format!("closed {thread}"))
+        }
+        ThreadVerb::Export { thread, format } => {
+            let id = find(api, &thread).await?;
+            let text = api
+                .text(&format!("/api/threads/{id}/export?format={format}"))
+                .await?;
+            api.output.line(text.trim_end())
+        }
+    }
+}
+
+async fn list(api: &Api, status: Option<String>, all: bool, limit: u32) -> Result<(), Failure> {
+    let mut path = format!("/api/threads?limit={limit}&include_archived={all}");
+    if let Some(status) = status {
+        path = format!("{path}&status={}", escaped(&status));
+    }
+    let page = api.get(&path).await?;
+    api.rows(&page["threads"], print::thread)
+}
+
+async fn show(api: &Api, thread: &str, limit: u32) -> Result<(), Failure> {
+    let id = find(api, thread).await?;
+    let path = format!("/api/threads/{id}/messages?tail=true&limit={limit}");
+    api.rows(&api.get(&path).await?, print::message)
+}
+
+/// A thread needs a creator, so one is registered: whoever sits at the terminal.
+async fn create(
+    api: &Api,
+    topic: &str,
+    prompt: Option<String>,
+    template: Option<String>,
+) -> Result<(), Failure> {
+    let person = json!({ "ide": "Terminal", "model": "person" });
+    let agent = api.post("/api/agents/register", &person).await?;
+    let new = json!({ "topic": topic, "creator_agent_id": agent["agent_id"],
+        "system_prompt": prompt, "template": template });
+    let token = agent["token"].as_str().unwrap_or_default();
+    let headers = [("x-agent-token", token)];
+    let made = api
+        .send("POST", "/api/threads", &headers, Some(&new))
+        .await?;
+    let id = made["id"].as_str().unwrap_or_default();
+    api.say(&made, id)
+}
+
+pub(crate) async fn post(api: &Api, args: PostArgs) -> Result<(), Failure> {
+    let id = find(api, &args.thread).await?;
+    let content = match args.text.as_str() {
+        "-" => from_input()?,
+        text => text.to_owned(),
+    };
+    let body = json!({ "author": args.author, "content": content,
+        "reply_to_msg_id": args.reply_to,
+        "priority": if args.urgent { "urgent" } else { "normal" } });
+    let key = args.key.as_deref().map(|key| ("idempotency-key", key));
+    let path = format!("/api/threads/{id}/messages");
+    let posted = api.send("POST", &path, key.as_slice(), Some(&body)).await?;
+    api.say(&posted, &format!("posted as number {}", posted["seq"]))
+}
+
+fn from_input() -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = std::io::stdin().read_to_string(&mut text);
+    read.map_err(|error| Failure::usage(format!("cannot read standard input: {error}")))?;
+    Ok(text.trim_end_matches('\n').to_owned())
+}
+
+pub(crate) async fn wait(api: &Api, args: WaitArgs) -> Result<(), Failure> {
+    let id = find(api, &args.thread).await?;
+    let after = match args.after {
+        Some(after) => after,
+        None => {
+            let path = format!("/api/threads/{id}/sync-context");
+            api.post(&path, &json!({})).await?["current_seq"]
+                .as_i64()
+                .unwrap_or(0)
+        }
+    };
+    let body = json!({ "after_seq": after, "timeout_ms": args.timeout * 1000 });
+    let waited = api.post(&format!("/api/threads/{id}/wait"), &body).await?;
+    if waited["messages"].as_array().is_some_and(Vec::is_empty) {
+        let message = format!("nobody has posted within {} s", args.timeout);
+        return Err(Failure::new(Exit::Timeout, message));
+    }
+    api.rows(&waited["messages"], print::message)
+}
+
+pub(crate) async fn search(api: &Api, args: SearchArgs) -> Result<(), Failure> {
+    let order = if args.ranked { "ranked" } else { "newest" };
+    let (query, limit) = (escaped(&args.query), args.limit);
+    let mut path = format!("/api/search?q={query}&order={order}&limit={limit}");
+    if let Some(thread) = &args.thread {
+        path = format!("{path}&thread_id={}", find(api, thread).await?);
+    }
+    if let Some(author) = &args.author {
+        path = format!("{path}&author={}", escaped(author));
+    }
+    let page = api.get(&path).await?;
+    if let Some(error) = page["query_error"].as_str() {
+        api.output
+            .note(&format!("taken literally, word by word: {error}"));
+    }
+    api.rows(&page["results"], print::hit)
+}
+
+pub(crate) async fn agents(api: &Api) -> Result<(), Failure> {
+    api.rows(&api.get("/api/agents").await?, print::agent)
+}
+
+/// Finds a thread by its id, or else by its topic.
+async fn find(api: &Api, name: &str) -> Result<String, Failure> {
+    let path = format!("/api/threads/{}", escaped(name));
+    if let Some(found) = api.try_get(&path).await? {
+        return Ok(escaped(found["id"].as_str().unwrap_or(name)));
+    }
+    let all = api.get("/api/threads?include_archived=true").await?;
+    let threads = all["threads"].as_array().cloned().unwrap_or_default();
+    let same = |thread: &&Value| thread["topic"] == name;
+    match threads
+        .iter()
+        .find(same)
+        .and_then(|thread| thread["id"].as_str())
+    {
+        Some(id) => Ok(escaped(id)),
+        None => Err(Failure::usage(format!(
+            "there is no thread with the id or topic `{name}`; `agentbus thread list` shows them"
+        ))),
+    }
+}

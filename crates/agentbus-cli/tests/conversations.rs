@@ -1,0 +1,143 @@
+//! Conversations from the command line, with the real program.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+struct Bus {
+    child: Child,
+    url: String,
+    directory: tempfile::TempDir,
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn agentbus(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
+    command
+        .env("AGENTBUS_DATA_DIR", directory)
+        .env_remove("AGENTBUS_URL")
+        .current_dir(directory.parent().unwrap());
+    command
+}
+
+impl Bus {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut child = agentbus(&directory.path().join("data"))
+            .args(["--json", "serve", "--listen", "127.0.0.1:0"])
+            .env("AGENTCHATBUS_RATE_LIMIT", "3")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let told: Value = serde_json::from_str(&line).unwrap();
+        Self {
+            url: told["listening"].as_str().unwrap().to_owned(),
+            child,
+            directory,
+        }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = agentbus(&self.directory.path().join("data"));
+        command
+            .args(["--url", &self.url])
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    fn says(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+#[test]
+fn a_person_holds_a_conversation() {
+    let bus = Bus::start();
+    let id = bus.says(&["thread", "create", "plans for today"]);
+    assert!(bus.says(&["thread", "list"]).contains("plans for today"));
+    assert_eq!(
+        bus.says(&["post", "plans for today", "What shall we do?"]),
+        "posted as number 1\n"
+    );
+    let again = bus.says(&["post", id.trim(), "Nothing", "--as", "ann", "--key", "k"]);
+    assert_eq!(
+        bus.says(&["post", id.trim(), "Nothing", "--as", "ann", "--key", "k"]),
+        again
+    );
+    let shown = bus.says(&["thread", "show", "plans for today"]);
+    assert_eq!(
+        shown,
+        "[1] human (user): What shall we do?\n[2] ann (user): Nothing\n"
+    );
+    assert_eq!(
+        bus.says(&["wait", "plans for today", "--after", "1"]),
+        "[2] ann (user): Nothing\n"
+    );
+    assert!(
+        bus.says(&["search", "noth*"])
+            .contains("[2] ann in plans for today: Nothing")
+    );
+    assert!(bus.says(&["agents"]).contains("online   Terminal (person)"));
+    assert!(
+        bus.says(&["thread", "export", "plans for today"])
+            .starts_with("# plans for today\n")
+    );
+    bus.says(&["thread", "close", "plans for today", "--summary", "nothing"]);
+    let closed = bus.run(&["post", "plans for today", "late"]);
+    assert_eq!(closed.status.code(), Some(2));
+}
+
+#[test]
+fn mistakes_have_exit_codes() {
+    let bus = Bus::start();
+    bus.says(&["thread", "create", "t"]);
+    let code = |arguments: &[&str]| bus.run(arguments).status.code();
+    assert_eq!(code(&["post", "nowhere", "x"]), Some(2), "no such thread");
+    assert_eq!(
+        code(&["wait", "t", "--timeout", "0"]),
+        Some(7),
+        "nobody posted"
+    );
+    for _ in 0..3 {
+        bus.says(&["post", "t", "x"]);
+    }
+    assert_eq!(
+        code(&["post", "t", "x"]),
+        Some(10),
+        "AGENTCHATBUS_RATE_LIMIT counts"
+    );
+    let held = bus.run(&["import", "agentchatbus", "nothing.db"]);
+    assert_eq!(held.status.code(), Some(9), "the data directory is in use");
+}
+
+#[test]
+fn an_import_says_what_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = agentbus(&directory.path().join("data"))
+        .args(["import", "agentchatbus", "nothing.db"])
+        .output()
+        .unwrap();
+    assert_eq!(missing.status.code(), Some(10));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("nothing.db"));
+}
