@@ -1,0 +1,87 @@
+//! `cargo xtask bench chat [posts|live|search] [MESSAGES]`: what conversations cost, each figure
+//! beside its raw baseline of the same run.
+//!
+//! The baseline of a post is appending as many bytes to a file and flushing it, one after the
+//! other. With N clients the bound is N posts for one flush. Read the ratios; disks differ.
+
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot run should say where"
+)]
+
+mod client;
+mod disk;
+mod live;
+mod posts;
+mod program;
+mod search;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use agentbus::Bus;
+use agentbus_chat::ChatConfig;
+use agentbus_server::{AuthMode, RunningServer, Server, ServerConfig};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Messages that are searched unless an argument says otherwise.
+const MESSAGES: usize = 100_000;
+
+fn settings() -> ChatConfig {
+    ChatConfig {
+        rate_limit: 0,
+        ..ChatConfig::default()
+    }
+}
+
+async fn start(directory: &Path) -> RunningServer {
+    let bus = Bus::builder("bench").connect().await.unwrap();
+    let mut config = ServerConfig::new(directory.join("served"));
+    config.listen = "127.0.0.1:0".parse().unwrap();
+    config.auth = AuthMode::Off;
+    config.chat = settings();
+    Server::start(config, bus).await.unwrap()
+}
+
+/// An empty folder beside the program: on a disk, not in a file system in memory, and where a run
+/// that is killed leaves nothing that anyone could mistake for a source. The next run empties it.
+fn folder() -> PathBuf {
+    let program = std::env::current_exe().unwrap();
+    let folder = program.with_file_name("bench-chat");
+    clear(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn clear(folder: &Path) {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let wanted = arguments.next().unwrap_or_default();
+    let messages = arguments.next().map_or(MESSAGES, |n| n.parse().unwrap());
+    let chosen = |name: &str| name.contains(&wanted);
+    let folder = folder();
+    table::head();
+    if chosen("posts") {
+        let server = start(&folder).await;
+        posts::all(&server, &folder).await;
+        server.shutdown().await;
+    }
+    if chosen("live") {
+        let server = start(&folder).await;
+        live::all(&server).await;
+        server.shutdown().await;
+    }
+    if chosen("search") {
+        search::all(&folder, messages).await;
+    }
+    clear(&folder);
+}
