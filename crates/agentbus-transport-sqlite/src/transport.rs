@@ -42,10 +42,12 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     dead_letters: true,
     idempotency: true,
     queue_groups: true,
+    mixed_groups: true,
     wildcards: true,
     priority: true,
     ttl: true,
     no_responder: true,
+    backpressure: true,
     max_payload_bytes: Some(ENVELOPE_BYTES_MAX),
 };
 

@@ -31,6 +31,9 @@ pub struct Capabilities {
     pub idempotency: bool,
     /// Whether subscribers can share the work of a pattern.
     pub queue_groups: bool,
+    /// Whether a group is one receiver even of what its members match with different patterns.
+    /// Elsewhere members of one group use one pattern, or patterns that have nothing in common.
+    pub mixed_groups: bool,
     /// Whether patterns may hold `*` and `>`.
     pub wildcards: bool,
     /// Whether a higher priority overtakes.
@@ -39,6 +42,9 @@ pub struct Capabilities {
     pub ttl: bool,
     /// Whether a request that nobody serves is known at once.
     pub no_responder: bool,
+    /// Whether a full queue can hold its publishers back or refuse them. Elsewhere a subscriber
+    /// whose queue is full loses the oldest messages and is told how many.
+    pub backpressure: bool,
     /// The largest encoded envelope; `None` where only memory limits it.
     pub max_payload_bytes: Option<usize>,
 }
@@ -103,8 +109,14 @@ pub enum Capability {
     HandledConfirmation,
     /// Queue groups.
     QueueGroups,
+    /// A group whose members listen on overlapping patterns.
+    MixedGroups,
     /// Wildcards in patterns.
     Wildcards,
+    /// A notice that nobody listens.
+    NoResponder,
+    /// A full queue that holds back or refuses its publishers.
+    Backpressure,
 }
 
 impl Capability {
@@ -115,9 +127,12 @@ impl Capability {
             Self::Durable | Self::Replay | Self::Lease | Self::DeadLetters | Self::Idempotency => {
                 "the sqlite transport can: sqlite://PATH"
             }
-            Self::HandledConfirmation | Self::QueueGroups | Self::Wildcards => {
-                "the memory transport can"
-            }
+            Self::HandledConfirmation
+            | Self::QueueGroups
+            | Self::MixedGroups
+            | Self::Wildcards
+            | Self::NoResponder
+            | Self::Backpressure => "the memory transport can",
         }
     }
 }
@@ -132,7 +147,10 @@ impl fmt::Display for Capability {
             Self::Idempotency => "idempotent publishing",
             Self::HandledConfirmation => "confirmation by the handlers",
             Self::QueueGroups => "queue groups",
+            Self::MixedGroups => "one group over overlapping patterns",
             Self::Wildcards => "wildcards",
+            Self::NoResponder => "notice that nobody listens",
+            Self::Backpressure => "back-pressure from a full queue",
         })
     }
 }
@@ -151,7 +169,10 @@ impl Capabilities {
             Capability::Idempotency => self.idempotency,
             Capability::HandledConfirmation => self.confirmation == Confirmation::Handled,
             Capability::QueueGroups => self.queue_groups,
+            Capability::MixedGroups => self.mixed_groups,
             Capability::Wildcards => self.wildcards,
+            Capability::NoResponder => self.no_responder,
+            Capability::Backpressure => self.backpressure,
         };
         let unsupported = TransportError::Unsupported {
             transport: self.name,

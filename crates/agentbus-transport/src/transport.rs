@@ -152,6 +152,7 @@ impl Subscribe {
             (self.start != Start::New, Capability::Replay),
             (self.lease.is_some(), Capability::Lease),
             (self.max_attempts.is_some(), Capability::DeadLetters),
+            (self.overflow == Overflow::Fail, Capability::Backpressure),
         ];
         let asked = needs.into_iter().filter(|(asked, _)| *asked);
         asked.map(|(_, capability)| capability)

@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use agentbus_protocol::Subject;
+use agentbus_protocol::{Pattern, Subject};
 
 use super::{
-    Opened, group, message, number, numbered, pattern, publish, publish_with, receive,
-    receive_reply, subscribe,
+    Opened, message, number, publish, publish_with, reached, receive, receive_reply, subscribe,
 };
-use crate::{PublishOptions, TransportError};
+use crate::{Message, PublishOptions, Subscribe, TransportError};
 
 const REQUEST: PublishOptions = PublishOptions {
     confirm: false,
@@ -16,12 +15,30 @@ const REQUEST: PublishOptions = PublishOptions {
     idempotency_key: None,
 };
 
+/// Requests travel on subjects of their own; a carrier may well keep events and not them.
+fn request(target: &str, n: u64) -> Message {
+    message(
+        Subject::parse(&format!("acp.v1.invoke.{target}")).unwrap(),
+        n,
+    )
+}
+
+fn target(name: &str) -> Subscribe {
+    Subscribe::new(Pattern::parse(&format!("acp.v1.invoke.{name}")).unwrap())
+}
+
+fn workers(name: &str) -> Subscribe {
+    let mut served = target(name);
+    served.group = Some("workers".into());
+    served
+}
+
 pub async fn an_inbox_gets_its_replies_in_order(transport: Opened) {
-    let mut served = subscribe(&transport, pattern("ask")).await;
+    let mut served = subscribe(&transport, target("ask")).await;
     let mut inbox = transport.open_inbox().unwrap();
-    let mut request = numbered("ask", 1);
-    request.envelope.reply_to = inbox.subject().as_str().into();
-    publish_with(&transport, request, REQUEST).await.unwrap();
+    let mut asked = request("ask", 1);
+    asked.envelope.reply_to = inbox.subject().as_str().into();
+    publish_with(&transport, asked, REQUEST).await.unwrap();
     let delivery = receive(&mut served).await;
     let reply_to = Subject::parse(&delivery.envelope().reply_to).unwrap();
     assert!(reply_to.is_inbox());
@@ -38,11 +55,11 @@ pub async fn an_inbox_gets_its_replies_in_order(transport: Opened) {
 }
 
 pub async fn a_closed_inbox_is_known_to_its_replier(transport: Opened) {
-    let mut served = subscribe(&transport, pattern("ask")).await;
+    let mut served = subscribe(&transport, target("ask")).await;
     let inbox = transport.open_inbox().unwrap();
-    let mut request = numbered("ask", 1);
-    request.envelope.reply_to = inbox.subject().as_str().into();
-    publish_with(&transport, request, REQUEST).await.unwrap();
+    let mut asked = request("ask", 1);
+    asked.envelope.reply_to = inbox.subject().as_str().into();
+    publish_with(&transport, asked, REQUEST).await.unwrap();
     let reply_to = Subject::parse(&receive(&mut served).await.envelope().reply_to).unwrap();
     drop(inbox);
     for n in 0.. {
@@ -54,8 +71,11 @@ pub async fn a_closed_inbox_is_known_to_its_replier(transport: Opened) {
 }
 
 pub async fn a_request_that_nobody_serves_fails_at_once(transport: Opened) {
+    if !transport.capabilities().no_responder {
+        return lacks_notice(&transport).await;
+    }
     let begun = Instant::now();
-    let error = publish_with(&transport, numbered("nobody", 1), REQUEST)
+    let error = publish_with(&transport, request("nobody", 1), REQUEST)
         .await
         .unwrap_err();
     assert!(
@@ -64,22 +84,29 @@ pub async fn a_request_that_nobody_serves_fails_at_once(transport: Opened) {
     );
     assert!(begun.elapsed() < super::GUARD);
     // Without the demand, an event that nobody hears is no error.
-    assert_eq!(
-        publish(&transport, numbered("nobody", 2))
-            .await
-            .unwrap()
-            .receivers,
-        Some(0)
+    let receipt = publish(&transport, request("nobody", 2)).await.unwrap();
+    assert!(reached(receipt, 0), "{receipt:?}");
+}
+
+/// Without the notice, asking for it is an error and publishing without it is not.
+async fn lacks_notice(transport: &Opened) {
+    let error = publish_with(transport, request("nobody", 1), REQUEST)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, TransportError::Unsupported { .. }),
+        "{error}"
     );
+    publish(transport, request("nobody", 2)).await.unwrap();
 }
 
 pub async fn a_request_that_is_given_up_is_told_to_its_caller(transport: Opened) {
-    let mut served = subscribe(&transport, group("ask", "workers")).await;
+    let mut served = subscribe(&transport, workers("ask")).await;
     for unstarted in [false, true] {
         let mut inbox = transport.open_inbox().unwrap();
-        let mut request = numbered("ask", 1);
-        request.envelope.reply_to = inbox.subject().as_str().into();
-        publish_with(&transport, request, REQUEST).await.unwrap();
+        let mut asked = request("ask", 1);
+        asked.envelope.reply_to = inbox.subject().as_str().into();
+        publish_with(&transport, asked, REQUEST).await.unwrap();
         if unstarted {
             // Whether it waits here or in the queue, it goes with its last receiver.
             drop(served);

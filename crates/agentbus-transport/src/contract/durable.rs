@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::abilities::if_able;
 use super::{
-    Opened, durable, guarded, is_misuse, next_number, number, numbered, pattern, publish, receive,
-    subscribe,
+    Opened, durable, guarded, is_misuse, next_number, number, numbered, pattern, publish, reached,
+    receive, subscribe,
 };
 use crate::{Priority, Received, Start};
 
@@ -69,7 +69,7 @@ pub async fn durable_names_each_get_everything(transport: Opened) {
     let mut plain = subscribe(&transport, pattern("each")).await;
     for n in 0..10 {
         let receipt = publish(&transport, numbered("each", n)).await.unwrap();
-        assert_eq!(receipt.receivers, Some(3));
+        assert!(reached(receipt, 3), "{receipt:?}");
     }
     for n in 0..10 {
         assert_eq!(next_number(&mut one).await, n);
@@ -88,7 +88,7 @@ pub async fn a_durable_name_that_nobody_uses_is_a_receiver(transport: Opened) {
         ..crate::PublishOptions::default()
     };
     let receipt = super::publish_with(&transport, numbered("counts", 1), required).await;
-    assert_eq!(receipt.unwrap().receivers, Some(1));
+    assert!(reached(receipt.unwrap(), 1));
 }
 
 pub async fn members_of_a_durable_name_share_its_messages(transport: Opened) {
@@ -104,7 +104,7 @@ pub async fn members_of_a_durable_name_share_its_messages(transport: Opened) {
     let mut two = subscribe(&transport, member()).await;
     for n in 0..20 {
         let receipt = publish(&transport, numbered("shared", n)).await.unwrap();
-        assert_eq!(receipt.receivers, Some(1));
+        assert!(reached(receipt, 1), "{receipt:?}");
     }
     let mut seen = Vec::new();
     for _ in 0..10 {
@@ -258,6 +258,9 @@ pub async fn a_slow_durable_name_does_not_slow_its_publishers(transport: Opened)
 }
 
 pub async fn a_higher_priority_overtakes_in_a_durable_name(transport: Opened) {
+    if !transport.capabilities().priority {
+        return;
+    }
     let Some(first) = if_able(&transport, durable("lanes-kept", "d")).await else {
         return;
     };

@@ -70,6 +70,7 @@ macro_rules! contract_tests {
             order_is_kept_per_publisher,
             a_dropped_subscription_gets_nothing_more,
             large_envelopes_arrive_whole,
+            an_envelope_beyond_the_limit_is_refused,
             a_group_shares_its_messages_fairly,
             a_group_is_one_receiver_whatever_its_patterns,
             work_is_left_to_the_group_when_a_member_goes,
@@ -82,6 +83,7 @@ macro_rules! contract_tests {
             confirmation_means_that_every_receiver_has_acknowledged,
             confirmation_fails_when_a_receiver_does_not_acknowledge,
             confirmation_needs_a_receiver,
+            confirmation_comes_from_the_carrier_where_handlers_give_none,
             a_higher_priority_overtakes,
             an_expired_message_is_never_live,
             a_full_queue_slows_its_publisher,
@@ -209,6 +211,11 @@ async fn publish_with(
     options: PublishOptions,
 ) -> Result<Receipt, TransportError> {
     guarded("a publish", transport.publish(Arc::new(message), options)).await
+}
+
+/// Whether a receipt names this many receivers, where the carrier knows them.
+fn reached(receipt: Receipt, receivers: usize) -> bool {
+    receipt.receivers.is_none_or(|count| count == receivers)
 }
 
 async fn subscribe(transport: &Opened, request: Subscribe) -> Subscription {

@@ -16,6 +16,9 @@ fn small(tail: &str, overflow: Overflow) -> Subscribe {
 }
 
 pub async fn a_full_queue_slows_its_publisher(transport: Opened) {
+    if !transport.capabilities().backpressure {
+        return;
+    }
     let mut slow = subscribe(&transport, small("slow", Overflow::Wait)).await;
     let publisher = {
         let transport = transport.clone();
@@ -54,6 +57,9 @@ pub async fn a_full_queue_can_drop_its_oldest(transport: Opened) {
 }
 
 pub async fn a_full_queue_can_fail_the_publish(transport: Opened) {
+    if !transport.capabilities().backpressure {
+        return;
+    }
     let mut strict = subscribe(&transport, small("strict", Overflow::Fail)).await;
     let mut other = subscribe(&transport, pattern("strict")).await;
     let mut taken = 0;

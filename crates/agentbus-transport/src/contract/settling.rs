@@ -6,7 +6,7 @@ use super::{
     Opened, guarded, next_number, number, numbered, pattern, publish, publish_with, receive,
     subscribe,
 };
-use crate::{Message, Priority, PublishOptions, Received, TransportError};
+use crate::{Confirmation, Message, Priority, PublishOptions, Received, TransportError};
 
 const CONFIRM: PublishOptions = PublishOptions {
     confirm: true,
@@ -35,6 +35,9 @@ pub async fn a_reject_does_not(transport: Opened) {
 }
 
 pub async fn confirmation_means_that_every_receiver_has_acknowledged(transport: Opened) {
+    if transport.capabilities().confirmation != Confirmation::Handled {
+        return;
+    }
     let mut one = subscribe(&transport, pattern("sure")).await;
     let mut two = subscribe(&transport, pattern("sure")).await;
     let confirmed = publish_with(&transport, numbered("sure", 1), CONFIRM);
@@ -59,6 +62,9 @@ pub async fn confirmation_means_that_every_receiver_has_acknowledged(transport: 
 }
 
 pub async fn confirmation_fails_when_a_receiver_does_not_acknowledge(transport: Opened) {
+    if transport.capabilities().confirmation != Confirmation::Handled {
+        return;
+    }
     let mut all = subscribe(&transport, pattern("unsure")).await;
     for verdict in ["reject", "drop"] {
         let confirmed = publish_with(&transport, numbered("unsure", 1), CONFIRM);
@@ -75,6 +81,9 @@ pub async fn confirmation_fails_when_a_receiver_does_not_acknowledge(transport: 
 }
 
 pub async fn confirmation_needs_a_receiver(transport: Opened) {
+    if transport.capabilities().confirmation != Confirmation::Handled {
+        return;
+    }
     let error = publish_with(&transport, numbered("nobody", 1), CONFIRM)
         .await
         .unwrap_err();
@@ -84,7 +93,24 @@ pub async fn confirmation_needs_a_receiver(transport: Opened) {
     );
 }
 
+pub async fn confirmation_comes_from_the_carrier_where_handlers_give_none(transport: Opened) {
+    let capabilities = transport.capabilities();
+    if capabilities.confirmation != Confirmation::Accepted {
+        return;
+    }
+    let mut all = subscribe(&transport, pattern("taken")).await;
+    // Nobody has settled anything when the confirmation comes.
+    let receipt = publish_with(&transport, numbered("taken", 1), CONFIRM)
+        .await
+        .unwrap();
+    assert_eq!(receipt.durability, capabilities.durability);
+    assert_eq!(next_number(&mut all).await, 1);
+}
+
 pub async fn a_higher_priority_overtakes(transport: Opened) {
+    if !transport.capabilities().priority {
+        return;
+    }
     let mut all = subscribe(&transport, pattern("lanes")).await;
     // The subscriber holds one message while the others queue up behind it; what a carrier may
     // have sent ahead is bounded, so enough messages wait where lanes count.

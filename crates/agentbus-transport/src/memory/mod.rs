@@ -55,10 +55,12 @@ const CAPABILITIES: Capabilities = Capabilities {
     dead_letters: false,
     idempotency: false,
     queue_groups: true,
+    mixed_groups: true,
     wildcards: true,
     priority: true,
     ttl: true,
     no_responder: true,
+    backpressure: true,
     max_payload_bytes: None,
 };
 

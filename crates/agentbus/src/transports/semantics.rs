@@ -59,10 +59,12 @@ fn answers(capabilities: &Capabilities) -> Vec<(&'static str, String)> {
         dead_letters,
         idempotency,
         queue_groups,
+        mixed_groups,
         wildcards,
         priority,
         ttl,
         no_responder,
+        backpressure,
         max_payload_bytes,
     } = *capabilities;
     let yes = |able: bool| if able { "yes" } else { "no" }.to_owned();
@@ -90,10 +92,12 @@ fn answers(capabilities: &Capabilities) -> Vec<(&'static str, String)> {
         ("a limit of attempts, then a dead letter", yes(dead_letters)),
         ("idempotent publish by key", yes(idempotency)),
         ("queue groups", yes(queue_groups)),
+        ("one group over overlapping patterns", yes(mixed_groups)),
         ("wildcards", yes(wildcards)),
         ("priority", yes(priority)),
         ("ttl", yes(ttl)),
         ("no-responder notice", yes(no_responder)),
+        ("back-pressure from a full queue", yes(backpressure)),
         ("largest envelope", largest),
     ]
 }
