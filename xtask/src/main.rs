@@ -15,6 +15,7 @@ mod failure;
 mod fuzz;
 mod layers;
 mod measure;
+mod services;
 mod soak;
 mod source;
 mod suite;
@@ -34,6 +35,8 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   test [FILTER...]   Run every check and every test; the last line is `N passed, N failed`.
   layers             Check that dependencies point down and that each crate keeps its bounds.
   measure            Measure the shape of the production code and fail past its limits.
+  services up|down|status [NAME ...]
+                     Install, start, stop or list the brokers and databases that tests use.
   bench [NAME ...]   Run a benchmark (default: bus) and hand it the remaining arguments.
   fuzz [SECONDS]     Run every fuzz target for that long (default: 60 seconds each).
   soak NAME [SECONDS] Run a long test (stdio) for that long (default: 300 seconds).
@@ -61,6 +64,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode, Failure> {
         "test" => suite::run(&Workspace::open()?, rest),
         "layers" => done(layers::run(&Workspace::open()?)),
         "measure" => done(measure::run(&Workspace::open()?)),
+        "services" => done(services::run(&Workspace::open()?, rest)),
         "bench" => done(bench::run(&Workspace::open()?, rest)),
         "fuzz" => done(fuzz::run(&Workspace::open()?, rest)),
         "soak" => done(soak::run(&Workspace::open()?, rest)),

@@ -13,12 +13,20 @@ use std::time::Instant;
 use self::count::Count;
 use self::step::{Step, Work};
 use crate::failure::Failure;
+use crate::services::Running;
 use crate::workspace::Workspace;
 use crate::{cargo, layers, measure};
 
 /// Runs all steps; `filters` choose among the tests by name.
+///
+/// The services that tests need are up while the steps run and are stopped after the last one,
+/// however it ended.
 pub(crate) fn run(workspace: &Workspace, filters: &[String]) -> Result<ExitCode, Failure> {
-    let steps = steps(workspace, filters);
+    let services = Running::start(workspace)?;
+    let mut steps = steps(workspace, filters);
+    steps
+        .iter_mut()
+        .for_each(|step| step.tell(&services.variables));
     let total = steps.len();
     let mut sum = Count::default();
     for (step, number) in steps.into_iter().zip(1..) {

@@ -29,6 +29,13 @@ pub(super) enum Work {
 }
 
 impl Step {
+    /// Sets environment variables for what the step calls.
+    pub(super) fn tell(&mut self, variables: &[(&'static str, String)]) {
+        if let Work::Tests(command) = &mut self.work {
+            command.envs(variables.iter().map(|(name, value)| (name, value)));
+        }
+    }
+
     /// Runs the step on the terminal of the caller and counts its result.
     pub(super) fn run(self, workspace: &Workspace) -> Count {
         let result = match self.work {
