@@ -74,7 +74,7 @@ pub(super) const SERVICES: &[Service] = &[
         is_ready: probe::redis,
         url: |port| format!("redis://127.0.0.1:{port}"),
         variable: "AGENTBUS_REDIS_URL",
-        needed_by_tests: false,
+        needed_by_tests: true,
         clean: |_| {},
     },
     Service {

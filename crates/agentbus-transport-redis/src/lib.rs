@@ -1,0 +1,36 @@
+//! A transport over a Redis server: channels for those who listen now, streams for those who come
+//! back.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), agentbus_transport::TransportError> {
+//! let transport = agentbus_transport_redis::RedisTransport::connect("redis://127.0.0.1:6379").await?;
+//! # Ok(())
+//! # }
+//! ```
+#![doc = include_str!("url.md")]
+
+mod address;
+mod commands;
+mod entries;
+mod feed;
+mod hearing;
+mod heartbeat;
+mod inbox;
+mod joining;
+mod leaving;
+pub mod limits;
+mod link;
+mod mailbox;
+mod member;
+mod names;
+mod publish;
+mod publisher;
+mod reader;
+mod routes;
+mod scripts;
+mod server;
+mod transport;
+mod verdicts;
+mod wire;
+
+pub use transport::RedisTransport;

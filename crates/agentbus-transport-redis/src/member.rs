@@ -1,0 +1,378 @@
+//! A member of a queue on the server.
+//!
+//! A queue is a stream with one consumer group: what a publisher puts in stays until a member has
+//! settled it. A member takes as much as it may hold unsettled and no more, so that the others
+//! have the rest; one that nobody has read from yet takes nothing at all.
+//!
+//! Queues of durable names outlive their members. All others end with the last of them, and then
+//! nobody is left to answer: whoever waits for an answer is told.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use agentbus_protocol::{ErrorCode, ErrorPayload, Subject, Text};
+use agentbus_transport::{
+    Delivery, Message, QueueStats, Received, Source, Subscribe, TransportError, limits as common,
+};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::inbox::stamp;
+use crate::joining::Plan;
+use crate::limits;
+use crate::link::{Drain, Link};
+use crate::reader;
+use crate::wire::{self, Extra, Notice};
+
+pub(crate) struct Member {
+    pub(crate) link: Arc<Link>,
+    pub(crate) plan: Plan,
+    /// How long a delivery may stay unsettled; `None` for as long as the client lives.
+    pub(crate) lease: Option<Duration>,
+    pub(crate) attempts_max: u32,
+    pub(crate) dead_letters: Text,
+    pub(crate) number: u64,
+    prefetch: usize,
+    state: Mutex<State>,
+    /// Signals that there may be room.
+    changed: Notify,
+    /// Ends the taking of more.
+    pub(crate) stopped: CancellationToken,
+    /// Ends everything.
+    pub(crate) dropped: CancellationToken,
+    /// Signals that the server knows of the end.
+    left: CancellationToken,
+}
+
+#[derive(Default)]
+struct State {
+    /// Taken from the server and not handed out.
+    ready: VecDeque<Taken>,
+    /// Handed out and not settled.
+    held: HashMap<u64, Held>,
+    tokens: u64,
+    receiver: Option<Waker>,
+    /// Whether anybody has read from it yet.
+    wanted: bool,
+    /// Nothing more will be taken.
+    ended: bool,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    delivered: u64,
+    expired: u64,
+    redelivered: u64,
+}
+
+/// A message that the server gave to this member.
+#[derive(Debug, Clone)]
+pub(crate) struct Taken {
+    pub(crate) entry: String,
+    pub(crate) attempt: u32,
+    /// Its number in the log; 0 when it is in none.
+    pub(crate) sequence: u64,
+    pub(crate) message: Arc<Message>,
+}
+
+/// What is known of a delivery in somebody's hands.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) entry: String,
+    pub(crate) attempt: u32,
+    pub(crate) message: Arc<Message>,
+}
+
+impl Member {
+    /// Joins the queue of a subscription; every later publish reaches it when this returns.
+    pub(crate) async fn open(
+        link: &Arc<Link>,
+        request: Subscribe,
+    ) -> Result<MemberSource, TransportError> {
+        let number = link.number();
+        let plan = Plan::new(&request, &link.desk().client, number)?;
+        link.leaving().wait(&plan.queue).await;
+        plan.join(link.desk()).await?;
+        let lease = request
+            .lease
+            .or(plan.durable.as_ref().map(|_| common::LEASE));
+        let member = Arc::new(Self {
+            link: Arc::clone(link),
+            plan,
+            lease: lease.map(|lease| lease.min(common::LEASE_MAX)),
+            attempts_max: request.max_attempts.unwrap_or(common::ATTEMPTS_MAX).max(1),
+            dead_letters: request.dead_letters,
+            number,
+            prefetch: request
+                .prefetch
+                .min(request.capacity)
+                .clamp(1, limits::PREFETCH_MAX),
+            state: Mutex::default(),
+            changed: Notify::new(),
+            stopped: CancellationToken::new(),
+            dropped: CancellationToken::new(),
+            left: CancellationToken::new(),
+        });
+        let seen: Weak<dyn Drain> = Arc::downgrade(&member) as _;
+        let source = MemberSource(Arc::clone(&member));
+        link.spawn_lasting(reader::run(Arc::clone(&member)));
+        link.enter(number, seen)?;
+        link.enter_member(number, Arc::downgrade(&member));
+        Ok(source)
+    }
+
+    /// Joins once more, after the server has forgotten this member.
+    pub(crate) async fn join_again(&self) -> Result<(), TransportError> {
+        self.plan.again().join(self.link.desk()).await
+    }
+
+    pub(crate) const fn left(&self) -> &CancellationToken {
+        &self.left
+    }
+
+    pub(crate) fn is_durable(&self) -> bool {
+        self.plan.durable.is_some()
+    }
+
+    /// Waits until it may take more, and returns how much.
+    pub(crate) async fn room(&self) -> usize {
+        loop {
+            let changed = self.changed.notified();
+            if let room @ 1.. = self.room_now() {
+                return room;
+            }
+            changed.await;
+        }
+    }
+
+    pub(crate) fn room_now(&self) -> usize {
+        let state = self.state.lock();
+        let taken = state.ready.len() + state.held.len();
+        if state.wanted {
+            self.prefetch.saturating_sub(taken)
+        } else {
+            0
+        }
+    }
+
+    /// Puts in what the server gave.
+    pub(crate) fn put(&self, taken: Vec<Taken>) {
+        let mut state = self.state.lock();
+        let again = taken.iter().filter(|taken| taken.attempt > 1).count();
+        state.counts.redelivered += again as u64;
+        state.ready.extend(taken);
+        state.wake();
+    }
+
+    /// Takes back what nobody has looked at.
+    pub(crate) fn take_back(&self) -> Vec<Taken> {
+        self.state.lock().ready.drain(..).collect()
+    }
+
+    /// Whether this member knows of a delivery.
+    pub(crate) fn knows(&self, entry: &str) -> bool {
+        let state = self.state.lock();
+        state.ready.iter().any(|taken| taken.entry == entry)
+            || state.held.values().any(|held| held.entry == entry)
+    }
+
+    /// Says that nothing more will come.
+    pub(crate) fn end_taking(&self) {
+        let mut state = self.state.lock();
+        state.ended = true;
+        state.wake();
+        drop(state);
+        self.link.note_drained();
+    }
+
+    /// What a verdict is about; ends the delivery unless it is only looked at.
+    pub(crate) fn held(&self, token: u64, ends: bool) -> Option<Held> {
+        let mut state = self.state.lock();
+        if !ends {
+            return state.held.get(&token).cloned();
+        }
+        let held = state.held.remove(&token);
+        drop(state);
+        self.changed.notify_one();
+        held
+    }
+
+    /// Where the one waits who asked for an answer, when nobody else has the request.
+    pub(crate) fn asker(&self, message: &Message) -> Option<Subject> {
+        if self.is_durable() {
+            return None;
+        }
+        let inbox = Subject::from_text(&message.envelope.reply_to).ok()?;
+        inbox.is_inbox().then_some(inbox)
+    }
+
+    /// Tells the caller that its request will not be answered: as an error reply, which any peer
+    /// understands, marked for those who know the difference.
+    pub(crate) async fn lose(&self, request: &Message, inbox: Subject) {
+        let envelope = &request.envelope;
+        let error = ErrorPayload::new(
+            ErrorCode::AgentUnavailable,
+            "the agent that had the request has gone; try again",
+        );
+        let reply = envelope.error_reply(stamp(), envelope.to.clone(), &error);
+        let channel = self.link.inbox().channel_of(inbox.as_str());
+        let extra = Extra {
+            notice: Some(Notice::Lost),
+            replier: None,
+        };
+        let data = wire::encode(&Message::new(inbox, reply), &extra);
+        self.link.tell(channel, data).await;
+    }
+
+    fn poll(
+        self: &Arc<Self>,
+        cx: &Context<'_>,
+        batch: &mut Vec<Received>,
+        max: usize,
+    ) -> Poll<usize> {
+        let mut state = self.state.lock();
+        if !state.wanted {
+            state.wanted = true;
+            self.changed.notify_one();
+        }
+        if state.ready.is_empty() {
+            if state.ended {
+                return Poll::Ready(0);
+            }
+            state.receiver = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let count = max.min(state.ready.len());
+        let taken: Vec<_> = state.ready.drain(..count).collect();
+        for taken in taken {
+            batch.push(self.hand_out(&mut state, taken));
+        }
+        let drained = state.is_drained();
+        drop(state);
+        if drained {
+            self.link.note_drained();
+        }
+        Poll::Ready(count)
+    }
+
+    fn hand_out(self: &Arc<Self>, state: &mut State, taken: Taken) -> Received {
+        let expired = taken.message.is_expired();
+        let mut delivery = Delivery::new(Arc::clone(&taken.message), taken.attempt);
+        if taken.sequence > 0 {
+            delivery = delivery.numbered(taken.sequence);
+        }
+        if expired {
+            state.counts.expired += 1;
+            self.changed.notify_one();
+            self.forget(taken.entry);
+            return Received::Expired(delivery);
+        }
+        state.counts.delivered += 1;
+        state.tokens += 1;
+        let token = state.tokens;
+        let held = Held {
+            entry: taken.entry,
+            attempt: taken.attempt,
+            message: taken.message,
+        };
+        state.held.insert(token, held);
+        Received::Live(delivery.settled_by(Arc::clone(self) as _, token))
+    }
+}
+
+impl State {
+    fn is_drained(&self) -> bool {
+        self.ended && self.ready.is_empty()
+    }
+
+    fn wake(&mut self) {
+        if let Some(receiver) = self.receiver.take() {
+            receiver.wake();
+        }
+    }
+}
+
+impl Drain for Member {
+    fn stop(self: Arc<Self>) {
+        self.stopped.cancel();
+    }
+
+    fn is_drained(&self) -> bool {
+        self.state.lock().is_drained()
+    }
+
+    fn end(&self) -> usize {
+        let mut state = self.state.lock();
+        state.ended = true;
+        let left = state.ready.len();
+        state.wake();
+        drop(state);
+        self.stopped.cancel();
+        self.dropped.cancel();
+        // What a durable name leaves is not given up; it waits at the server.
+        if self.is_durable() { 0 } else { left }
+    }
+
+    fn stats(&self) -> QueueStats {
+        let state = self.state.lock();
+        QueueStats {
+            pattern: self.plan.route.pattern.clone(),
+            group: self.plan.route.group.clone(),
+            depth: state.ready.len(),
+            capacity: self.prefetch,
+            delivered: state.counts.delivered,
+            dropped: 0,
+            expired: state.counts.expired,
+            redelivered: state.counts.redelivered,
+            stalled: 0,
+        }
+    }
+}
+
+impl std::fmt::Debug for Member {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Member")
+            .field("queue", &self.plan.queue)
+            .field("consumer", &self.plan.consumer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Hands out what a member has. Dropping it leaves the queue.
+#[derive(Debug)]
+pub(crate) struct MemberSource(Arc<Member>);
+
+impl Source for MemberSource {
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        batch: &mut Vec<Received>,
+        max: usize,
+    ) -> Poll<usize> {
+        self.0.poll(cx, batch, max.max(1))
+    }
+
+    fn stop(&mut self) {
+        self.0.stopped.cancel();
+    }
+}
+
+impl Drop for MemberSource {
+    fn drop(&mut self) {
+        let member = &self.0;
+        // Begun here, so that whoever joins next knows of it.
+        member.link.leaving().begin(&member.plan.queue);
+        member.stopped.cancel();
+        member.dropped.cancel();
+        let (link, queue) = (Arc::clone(&member.link), member.plan.queue.clone());
+        let left = member.left().clone();
+        member.link.spawn_lasting(async move {
+            left.cancelled().await;
+            link.leaving().end(&queue);
+        });
+    }
+}

@@ -1,0 +1,62 @@
+//! The steps that the server takes as one.
+//!
+//! They run in Lua on the server, so that what belongs together is done or not done together,
+//! whoever else publishes, joins or dies at that moment. They build the names of their keys
+//! themselves, which is why a Redis Cluster is refused at the start.
+
+use std::sync::LazyLock;
+
+use redis::{Cmd, Script};
+
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
+        $(
+            $(#[$doc])*
+            pub(crate) static $name: Step = Step {
+                text: concat!(include_str!("scripts/common.lua"), include_str!(concat!("scripts/", $file))),
+                hash: LazyLock::new(|| hash(concat!(include_str!("scripts/common.lua"), include_str!(concat!("scripts/", $file))))),
+            };
+        )*
+    };
+}
+
+scripts! {
+    PUBLISH = "publish.lua";
+    JOIN = "join.lua";
+    COPY = "copy.lua";
+    LEAVE = "leave.lua";
+    RELEASE = "release.lua";
+    CLAIM = "claim.lua";
+    NAK = "nak.lua";
+    EXTEND = "extend.lua";
+    WAKE = "wake.lua";
+    BEAT = "beat.lua";
+    DROP = "drop.lua";
+}
+
+/// One script.
+#[derive(Debug)]
+pub(crate) struct Step {
+    text: &'static str,
+    hash: LazyLock<String>,
+}
+
+fn hash(text: &str) -> String {
+    Script::new(text).get_hash().to_owned()
+}
+
+impl Step {
+    /// The command that runs it, to which its arguments are added.
+    pub(crate) fn call(&'static self) -> Cmd {
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(&*self.hash).arg(0);
+        cmd
+    }
+
+    /// The command that makes it known to a server.
+    pub(crate) fn load(&self) -> Cmd {
+        let mut cmd = redis::cmd("SCRIPT");
+        cmd.arg("LOAD").arg(self.text);
+        cmd
+    }
+}

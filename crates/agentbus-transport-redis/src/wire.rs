@@ -1,0 +1,294 @@
+//! How an envelope lies in a Redis message.
+//!
+//! One JSON object is both an envelope and a message of AMB: the two share `payload`,
+//! `correlation_id`, `reply_to`, `trace_id`, `span_id` and `metadata`, and each ignores what only
+//! the other knows. So an AMB peer on the same channel reads what we write, and what it writes
+//! becomes an envelope here.
+//!
+//! AMB's payload is always an object. One that is not is written as `{"value":…}`, marked by
+//! `wrapped`, and unwrapped by its bytes, so what arrives is what was sent.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use agentbus_protocol::{
+    DecodeError, Envelope, EventId, EventType, Metadata, Payload, Stamp, Subject, SubjectError,
+    Timestamp,
+};
+use agentbus_transport::{Message, Priority};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+/// What stands before and after a payload that is no object.
+const WRAP: (&[u8], &[u8]) = (b"{\"value\":", b"}");
+
+/// Something one transport tells another about a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Notice {
+    /// The inbox that a reply was sent to is closed.
+    Gone,
+    /// Whoever had the request will not answer it. The rest is an error reply, so that peers who
+    /// do not know this key understand it as well.
+    Lost,
+}
+
+impl Notice {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// What an envelope cannot say, beside the message itself.
+#[derive(Debug, Default)]
+pub(crate) struct Extra<'a> {
+    pub(crate) notice: Option<Notice>,
+    /// The client whose inbox hears that the inbox of this reply is closed.
+    pub(crate) replier: Option<&'a str>,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) message: Message,
+    pub(crate) notice: Option<Notice>,
+    pub(crate) replier: Option<String>,
+}
+
+/// Why bytes cannot be handed out as a message.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreadable {
+    #[error("its topic is no subject: {0}")]
+    Subject(#[from] SubjectError),
+    #[error("{0}")]
+    Envelope(#[from] DecodeError),
+    #[error("it is no JSON object of a message: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// The keys beside the envelope.
+#[derive(Deserialize)]
+struct Head {
+    topic: String,
+    #[serde(default)]
+    spec_version: Option<IgnoredAny>,
+    #[serde(default)]
+    priority: Option<Lane>,
+    #[serde(default)]
+    expires_at: Option<u64>,
+    #[serde(default)]
+    wrapped: bool,
+    #[serde(default)]
+    notice: Option<Notice>,
+    #[serde(default)]
+    replier: Option<String>,
+}
+
+/// A priority as AMB writes it now, or as its first version did.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Lane {
+    Number(u64),
+    Name(String),
+}
+
+impl Lane {
+    fn priority(&self) -> Priority {
+        let parsed = match self {
+            Self::Number(number) => Priority::parse(&number.to_string()),
+            Self::Name(name) => Priority::parse(name),
+        };
+        parsed.unwrap_or_default()
+    }
+}
+
+/// A message of a peer that knows no envelopes.
+#[derive(Deserialize)]
+struct Foreign<'a> {
+    id: String,
+    #[serde(default, borrow)]
+    payload: Option<&'a RawValue>,
+    #[serde(default)]
+    sender: Option<String>,
+    #[serde(default)]
+    correlation_id: Option<String>,
+    #[serde(default)]
+    reply_to: Option<String>,
+    #[serde(default)]
+    timestamp: Option<String>,
+    #[serde(default, alias = "ttl_seconds")]
+    ttl: Option<f64>,
+    #[serde(default)]
+    trace_id: Option<String>,
+    #[serde(default)]
+    span_id: Option<String>,
+    #[serde(default)]
+    metadata: Option<Metadata>,
+}
+
+/// Writes a message.
+pub(crate) fn encode(message: &Message, extra: &Extra<'_>) -> Vec<u8> {
+    let envelope = &message.envelope;
+    let mut out =
+        Vec::with_capacity(768 + envelope.payload.as_ref().map_or(0, |p| p.bytes().len()));
+    out.push(b'{');
+    envelope.event_id.with_str(|id| text(&mut out, "id", id));
+    text(&mut out, "topic", message.subject.as_str());
+    raw(&mut out, "priority", message.priority.number());
+    if !envelope.from.is_empty() {
+        text(&mut out, "sender", &envelope.from);
+    }
+    text(&mut out, "timestamp", &envelope.occurred_at.to_string());
+    if let Some(left) = message.remaining_ttl() {
+        raw(&mut out, "ttl", amb_ttl(envelope, left));
+        raw(&mut out, "expires_at", unix_millis() + millis(left));
+    }
+    if let Some(notice) = extra.notice {
+        text(&mut out, "notice", notice.text());
+    }
+    if let Some(replier) = extra.replier {
+        text(&mut out, "replier", replier);
+    }
+    match wrapped(envelope) {
+        Some(wrapped) => {
+            raw(&mut out, "wrapped", true);
+            append(&wrapped, &mut out);
+        }
+        None => append(envelope, &mut out),
+    }
+    out
+}
+
+/// Adds the envelope's own members behind those that are there.
+fn append(envelope: &Envelope, out: &mut Vec<u8>) {
+    let brace = out.len();
+    envelope.encode_into(out);
+    // The brace that opens the envelope becomes nothing but the comma that is there already.
+    out.remove(brace);
+}
+
+/// AMB counts whole seconds from `timestamp`; rounded up, because we check the exact time.
+fn amb_ttl(envelope: &Envelope, left: Duration) -> u64 {
+    let expires = u128::from(unix_millis()) + left.as_millis();
+    let since = expires.saturating_sub(u128::from(envelope.occurred_at.unix_millis()));
+    u64::try_from(since.div_ceil(1000)).unwrap_or(u64::MAX)
+}
+
+/// The envelope with its payload as the value of an object, unless it is an object.
+fn wrapped(envelope: &Envelope) -> Option<Envelope> {
+    let payload = envelope.payload.as_ref()?.bytes();
+    if payload.first() == Some(&b'{') {
+        return None;
+    }
+    let object = [WRAP.0, payload, WRAP.1].concat();
+    let mut wrapped = envelope.clone();
+    wrapped.payload = Payload::from_bytes(&object.into()).ok()?;
+    Some(wrapped)
+}
+
+fn unwrap(payload: &Payload) -> Option<Payload> {
+    let bytes = payload.bytes();
+    let inner = bytes.len().checked_sub(WRAP.1.len())?;
+    let inner = bytes.slice(WRAP.0.len().min(inner)..inner);
+    Payload::from_bytes(&inner).ok()?
+}
+
+fn text(out: &mut Vec<u8>, key: &str, value: &str) {
+    out.extend_from_slice(b"\"");
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\":");
+    // Writing text into memory cannot fail.
+    let _ = serde_json::to_writer(&mut *out, value);
+    out.push(b',');
+}
+
+fn raw(out: &mut Vec<u8>, key: &str, value: impl std::fmt::Display) {
+    out.extend_from_slice(format!("\"{key}\":{value},").as_bytes());
+}
+
+/// Reads a message.
+pub(crate) fn decode(bytes: &Bytes) -> Result<Read, Unreadable> {
+    let head: Head = serde_json::from_slice(bytes)?;
+    let subject = Subject::parse(&head.topic)?;
+    let (envelope, expires_at) = if head.spec_version.is_some() {
+        (ours(bytes, head.wrapped)?, head.expires_at)
+    } else {
+        foreign(bytes, &head.topic)?
+    };
+    let mut message = Message::new(subject, envelope);
+    message.priority = head
+        .priority
+        .map_or_else(Priority::default, |lane| lane.priority());
+    message.expires_at = expires_at.map(instant_at);
+    Ok(Read {
+        message,
+        notice: head.notice,
+        replier: head.replier,
+    })
+}
+
+fn ours(bytes: &Bytes, wrapped: bool) -> Result<Envelope, Unreadable> {
+    let received_at = Timestamp::from_system_time(SystemTime::now());
+    let mut envelope = Envelope::decode(bytes, received_at)?;
+    if wrapped {
+        envelope.payload = envelope.payload.as_ref().and_then(unwrap);
+    }
+    Ok(envelope)
+}
+
+/// Makes an envelope of a message that has none; returns when it expires too.
+fn foreign(bytes: &Bytes, topic: &str) -> Result<(Envelope, Option<u64>), Unreadable> {
+    let read: Foreign<'_> = serde_json::from_slice(bytes)?;
+    let said = read
+        .timestamp
+        .as_deref()
+        .and_then(|text| Timestamp::parse(text).ok());
+    let occurred_at = said.unwrap_or_else(|| Timestamp::from_system_time(SystemTime::now()));
+    let stamp = Stamp {
+        event_id: EventId::parse(&read.id),
+        occurred_at,
+    };
+    let mut envelope = Envelope::new(stamp, EventType::from(topic));
+    envelope.from = read.sender.unwrap_or_default().into();
+    envelope.correlation_id = EventId::parse(&read.correlation_id.unwrap_or_default());
+    envelope.reply_to = read.reply_to.unwrap_or_default().into();
+    envelope.metadata = read.metadata.unwrap_or_default();
+    let payload = read
+        .payload
+        .map(|raw| Bytes::copy_from_slice(raw.get().as_bytes()));
+    envelope.payload = payload.and_then(|raw| Payload::from_bytes(&raw).ok().flatten());
+    if read.trace_id.is_some() || read.span_id.is_some() {
+        let context = envelope.context.edit();
+        context.trace_id = read.trace_id.unwrap_or_default().into();
+        context.span_id = read.span_id.unwrap_or_default().into();
+    }
+    let expires_at = read.ttl.map(|ttl| {
+        let span = Duration::try_from_secs_f64(ttl.max(0.0)).unwrap_or(Duration::MAX);
+        occurred_at.unix_millis().saturating_add(millis(span))
+    });
+    Ok((envelope, expires_at))
+}
+
+/// The moment of a wall-clock time on this process's own clock; one that has passed is now.
+fn instant_at(unix_ms: u64) -> Instant {
+    let left = unix_ms.saturating_sub(unix_millis());
+    let now = Instant::now();
+    // A time beyond what the clock can hold is as good as none; a day keeps it simple.
+    now.checked_add(Duration::from_millis(left))
+        .unwrap_or_else(|| now + Duration::from_secs(24 * 3600))
+}
+
+fn unix_millis() -> u64 {
+    Timestamp::from_system_time(SystemTime::now()).unix_millis()
+}
+
+pub(crate) fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,24 @@
+//! Redis keeps the contract, with a real server for each case.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+mod support;
+
+use std::sync::Arc;
+
+use agentbus_transport::{Transport, contract_tests};
+use agentbus_transport_redis::RedisTransport;
+
+use support::Server;
+use support::hosted::Hosted;
+
+async fn open() -> Arc<dyn Transport> {
+    let server = Server::start();
+    let transport = RedisTransport::connect(&server.url()).await.unwrap();
+    Arc::new(Hosted::new(Arc::new(transport), server))
+}
+
+contract_tests!(open);
