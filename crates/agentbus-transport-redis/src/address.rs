@@ -106,6 +106,11 @@ impl Address {
         Ok(())
     }
 
+    /// The host and the port, for messages.
+    pub(crate) fn place(&self) -> String {
+        self.server.addr().to_string()
+    }
+
     /// The client library's handle, which has not connected yet.
     pub(crate) fn client(&self) -> Result<Client, TransportError> {
         let Tls { ca, cert, key } = &self.tls;

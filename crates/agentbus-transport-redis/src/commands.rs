@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use agentbus_transport::TransportError;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value,
+};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -173,13 +175,20 @@ pub(crate) fn is_loss(error: &RedisError) -> bool {
 
 /// Whether the same may succeed in a while.
 pub(crate) fn may_pass(error: &RedisError) -> bool {
+    const PASSING: [&str; 5] = ["LOADING", "BUSY", "MASTERDOWN", "TRYAGAIN", "READONLY"];
     is_loss(error)
         || error.is_connection_refusal()
         || error.is_timeout()
-        || matches!(
-            error.code(),
-            Some("LOADING" | "BUSY" | "MASTERDOWN" | "TRYAGAIN" | "READONLY")
-        )
+        || code(error).is_some_and(|code| PASSING.contains(&&*code))
+}
+
+/// The server's word for an error; of a transaction, the word of its first command.
+fn code(error: &RedisError) -> Option<String> {
+    if error.kind() != ErrorKind::Server(ServerErrorKind::ExecAbort) {
+        return error.code().map(str::to_owned);
+    }
+    let errors = error.clone().into_server_errors()?;
+    errors.first().map(|(_, error)| error.code().to_owned())
 }
 
 /// The error as users of the transport see it.

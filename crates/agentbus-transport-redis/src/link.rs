@@ -62,7 +62,8 @@ impl Link {
     /// Connects, and hears replies when this returns.
     pub(crate) async fn open(address: &Address) -> Result<Arc<Self>, TransportError> {
         let commands = Commands::new(address.client()?, CancellationToken::new());
-        let server = Server::meet(&commands).await?;
+        let met = Server::meet(&commands).await;
+        let server = met.map_err(|error| unreachable_at(&address.place(), error))?;
         let client = token();
         let settings = address.settings.clone();
         let durability = settings.durability.unwrap_or(server.durability);
@@ -264,6 +265,17 @@ impl Link {
         self.commands().over().cancel();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+}
+
+/// Says which server it is that does not answer.
+fn unreachable_at(place: &str, error: TransportError) -> TransportError {
+    match error {
+        TransportError::Carrier { transport, reason } => TransportError::Carrier {
+            transport,
+            reason: format!("cannot reach {place}: {reason}; is a Redis server running there?"),
+        },
+        other => other,
     }
 }
 

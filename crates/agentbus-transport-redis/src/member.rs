@@ -7,7 +7,7 @@
 //! Queues of durable names outlive their members. All others end with the last of them, and then
 //! nobody is left to answer: whoever waits for an answer is told.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -53,6 +53,8 @@ struct State {
     ready: VecDeque<Taken>,
     /// Handed out and not settled.
     held: HashMap<u64, Held>,
+    /// Decided about, and the server has not heard it yet.
+    settling: HashSet<String>,
     tokens: u64,
     receiver: Option<Waker>,
     /// Whether anybody has read from it yet.
@@ -178,6 +180,7 @@ impl Member {
         let state = self.state.lock();
         state.ready.iter().any(|taken| taken.entry == entry)
             || state.held.values().any(|held| held.entry == entry)
+            || state.settling.contains(entry)
     }
 
     /// Says that nothing more will come.
@@ -196,9 +199,17 @@ impl Member {
             return state.held.get(&token).cloned();
         }
         let held = state.held.remove(&token);
+        state
+            .settling
+            .extend(held.as_ref().map(|held| held.entry.clone()));
         drop(state);
         self.changed.notify_one();
         held
+    }
+
+    /// Says that the server has heard a verdict, or never will.
+    pub(crate) fn settled(&self, entry: &str) {
+        self.state.lock().settling.remove(entry);
     }
 
     /// Where the one waits who asked for an answer, when nobody else has the request.

@@ -78,11 +78,12 @@ async fn take_until_stopped(member: &Arc<Member>) -> bool {
         match read(member, &mut reader, room, next_look - now).await {
             Ok(entries) => {
                 pause = Backoff::default();
-                if std::mem::take(&mut lost) {
-                    give_back_unknown(member).await;
-                }
                 if admit(member, entries).await {
                     next_look = Instant::now();
+                }
+                // After what came was put down as known.
+                if std::mem::take(&mut lost) {
+                    give_back_unknown(member).await;
                 }
             }
             Err(error) => {

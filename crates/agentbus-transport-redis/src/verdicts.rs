@@ -31,7 +31,9 @@ impl Settle for Member {
         let (done, outcome) = oneshot::channel();
         let member = Arc::clone(&self);
         self.link.spawn_lasting(async move {
+            let entry = held.entry.clone();
             let outcome = member.carry_out(held, verdict).await;
+            member.settled(&entry);
             // Whoever dropped the delivery does not wait.
             let _ = done.send(outcome);
         });
