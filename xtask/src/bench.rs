@@ -1,9 +1,11 @@
 //! `cargo xtask bench`: runs a benchmark of the package in `benches/`.
 //!
-//! Each benchmark is a binary there and prints its own figures; this only builds it for release.
+//! Each benchmark is a binary there and prints its own figures; this builds it for release, and
+//! starts the servers that it measures.
 
 use crate::cargo;
 use crate::failure::Failure;
+use crate::services::Running;
 use crate::workspace::Workspace;
 
 /// The package that holds the benchmarks.
@@ -11,6 +13,9 @@ const PACKAGE: &str = "agentbus-benches";
 
 /// The benchmark that runs when none is named.
 const DEFAULT: &str = "bus";
+
+/// The benchmarks that measure servers.
+const WITH_SERVICES: &[&str] = &["transports"];
 
 /// Runs the named benchmark with the remaining arguments.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<(), Failure> {
@@ -38,5 +43,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<(), Fai
     ];
     let mut command = cargo::command(workspace, &call);
     command.args(rest);
+    // Servers started here are stopped when this is dropped, after the last figure.
+    let services = match WITH_SERVICES.contains(&name) {
+        true => Some(Running::start(workspace)?),
+        false => None,
+    };
+    if let Some(services) = &services {
+        let variables = services.variables.iter();
+        command.envs(variables.map(|(name, value)| (name, value)));
+    }
     cargo::run(command)
 }

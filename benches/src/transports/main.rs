@@ -1,8 +1,9 @@
 //! `cargo xtask bench transports`: what a stored message costs, beside the raw store.
 //!
-//! The baseline of a publish is a loop in one thread that appends the same row with rusqlite and
-//! syncs, on the same disk in the same minute; that of a replay reads the same rows. Disks that
-//! others use change from second to second, so both sides take turns and the medians are compared.
+//! The baseline is the raw store with the same bytes in the same minute: a thread that appends rows
+//! with rusqlite and syncs, or the client of a server. Disks and processors that others use change
+//! from second to second, so both sides take turns and the medians are compared.
+//! Arguments choose the figures whose name contains one of them.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![allow(
@@ -12,6 +13,9 @@
 
 #[path = "../report.rs"]
 mod report;
+
+mod messages;
+mod redis;
 mod sqlite;
 
 use report::Report;
@@ -24,25 +28,39 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
-    let wanted = std::env::args().nth(1).unwrap_or_default();
-    let chosen = |name: &str| name.contains(&wanted);
-    let mut report = Report::default();
-    runtime.block_on(async {
-        if chosen("sqlite single") {
-            sqlite::single(&mut report).await;
-        }
-        if chosen("sqlite group") {
-            sqlite::group(&mut report).await;
-        }
-        if chosen("sqlite deliver") {
-            sqlite::deliver(&mut report).await;
-        }
-        if chosen("sqlite redeliver") {
-            sqlite::redeliver(&mut report).await;
-        }
-        if chosen("sqlite replay") {
-            sqlite::replay(&mut report).await;
-        }
-    });
+    // In a task of its own: the outermost future of a runtime runs on a thread of its own.
+    let report = runtime.block_on(async { tokio::spawn(measure()).await.unwrap() });
     print!("{report}");
+}
+
+/// Measures what the arguments choose: every figure whose name contains one of them.
+async fn measure() -> Report {
+    let wanted: Vec<_> = std::env::args().skip(1).collect();
+    let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part));
+    let mut report = Report::default();
+    if chosen("sqlite single") {
+        sqlite::single(&mut report).await;
+    }
+    if chosen("sqlite group") {
+        sqlite::group(&mut report).await;
+    }
+    if chosen("sqlite deliver") {
+        sqlite::deliver(&mut report).await;
+    }
+    if chosen("sqlite redeliver") {
+        sqlite::redeliver(&mut report).await;
+    }
+    if chosen("sqlite replay") {
+        sqlite::replay(&mut report).await;
+    }
+    if chosen("redis single") {
+        redis::single(&mut report).await;
+    }
+    if chosen("redis pipelined") {
+        redis::pipelined(&mut report).await;
+    }
+    if chosen("redis deliver") {
+        redis::deliver(&mut report).await;
+    }
+    report
 }

@@ -5,16 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use agentbus_protocol::{
-    Envelope, EventId, EventType, Pattern, Payload, Stamp, Subject, Timestamp,
-};
-use agentbus_transport::{
-    Message, PublishOptions, Received, Start, Subscribe, Subscription, Transport,
-};
+use agentbus_transport::Transport;
 use agentbus_transport_sqlite::{Options, SqliteTransport};
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
+use crate::messages::{all, message, publish, settle};
 use crate::report::{Report, median, percentile};
 
 /// How long one side of a comparison runs before the other has its turn: short, because a disk that
@@ -29,9 +25,6 @@ const REPLAYS: usize = 5;
 
 /// Messages of the figures that are not limited by the disk's syncs.
 const MESSAGES: u64 = 30_000;
-
-/// Bytes of a payload; its envelope has about 300.
-const PAYLOAD: usize = 100;
 
 struct Log {
     transport: Arc<SqliteTransport>,
@@ -54,7 +47,7 @@ impl Log {
                 let transport = Arc::clone(&log.transport);
                 tokio::spawn(async move {
                     for n in 0..MESSAGES.div_ceil(64) {
-                        publish(&transport, n).await;
+                        publish(&*transport, n).await;
                     }
                 })
             })
@@ -64,22 +57,6 @@ impl Log {
         }
         log
     }
-}
-
-fn message(n: u64) -> Message {
-    let stamp = Stamp {
-        event_id: EventId::v7(n, &[0; 10]),
-        occurred_at: Timestamp::UNIX_EPOCH,
-    };
-    let mut envelope = Envelope::new(stamp, EventType::from("bench.event"));
-    envelope.from = "bench".into();
-    envelope.payload = Some(Payload::text(&"x".repeat(PAYLOAD)));
-    Message::new(Subject::parse("acp.v1.events.bench").unwrap(), envelope)
-}
-
-async fn publish(transport: &SqliteTransport, n: u64) {
-    let sent = transport.publish(Arc::new(message(n)), PublishOptions::default());
-    sent.await.unwrap();
 }
 
 /// The raw side: rows as large as ours, in one table, synced with each commit.
@@ -150,7 +127,7 @@ async fn rate(log: &Log, publishers: u64) -> f64 {
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     let n = count.fetch_add(1, Ordering::Relaxed);
-                    publish(&transport, n).await;
+                    publish(&*transport, n).await;
                 }
             })
         })
@@ -188,7 +165,7 @@ pub(crate) async fn single(report: &mut Report) {
     let (mut ours, mut raws) = (Vec::new(), Vec::new());
     for n in 0..300 {
         let begun = Instant::now();
-        publish(&log.transport, n).await;
+        publish(&*log.transport, n).await;
         ours.push(begun.elapsed());
         let begun = Instant::now();
         tokio::task::block_in_place(|| raw.append(1));
@@ -212,35 +189,6 @@ pub(crate) async fn group(report: &mut Report) {
         );
         report.rate(&what, ours, raw, goal);
     }
-}
-
-fn all(durable: Option<&str>) -> Subscribe {
-    let mut request = Subscribe::new(Pattern::parse("acp.v1.events.bench").unwrap());
-    request.start = Start::Beginning;
-    request.durable = durable.map(Into::into);
-    request
-}
-
-/// Takes messages until `count` were settled, each after `failures` failed attempts.
-async fn settle(mut all: Subscription, count: u64, failures: u32) -> u64 {
-    let (mut settled, mut handed) = (0, 0);
-    let mut batch = Vec::new();
-    while settled < count {
-        all.receive_many(&mut batch, 64).await;
-        for received in batch.drain(..) {
-            let Received::Live(delivery) = received else {
-                continue;
-            };
-            handed += 1;
-            if delivery.attempt() <= failures {
-                drop(delivery.nak(Duration::ZERO));
-            } else {
-                drop(delivery.ack());
-                settled += 1;
-            }
-        }
-    }
-    handed
 }
 
 pub(crate) async fn deliver(report: &mut Report) {

@@ -52,6 +52,19 @@ const SCHEMES: &[Scheme] = &[
         open: None,
     },
     Scheme {
+        names: &["redis", "rediss"],
+        form: "redis://HOST:PORT",
+        feature: "redis",
+        #[cfg(feature = "redis")]
+        capabilities: Some(agentbus_transport_redis::RedisTransport::CAPABILITIES),
+        #[cfg(not(feature = "redis"))]
+        capabilities: None,
+        #[cfg(feature = "redis")]
+        open: Some(redis),
+        #[cfg(not(feature = "redis"))]
+        open: None,
+    },
+    Scheme {
         names: &["http", "https", "ws", "wss"],
         form: "http://HOST:PORT",
         feature: "ws",
@@ -115,6 +128,14 @@ fn memory<'a>(url: &'a str, _agent: &'a str) -> Opening<'a> {
 fn sqlite<'a>(url: &'a str, _agent: &'a str) -> Opening<'a> {
     Box::pin(async move {
         let opened = agentbus_transport_sqlite::SqliteTransport::connect(url).await?;
+        Ok(Arc::new(opened) as Arc<dyn Transport>)
+    })
+}
+
+#[cfg(feature = "redis")]
+fn redis<'a>(url: &'a str, _agent: &'a str) -> Opening<'a> {
+    Box::pin(async move {
+        let opened = agentbus_transport_redis::RedisTransport::connect(url).await?;
         Ok(Arc::new(opened) as Arc<dyn Transport>)
     })
 }
