@@ -41,7 +41,8 @@ pub(crate) struct Step {
     hash: LazyLock<String>,
 }
 
-fn hash(text: &str) -> String {
+/// The SHA-1 of a text, by which the server knows a script.
+pub(crate) fn hash(text: &str) -> String {
     Script::new(text).get_hash().to_owned()
 }
 

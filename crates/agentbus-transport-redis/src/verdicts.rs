@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::commands::Order;
 use crate::member::{Held, Member, Taken};
-use crate::scripts::{EXTEND, NAK, Step, WAKE};
+use crate::scripts::{self, EXTEND, NAK, Step, WAKE};
 use crate::wire::millis;
 use crate::{limits, publish};
 
@@ -160,15 +160,10 @@ impl Member {
         self.finish(std::slice::from_ref(&dead.entry)).await
     }
 
-    /// The key under which a letter is written once. It names the queue by a hash when its name
-    /// would not fit.
+    /// The key under which a letter is written once. Names of queues may be longer than a key, so
+    /// it holds their hash.
     fn grave(&self, entry: &str) -> String {
-        let plain = format!("dlq {entry} {}", self.plan.queue);
-        if plain.len() <= common::IDEMPOTENCY_KEY_BYTES_MAX {
-            return plain;
-        }
-        let end = plain.floor_char_boundary(common::IDEMPOTENCY_KEY_BYTES_MAX);
-        plain[..end].to_owned()
+        format!("dlq {entry} {}", scripts::hash(&self.plan.queue))
     }
 
     /// The letter of a dead message. One that was a letter itself is only reported: it would come
