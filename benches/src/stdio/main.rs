@@ -5,7 +5,11 @@
 //! because a wake-up of another one costs more than all the software; rates are taken free.
 //! Arguments choose the rows that contain one of them.
 
-#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark prints its figures"
+)]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -23,10 +27,10 @@ use report::{Report, median, percentile};
 use subject::{Setup, Subject, Way, confine};
 
 /// Runs of each figure, ours and the baseline's in turn.
-const RUNS: usize = 7;
+const RUNS: usize = 5;
 
 /// Messages of a run.
-const MESSAGES: u64 = 600_000;
+const MESSAGES: u64 = 300_000;
 
 const ROUNDS: u64 = 20_000;
 
@@ -72,8 +76,14 @@ fn share(subject: &Subject, load: Load) -> f64 {
 }
 
 impl Bench {
+    /// Tells whether a row was asked for, and says that it begins: the whole takes minutes.
     fn wants(&self, what: &str) -> bool {
-        self.wanted.is_empty() || self.wanted.iter().any(|wanted| what.contains(wanted))
+        let wanted =
+            self.wanted.is_empty() || self.wanted.iter().any(|wanted| what.contains(wanted));
+        if wanted {
+            eprintln!("{what} …");
+        }
+        wanted
     }
 
     fn latencies(&mut self) {
@@ -236,8 +246,8 @@ impl Bench {
             let used = (0..RUNS).map(|_| {
                 let subject = Subject::open(setup);
                 let before = subject.processor_seconds();
-                share(&subject, Load::new(2_000_000, 100, 64));
-                (subject.processor_seconds() - before) / 2.0
+                share(&subject, Load::new(1_000_000, 100, 64));
+                subject.processor_seconds() - before
             });
             let used = median(used.collect());
             self.report.plain(&what, format!("{used:.2} s"), goal);

@@ -53,6 +53,10 @@ pub const WORKERS: u64 = 16_384;
 /// They are remembered so that a late answer never reaches a newer request with the same id.
 pub const ABANDONED_REQUESTS: usize = 4096;
 
+/// Deadlines kept before those of answered requests are looked for and dropped; a look costs as
+/// much as there are, so there is none before the number has doubled.
+pub const DEADLINES_SWEPT: usize = 4096;
+
 /// Requests of a worker that wait for a client's answer: 4,096 per worker.
 pub const WORKER_REQUESTS: usize = 4096;
 

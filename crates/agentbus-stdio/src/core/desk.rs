@@ -7,6 +7,7 @@
 //! The surprising invariant: **a request whose client has given up stays on the desk.** Its
 //! answer may still come, and must not reach a newer request with the same id.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use agentbus_protocol::jsonrpc::{Id, IdKind};
@@ -79,27 +80,32 @@ impl Desk {
     ) -> Placed {
         self.serial += 1;
         let (serial, kind) = (self.serial, id.kind);
-        let taken = self.pending.contains_key(id.text.as_ref());
-        let (key, replaced) = if taken {
-            let (key, shown) = self.mint(kind);
-            (key, Some(shown))
-        } else {
-            (SmolStr::new(&id.text), None)
-        };
         // A plain string or number is told by its key and its type; everything else is kept.
         let told = match kind {
             IdKind::String => raw.len() == id.text.len() + 2,
             _ => true,
         };
-        let pending = Pending {
+        let mut pending = Pending {
             client: Some(client),
             kind,
-            raw: (taken || !told).then(|| SmolStr::new(raw)),
+            raw: (!told).then(|| SmolStr::new(raw)),
             session,
             since: now,
             serial,
         };
-        self.pending.insert(key.clone(), pending);
+        let (key, replaced) = match self.pending.entry(SmolStr::new(&id.text)) {
+            Entry::Vacant(free) => {
+                let key = free.key().clone();
+                free.insert(pending);
+                (key, None)
+            }
+            Entry::Occupied(_) => {
+                let (key, shown) = self.mint(kind);
+                pending.raw = Some(SmolStr::new(raw));
+                self.pending.insert(key.clone(), pending);
+                (key, Some(shown))
+            }
+        };
         Placed {
             key,
             serial,
@@ -112,6 +118,12 @@ impl Desk {
         let (key, pending) = self.pending.remove_entry(text)?;
         self.abandoned_now -= usize::from(pending.client.is_none());
         Some((key, pending))
+    }
+
+    /// Tells whether somebody still waits for the answer to this request.
+    pub(crate) fn awaits(&self, key: &str, serial: u64) -> bool {
+        let pending = self.pending.get(key);
+        pending.is_some_and(|pending| pending.serial == serial && pending.client.is_some())
     }
 
     /// Marks one request as given up and returns it as it was, if it is still that one.

@@ -8,7 +8,7 @@ use super::pick::{Refusal, bare};
 use super::sessions::SessionId;
 use super::{ClientId, ClientKind, Core, Deadline, Line, Micros, Outlet, Reach, WorkerId};
 use crate::codes::Fault;
-use crate::limits::SESSION_NAME_BYTES;
+use crate::limits::{DEADLINES_SWEPT, SESSION_NAME_BYTES};
 
 /// Methods that begin like this are for the bus.
 const RESERVED: &str = "stdio_bus/";
@@ -235,14 +235,31 @@ impl Core {
 
     fn limit_time(&mut self, now: Micros, worker: WorkerId, placed: Placed) {
         let time = self.limits.request_timeout_sec.saturating_mul(1_000_000);
-        if time > 0 {
-            self.deadlines.push_back(Deadline {
-                due: now.saturating_add(time),
-                worker,
-                key: placed.key,
-                serial: placed.serial,
-            });
+        if time == 0 {
+            return;
         }
+        if self.deadlines.len() >= self.deadlines_swept_at {
+            self.sweep_deadlines();
+        }
+        self.deadlines.push_back(Deadline {
+            due: now.saturating_add(time),
+            worker,
+            key: placed.key,
+            serial: placed.serial,
+        });
+    }
+
+    /// Drops the deadlines of requests that were answered. Without it a busy bus would remember
+    /// every request for as long as it might have taken.
+    fn sweep_deadlines(&mut self) {
+        let Self {
+            deadlines, workers, ..
+        } = self;
+        deadlines.retain(|deadline| {
+            let worker = &workers[deadline.worker.0 as usize];
+            worker.desk.awaits(&deadline.key, deadline.serial)
+        });
+        self.deadlines_swept_at = DEADLINES_SWEPT.max(2 * self.deadlines.len());
     }
 
     /// Brings a client's answer to the worker that asked. Only the first answer counts.

@@ -14,7 +14,7 @@ use smol_str::SmolStr;
 
 use crate::codes::Fault;
 use crate::config::{Balance, Config};
-use crate::limits::Limits;
+use crate::limits::{DEADLINES_SWEPT, Limits};
 
 mod control;
 mod desk;
@@ -146,6 +146,8 @@ pub(crate) struct Core {
     limits: Limits,
     /// In the order in which they fall due, as all requests have the same time.
     deadlines: VecDeque<Deadline>,
+    /// Number of deadlines at which those of answered requests are dropped.
+    deadlines_swept_at: usize,
     /// Workers that were asleep and are needed.
     pub(crate) woken: Vec<WorkerId>,
     pub(crate) stopping: bool,
@@ -168,6 +170,7 @@ impl Core {
             sessions: Sessions::default(),
             limits: config.limits,
             deadlines: VecDeque::new(),
+            deadlines_swept_at: DEADLINES_SWEPT,
             woken: Vec::new(),
             stopping: false,
             counters: Counters::default(),

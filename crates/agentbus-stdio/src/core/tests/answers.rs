@@ -163,6 +163,25 @@ fn a_request_whose_time_is_over_is_answered_once() {
 }
 
 #[test]
+fn the_deadlines_of_answered_requests_are_not_kept() {
+    let mut bench = Bench::new(&[1], r#""request_timeout_sec":60"#);
+    let client = bench.client();
+    bench.says(client, r#"{"id":"slow","method":"m"}"#);
+    for id in 0..3 * crate::limits::DEADLINES_SWEPT {
+        bench.says(client, &format!(r#"{{"id":{id},"method":"m"}}"#));
+        bench.replies(0, &format!(r#"{{"id":{id},"result":0}}"#));
+    }
+    assert!(bench.core.deadlines.len() <= crate::limits::DEADLINES_SWEPT);
+    bench.sent_to_clients();
+    bench.core.tick(60_000_000, &mut bench.tape);
+    let (answer, name) = bench.fault(client);
+    assert_eq!(
+        (answer["id"].as_str(), name.as_str()),
+        (Some("slow"), "TIMED_OUT")
+    );
+}
+
+#[test]
 fn what_nobody_waits_for_is_remembered_within_bounds() {
     let mut bench = Bench::new(&[1], "");
     for id in 0..crate::limits::ABANDONED_REQUESTS * 2 {
