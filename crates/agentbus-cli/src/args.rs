@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Pub(Publish),
     /// Print the events that match a pattern, as they come.
     Sub(SubscribeArgs),
+    /// Copy events from one transport to another, and go on where the last copy stopped.
+    Bridge(BridgeArgs),
     /// Call a target and print its reply.
     Invoke(Invoke),
     /// Run a program as an agent: the payload goes to its standard input, its standard output is
@@ -182,6 +184,32 @@ pub(crate) struct SubscribeArgs {
     /// End after this many events.
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BridgeArgs {
+    /// The URL of the transport to copy from.
+    pub(crate) source: String,
+    /// The URL of the transport to copy to.
+    pub(crate) destination: String,
+    /// Which events: a pattern of event types.
+    #[arg(long, default_value = ">")]
+    pub(crate) pattern: String,
+    /// The name under which the source remembers how far the copy has come; made of the
+    /// destination and the pattern unless given.
+    #[arg(long, value_name = "NAME", conflicts_with = "live")]
+    pub(crate) name: Option<String>,
+    /// Where a new copy begins: `beginning`, a number of the log, or a time such as
+    /// 2026-11-21T08:00:00Z.
+    #[arg(long, value_name = "WHERE", value_parser = start, default_value = "beginning", conflicts_with = "live")]
+    pub(crate) from: Start,
+    /// Copy only what is published from now on, and remember nothing; for a source that keeps
+    /// nothing.
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// End when the source has had nothing new for this many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) until_idle: Option<u64>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -67,6 +67,7 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
             }
             Command::Pub(publish) => commands::publish(&client, publish).await,
             Command::Sub(subscribe) => commands::subscribe(&client, subscribe).await,
+            Command::Bridge(bridge) => commands::bridge(bridge, output).await,
             Command::Invoke(invoke) => commands::invoke(&client, invoke).await,
             Command::Handle(handle) => commands::handle(&client, handle).await,
             Command::Stdio(stdio) => commands::stdio(stdio, named.as_deref(), output).await,

@@ -47,6 +47,7 @@
 //! transport gives.
 
 mod answer;
+pub mod bridge;
 mod builder;
 mod bus;
 mod call;

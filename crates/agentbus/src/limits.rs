@@ -35,3 +35,17 @@ pub const DEAD_LETTERS_MAX: usize = 10_000;
 
 /// How often one dead letter may fail again before it is left alone.
 pub const REDRIVES_MAX: u32 = 3;
+
+/// How many events a bridge hands over before it waits for the destination to accept them.
+pub const BRIDGE_WINDOW: usize = 64;
+
+/// How long a bridge waits before it tries a destination again for the first time; each further
+/// wait is twice as long, up to [`BRIDGE_PAUSE_MAX`].
+pub const BRIDGE_PAUSE_MIN: Duration = Duration::from_millis(100);
+
+/// The longest wait of a bridge between two attempts, so that it goes on soon after its
+/// destination has come back.
+pub const BRIDGE_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// How many carriers an event may have passed before bridges copy it no further.
+pub const BRIDGE_ROUTE_MAX: usize = 16;

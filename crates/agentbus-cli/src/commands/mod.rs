@@ -1,5 +1,6 @@
 //! What the command does, one file a verb.
 
+mod bridge;
 mod chat;
 mod client;
 mod handle;
@@ -15,6 +16,7 @@ mod worker;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
+pub(crate) use bridge::bridge;
 pub(crate) use chat::{Api, agents, import, post, search, thread, wait};
 pub(crate) use client::Client;
 pub(crate) use handle::handle;

@@ -104,6 +104,42 @@ pub async fn open(url: &str, agent: &str) -> Result<Arc<dyn Transport>, Error> {
     Ok(open(url, agent).await?)
 }
 
+/// A URL without the credentials and the options in it, to be shown.
+#[must_use]
+pub fn without_secrets(url: &str) -> String {
+    let (url, _) = url.split_once('?').unwrap_or((url, ""));
+    let Some((scheme, place)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    // What looks like credentials in a path is part of a file's name.
+    let (authority, path) = match (scheme, place.find('/')) {
+        ("sqlite", _) => ("", place),
+        (_, Some(slash)) => place.split_at(slash),
+        (_, None) => (place, ""),
+    };
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
+}
+
+/// What a URL names: the same text for everyone who means the same carrier and writes its address
+/// alike.
+#[must_use]
+pub fn identity(url: &str) -> String {
+    let url = without_secrets(url);
+    match url.split_once("://") {
+        // A file has one name however it is reached; one that is not there yet has that which it
+        // is called by.
+        Some(("sqlite", path)) => match std::fs::canonicalize(path) {
+            Ok(path) => format!("sqlite://{}", path.display()),
+            Err(_) => url,
+        },
+        Some((_, place)) if !place.is_empty() => url.trim_end_matches('/').to_owned(),
+        _ => url,
+    }
+}
+
 /// The capabilities of every transport of this build, each with the form of its URL.
 #[must_use]
 pub fn all() -> Vec<(&'static str, Capabilities)> {

@@ -1,0 +1,134 @@
+//! `agentbus bridge`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentbus::bridge::{self, Bridge, End, Step};
+use agentbus::protocol::SubjectSpace;
+use agentbus::transport::Transport;
+use agentbus::{Error, transports};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::BridgeArgs;
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+/// Time between two lines about how far the copy has come.
+const PROGRESS: Duration = Duration::from_secs(10);
+
+/// Time that the transports have to end in order.
+const CLOSE: Duration = Duration::from_secs(2);
+
+/// Copies until it is told to stop, or until the source is idle if that was asked for.
+pub(crate) async fn bridge(args: BridgeArgs, output: &Output) -> Result<(), Failure> {
+    super::serve::start_logging("warn", output)?;
+    let source = connect(&args.source).await?;
+    let destination = connect(&args.destination).await?;
+    let mut bridge = open(&args, &source, &destination).await?;
+    let (from, to) = (
+        transports::without_secrets(&args.source),
+        transports::without_secrets(&args.destination),
+    );
+    output.note(&format!("copying {} from {from} to {to}", args.pattern));
+    let outcome = run(&mut bridge, args.until_idle, output).await;
+    let copied = bridge.copied();
+    // Ended first, or the close would wait for it to take what is left.
+    drop(bridge);
+    source.close(CLOSE).await;
+    destination.close(CLOSE).await;
+    output.line(&match output.is_json() {
+        true => serde_json::json!({ "copied": copied }).to_string(),
+        false => format!("copied {}", events(copied)),
+    })?;
+    outcome
+}
+
+async fn connect(url: &str) -> Result<Arc<dyn Transport>, Failure> {
+    let agent = format!("bridge-{}", std::process::id());
+    Ok(transports::open(url, &agent).await?)
+}
+
+async fn open(
+    args: &BridgeArgs,
+    source: &Arc<dyn Transport>,
+    destination: &Arc<dyn Transport>,
+) -> Result<Bridge, Failure> {
+    let pattern = SubjectSpace::default().events_pattern(&args.pattern);
+    let to = transports::identity(&args.destination);
+    let bridge = bridge::between(
+        End::new(Arc::clone(source), transports::identity(&args.source)),
+        End::new(Arc::clone(destination), to.clone()),
+        pattern.map_err(Error::from)?,
+    );
+    if args.live {
+        return Ok(bridge.open().await?);
+    }
+    if let Err(lacking) = bridge::check_resumable(&**source) {
+        let message = format!("{lacking}; or copy what comes from now on with --live");
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => name_for(&to, &args.pattern),
+    };
+    Ok(bridge.durable(name).start(args.from).open().await?)
+}
+
+/// A durable name that every transport takes.
+fn name_for(destination: &str, pattern: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let pattern = pattern.replace('>', "all").replace('*', "any");
+    format!("bridge-{destination}-{pattern}")
+        .chars()
+        .map(plain)
+        .collect()
+}
+
+async fn run(bridge: &mut Bridge, until_idle: Option<u64>, output: &Output) -> Result<(), Failure> {
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    let asked = super::serve::asked_to_stop();
+    let watch = tokio::spawn(async move {
+        asked.await;
+        stopping.cancel();
+    });
+    let idle = until_idle.map(Duration::from_secs);
+    let mut told = Instant::now();
+    let outcome = loop {
+        match bridge.step(idle, &stop).await {
+            Ok(Step::Copied(_)) if told.elapsed() < PROGRESS => {}
+            Ok(Step::Copied(_)) => {
+                output.note(&format!("{} so far", events(bridge.copied())));
+                told = Instant::now();
+            }
+            Ok(Step::Over) if !stop.is_cancelled() => {
+                let message = "the source hung up; run the same command again to go on";
+                break Err(Failure::new(Exit::Unreachable, message));
+            }
+            Ok(Step::Idle | Step::Over) => break Ok(()),
+            Err(error) => break Err(error.into()),
+        }
+    };
+    watch.abort();
+    outcome
+}
+
+fn events(count: u64) -> String {
+    match count {
+        1 => "1 event".to_owned(),
+        count => format!("{count} events"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_made_of_letters_digits_and_dashes() {
+        let name = name_for("nats://127.0.0.1:4222", "order.>");
+        assert_eq!(name, "bridge-nats---127-0-0-1-4222-order-all");
+        assert_ne!(name_for("a", "*"), name_for("a", ">"));
+    }
+}

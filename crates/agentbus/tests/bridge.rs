@@ -1,0 +1,209 @@
+//! Bridges between transports: nothing is lost, circles end, and a stop is gone on from.
+
+#![cfg(feature = "sqlite")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentbus::bridge::{self, Bridge, End, Step};
+use agentbus::transport::{MemoryTransport, Transport};
+use agentbus::{Bus, Start, transports};
+use agentbus_protocol::SubjectSpace;
+use tokio_util::sync::CancellationToken;
+
+/// A source that has had nothing for so long has nothing more to say.
+const IDLE: Duration = Duration::from_millis(300);
+
+/// A log in a file.
+struct Log {
+    url: String,
+    transport: Arc<dyn Transport>,
+}
+
+impl Log {
+    async fn open(path: &Path) -> Self {
+        let url = format!("sqlite://{}", path.display());
+        let transport = transports::open(&url, "test").await.unwrap();
+        Self { url, transport }
+    }
+
+    fn end(&self) -> End {
+        End::new(Arc::clone(&self.transport), transports::identity(&self.url))
+    }
+
+    async fn bus(&self) -> Bus {
+        bus(Arc::clone(&self.transport)).await
+    }
+
+    /// All numbers that this log holds, in order.
+    async fn numbers(&self) -> Vec<u64> {
+        let bus = self.bus().await;
+        let mut events = bus.subscribe(">").start(Start::Beginning).await.unwrap();
+        let mut numbers = Vec::new();
+        while let Ok(Some(delivery)) = tokio::time::timeout(IDLE, events.next()).await {
+            numbers.push(
+                delivery
+                    .envelope()
+                    .payload
+                    .as_ref()
+                    .unwrap()
+                    .decode()
+                    .unwrap(),
+            );
+        }
+        numbers
+    }
+}
+
+async fn bus(transport: Arc<dyn Transport>) -> Bus {
+    let bus = Bus::builder("test").transport_instance(transport).connect();
+    bus.await.unwrap()
+}
+
+async fn open(from: End, to: End) -> Bridge {
+    let pattern = SubjectSpace::default().events_pattern("order.>").unwrap();
+    let bridge = bridge::between(from, to, pattern);
+    let bridge = bridge.durable("bridge").start(Start::Beginning);
+    bridge.open().await.unwrap()
+}
+
+/// Copies until nothing is left.
+async fn drain(bridge: &mut Bridge) -> u64 {
+    let stop = CancellationToken::new();
+    while let Step::Copied(_) = bridge.step(Some(IDLE), &stop).await.unwrap() {}
+    bridge.copied()
+}
+
+async fn publish(bus: &Bus, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        bus.publish("order.paid", &number).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_bridge_copies_the_past_in_order_and_goes_on_where_it_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = Log::open(&dir.path().join("from.db")).await;
+    let to = Log::open(&dir.path().join("to.db")).await;
+    let bus = from.bus().await;
+    publish(&bus, 0..200).await;
+    bus.publish("other.event", &999).await.unwrap();
+    assert_eq!(drain(&mut open(from.end(), to.end()).await).await, 200);
+    publish(&bus, 200..230).await;
+    assert_eq!(drain(&mut open(from.end(), to.end()).await).await, 30);
+    assert_eq!(to.numbers().await, (0..230).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_is_copied_twice_is_stored_once_where_keys_are_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = Log::open(&dir.path().join("from.db")).await;
+    let to = Log::open(&dir.path().join("to.db")).await;
+    publish(&from.bus().await, 0..20).await;
+    for name in ["first", "second"] {
+        let pattern = SubjectSpace::default().events_pattern(">").unwrap();
+        let bridge = bridge::between(from.end(), to.end(), pattern);
+        let bridge = bridge.durable(name).start(Start::Beginning).open();
+        assert_eq!(drain(&mut bridge.await.unwrap()).await, 20);
+    }
+    assert_eq!(to.numbers().await, (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn two_bridges_in_a_circle_copy_each_event_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = Log::open(&dir.path().join("a.db")).await;
+    let b = Log::open(&dir.path().join("b.db")).await;
+    publish(&a.bus().await, 0..3).await;
+    publish(&b.bus().await, 100..102).await;
+    for _ in 0..3 {
+        drain(&mut open(a.end(), b.end()).await).await;
+        drain(&mut open(b.end(), a.end()).await).await;
+    }
+    assert_eq!(a.numbers().await, [0, 1, 2, 100, 101]);
+    assert_eq!(b.numbers().await, [100, 101, 0, 1, 2]);
+}
+
+#[tokio::test]
+async fn a_destination_that_is_full_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = Log::open(&dir.path().join("from.db")).await;
+    publish(&from.bus().await, 0..10).await;
+    let memory: Arc<dyn Transport> = Arc::new(MemoryTransport::new());
+    let there = bus(Arc::clone(&memory)).await;
+    let full = there.subscribe("order.>").capacity(4);
+    let mut full = full.overflow(agentbus::Overflow::Fail).await.unwrap();
+    let mut bridge = open(from.end(), End::new(memory, "memory")).await;
+    let copying = tokio::spawn(async move { drain(&mut bridge).await });
+    let mut seen = Vec::new();
+    while seen.len() < 10 {
+        let delivery = full.next().await.unwrap();
+        let number: u64 = delivery
+            .envelope()
+            .payload
+            .as_ref()
+            .unwrap()
+            .decode()
+            .unwrap();
+        if !seen.contains(&number) {
+            seen.push(number);
+        }
+        drop(delivery.ack().await);
+    }
+    assert_eq!(copying.await.unwrap(), 10);
+    seen.sort_unstable();
+    assert_eq!(seen, (0..10).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_wait_for_a_destination_that_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = Log::open(&dir.path().join("from.db")).await;
+    let to = Log::open(&dir.path().join("to.db")).await;
+    publish(&from.bus().await, 0..1).await;
+    let memory: Arc<dyn Transport> = Arc::new(MemoryTransport::new());
+    let full = bus(Arc::clone(&memory)).await;
+    let full = full.subscribe("order.>").capacity(1);
+    let full = full.overflow(agentbus::Overflow::Fail).await.unwrap();
+    publish(&bus(Arc::clone(&memory)).await, 50..51).await;
+    let mut stuck = open(from.end(), End::new(memory, "memory")).await;
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    let copying = tokio::spawn(async move { stuck.step(None, &stopping).await });
+    tokio::time::sleep(IDLE).await;
+    stop.cancel();
+    assert_eq!(copying.await.unwrap(), Ok(Step::Over));
+    drop(full);
+    // What the stopped bridge held is there for the next.
+    assert_eq!(drain(&mut open(from.end(), to.end()).await).await, 1);
+}
+
+#[tokio::test]
+async fn a_bridge_needs_two_ends_and_a_source_that_remembers() {
+    let memory: Arc<dyn Transport> = Arc::new(MemoryTransport::new());
+    let pattern = SubjectSpace::default().events_pattern(">").unwrap();
+    let end = End::new(Arc::clone(&memory), "memory");
+    let same = bridge::between(end.clone(), end, pattern).open().await;
+    assert!(same.unwrap_err().to_string().contains("two transports"));
+    let refused = bridge::check_resumable(&*memory).unwrap_err().to_string();
+    assert!(refused.contains("sqlite://PATH"), "{refused}");
+}
+
+#[test]
+fn an_identity_holds_no_secret_and_no_option() {
+    for (url, name) in [
+        (
+            "redis://user:secret@host:6379/0?log=5",
+            "redis://host:6379/0",
+        ),
+        ("redis://host:6379/", "redis://host:6379"),
+        ("memory://", "memory://"),
+    ] {
+        assert_eq!(transports::identity(url), name, "{url}");
+    }
+}
