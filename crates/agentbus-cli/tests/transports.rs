@@ -229,3 +229,47 @@ fn invoke_and_handle_work_over_a_log() {
     server.wait().unwrap();
     assert_eq!(stdout(&answer).trim(), "3", "{}", stderr(&answer));
 }
+
+/// All numbers that a log holds, in order.
+async fn numbers(url: &str) -> Vec<u64> {
+    let bus = agentbus::Bus::builder("test").transport(url).connect();
+    let bus = bus.await.unwrap();
+    let events = bus.subscribe(">").start(agentbus::Start::Beginning);
+    let mut events = events.await.unwrap();
+    let mut numbers = Vec::new();
+    let idle = std::time::Duration::from_millis(500);
+    while let Ok(Some(delivery)) = tokio::time::timeout(idle, events.next()).await {
+        let payload = delivery.envelope().payload.as_ref();
+        numbers.push(payload.unwrap().decode().unwrap());
+    }
+    bus.shutdown().await;
+    numbers
+}
+
+#[tokio::test]
+async fn a_bridge_that_is_killed_again_and_again_loses_nothing() {
+    const EVENTS: u64 = 400;
+    let dir = tempfile::tempdir().unwrap();
+    let url = |name: &str| format!("sqlite://{}", dir.path().join(name).display());
+    let (from, to) = (url("from.db"), url("to.db"));
+    let source = agentbus::Bus::builder("test").transport(from.as_str());
+    let source = source.connect().await.unwrap();
+    for number in 0..EVENTS {
+        source.publish("order.paid", &number).await.unwrap();
+    }
+    source.shutdown().await;
+    for round in 0..6 {
+        let mut bridge = agentbus(dir.path())
+            .args(["bridge", &from, &to])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(40 * round));
+        bridge.kill().unwrap();
+        bridge.wait().unwrap();
+    }
+    let rest = run(dir.path(), &["bridge", &from, &to, "--until-idle", "1"]);
+    assert!(rest.status.success(), "{}", stderr(&rest));
+    assert_eq!(numbers(&to).await, (0..EVENTS).collect::<Vec<_>>());
+}
