@@ -101,6 +101,12 @@ impl Failure {
         ErrorPayload::new(ErrorCode::InvalidRequest, message).into()
     }
 
+    /// The same failure, with a word about what failed.
+    pub(crate) fn about(mut self, what: impl std::fmt::Display) -> Self {
+        self.payload.message = format!("{what}: {}", self.payload.message);
+        self
+    }
+
     pub(crate) fn unauthorized(message: &str) -> Self {
         ErrorPayload::new(ErrorCode::AuthFailure, message).into()
     }

@@ -11,6 +11,7 @@
 
 mod auth;
 mod chat;
+mod cloudevents;
 mod config;
 mod data_dir;
 mod error;

@@ -66,3 +66,9 @@ pub const CONSOLE_LINK_TTL: Duration = Duration::from_secs(600);
 
 /// Most browser sessions; the oldest is signed out beyond it.
 pub const SESSIONS_MAX: usize = 64;
+
+/// Most events of a batch of CloudEvents: a batch is published one by one, and its sender waits.
+pub const CLOUD_EVENT_BATCH: usize = 1000;
+
+/// Most attributes of a CloudEvent beside the required ones; each stands in the metadata.
+pub const CLOUD_EVENT_ATTRIBUTES: usize = 64;

@@ -15,6 +15,17 @@ use crate::limits::SSE_RETRY_MS;
 
 /// Writes one event: type, id, retry and the whole envelope on one line.
 pub(crate) fn block(envelope: &Envelope) -> Bytes {
+    block_of(envelope, |out| envelope.encode_into(out))
+}
+
+/// The same with a CloudEvent as data.
+pub(crate) fn cloud_event(envelope: &Envelope) -> Bytes {
+    block_of(envelope, |out| {
+        out.extend_from_slice(&crate::cloudevents::write(envelope));
+    })
+}
+
+fn block_of(envelope: &Envelope, data: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let mut out = Vec::with_capacity(768);
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(one_line(envelope.event_type.as_str()).as_bytes());
@@ -25,7 +36,7 @@ pub(crate) fn block(envelope: &Envelope) -> Bytes {
             .with_str(|id| out.extend_from_slice(one_line(id).as_bytes()));
     }
     out.extend_from_slice(format!("\nretry: {SSE_RETRY_MS}\ndata: ").as_bytes());
-    envelope.encode_into(&mut out);
+    data(&mut out);
     out.extend_from_slice(b"\n\n");
     out.into()
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use agentbus::protocol::TraceParent;
+use agentbus::protocol::limits::NAME_BYTES_MAX;
 use agentbus::{Delivery, Overflow, Subscription};
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -9,9 +11,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::context;
+use crate::cloudevents;
 use crate::error::Failure;
 use crate::idempotency::{Asked, Stored};
 use crate::limits;
@@ -68,11 +71,62 @@ pub(super) async fn publish(
     Ok(app.outcomes.once(key, asked, run).await?.into_response())
 }
 
+/// Publishes CloudEvents 1.0, structured, batched or binary; the `type` of each is its event type.
+#[utoipa::path(
+    post,
+    path = "/v1/events",
+    request_body(content = serde_json::Value, content_type = "application/cloudevents+json",
+        description = "One event, an array of up to 1000 as application/cloudevents-batch+json, or, with ce-* headers, the data of one"),
+    responses(
+        (status = 202, description = "The transport has taken all events"),
+        (status = 400, description = "INVALID_REQUEST: nothing was published"),
+    )
+)]
+pub(super) async fn publish_cloud_events(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Failure> {
+    let body = context::body(body).await?;
+    let shared = context::context(&headers)?;
+    let events = cloudevents::read(&headers, &body)?;
+    let keyed = app.bus.transport().capabilities().idempotency;
+    let all = events.len();
+    for (at, event) in events.into_iter().enumerate() {
+        let mut publish = app
+            .bus
+            .publish_payload(event.event_type.as_str(), event.payload)
+            .context(shared.clone())
+            .metadata(event.metadata);
+        if let Some(trace) = event.traceparent.as_deref().and_then(TraceParent::parse) {
+            publish = publish.traceparent(trace.text());
+        }
+        if keyed && event.key.len() <= NAME_BYTES_MAX {
+            publish = publish.idempotency_key(event.key);
+        }
+        let taken = |error| Failure::from(error).about(format!("{at} of {all} events were taken"));
+        publish.await.map_err(taken)?;
+    }
+    Ok(StatusCode::ACCEPTED)
+}
+
 /// What to read.
 #[derive(Debug, Deserialize, IntoParams)]
 pub(super) struct Filter {
     /// A pattern of event types: `*` is one token, `>` the rest. All events without it.
     pattern: Option<String>,
+    /// What stands in `data`: the envelope, or the event as a CloudEvent 1.0.
+    #[serde(default)]
+    format: Format,
+}
+
+/// How events are written.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    #[default]
+    Envelope,
+    CloudEvents,
 }
 
 /// Reads events as server-sent events from now on.
@@ -98,6 +152,7 @@ pub(super) async fn subscribe(
         .await?;
     let reader = Reader {
         events,
+        format: filter.format,
         waiting: None,
         greeted: false,
     };
@@ -111,6 +166,7 @@ pub(super) async fn subscribe(
 /// Events of one reader. A reader who lost some is told so before the next one.
 struct Reader {
     events: Subscription,
+    format: Format,
     waiting: Option<Delivery>,
     greeted: bool,
 }
@@ -131,7 +187,10 @@ impl Blocks for Reader {
             self.waiting = Some(delivery.without_missed());
             return Some(notice);
         }
-        let block = sse::block(delivery.envelope());
+        let block = match self.format {
+            Format::Envelope => sse::block(delivery.envelope()),
+            Format::CloudEvents => sse::cloud_event(delivery.envelope()),
+        };
         // What the reader does with it cannot be known; the event was handed out.
         let _ = delivery.ack().await;
         Some(block)

@@ -52,7 +52,7 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(agents::invoke))
         .routes(routes!(agents::stream))
         .routes(routes!(events::publish))
-        .routes(routes!(events::subscribe))
+        .routes(routes!(events::subscribe, events::publish_cloud_events))
         .routes(routes!(operator::targets))
         .routes(routes!(pools::list))
         .routes(routes!(pools::restart))
@@ -89,7 +89,11 @@ async fn method_not_allowed(request: Request) -> Response {
     }
     let orders = path.ends_with("/restart") || path.ends_with("/drain");
     let posts = path.starts_with("/v1/agents/") || path.starts_with("/v1/events/") || orders;
-    let allow = if posts { "POST" } else { "GET, HEAD" };
+    let allow = match posts {
+        true => "POST",
+        false if path == "/v1/events" => "GET, HEAD, POST",
+        false => "GET, HEAD",
+    };
     (
         StatusCode::METHOD_NOT_ALLOWED,
         [(header::ALLOW, allow)],
