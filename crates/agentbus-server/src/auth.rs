@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Instant;
 
+use agentbus_mcp::Principal;
 use axum::http::{HeaderMap, header};
 use parking_lot::Mutex;
 use rand::RngExt;
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::limits;
@@ -82,6 +84,23 @@ impl Auth {
                         })
                     })
             }
+        }
+    }
+
+    /// Who these headers prove to speak. Holders of the token are one; so is each browser session,
+    /// which is named by what its secret hashes to.
+    pub(crate) fn principal(&self, headers: &HeaderMap) -> Option<Principal> {
+        match self {
+            Self::Off => Some(Principal::new("anybody")),
+            Self::Token { .. } if !self.admits(headers) => None,
+            Self::Token { token, .. } => match bearer(headers) {
+                Some(offered) if token.is(offered) => Some(Principal::new("token")),
+                _ => cookie(headers).map(|secret| {
+                    let hash = Sha256::digest(secret.as_bytes());
+                    let name: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+                    Principal::new(&format!("browser {name}"))
+                }),
+            },
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentbus_chat::ChatConfig;
+use agentbus_mcp::McpConfig;
 
 use crate::{ServerError, limits};
 
@@ -51,6 +52,8 @@ pub struct ServerConfig {
     pub chat: ChatConfig,
     /// Where conversations are kept; `chat.db` in the data directory without it.
     pub chat_database: Option<PathBuf>,
+    /// What MCP clients are offered, besides the tools of the bus.
+    pub mcp: McpConfig,
     /// What guards the settings of conversations, besides the token of the bus.
     pub admin_token: Option<String>,
 }
@@ -94,6 +97,7 @@ impl ServerConfig {
             figures: None,
             chat: ChatConfig::default(),
             chat_database: None,
+            mcp: McpConfig::default(),
             admin_token: None,
         }
     }

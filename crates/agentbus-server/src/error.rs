@@ -72,6 +72,9 @@ pub enum ServerError {
         /// What the store said.
         source: agentbus_chat::ChatError,
     },
+    /// What MCP clients are offered has a name twice.
+    #[error("cannot offer MCP: {0}")]
+    Mcp(#[from] agentbus_mcp::CatalogError),
     /// The bus underneath failed.
     #[error(transparent)]
     Bus(#[from] Error),

@@ -18,6 +18,7 @@ mod error;
 mod guard;
 mod idempotency;
 pub mod limits;
+mod mcp;
 mod metrics;
 mod routes;
 mod server;

@@ -25,6 +25,7 @@ use tower::Service;
 use crate::auth::Auth;
 use crate::chat::ChatHost;
 use crate::guard::AllowList;
+use crate::mcp::McpHost;
 use crate::state::App;
 use crate::{AuthMode, DataDir, ServerConfig, ServerError, limits, routes};
 
@@ -65,8 +66,11 @@ impl Server {
             address: config.listen,
             source,
         };
+        let address = listener.local_addr().map_err(failed)?;
+        let url = format!("http://{address}");
+        let mcp = McpHost::new(&config, url, &chat.chat, &bus)?;
         let app = Arc::new(App {
-            address: listener.local_addr().map_err(failed)?,
+            address,
             auth,
             allowed: AllowList::new(&config.allowed_hosts, &config.allowed_origins),
             outcomes: Default::default(),
@@ -77,10 +81,12 @@ impl Server {
             hang_up: CancellationToken::new(),
             tasks: TaskTracker::new(),
             chat,
+            mcp,
             bus,
             config,
         });
         crate::chat::start(&app).await?;
+        crate::mcp::start(&app);
         let accepting = tokio::spawn(accept(listener, Arc::clone(&app)));
         Ok(RunningServer {
             app,
@@ -112,6 +118,12 @@ impl RunningServer {
         }
     }
 
+    /// The MCP gateway, for clients that do not come over HTTP.
+    #[must_use]
+    pub fn mcp(&self) -> &agentbus_mcp::Gateway {
+        &self.app.mcp.gateway
+    }
+
     /// The data directory.
     #[must_use]
     pub const fn data_dir(&self) -> &DataDir {
@@ -123,6 +135,7 @@ impl RunningServer {
     pub async fn shutdown(self) {
         let deadline = tokio::time::Instant::now() + self.app.config.drain;
         self.app.stopping.cancel();
+        self.app.mcp.gateway.stop();
         let idle = async {
             while !self.app.is_idle() {
                 tokio::time::sleep(IDLE_CHECK).await;
@@ -130,6 +143,7 @@ impl RunningServer {
         };
         let _ = tokio::time::timeout_at(deadline, idle).await;
         self.app.hang_up.cancel();
+        let _ = tokio::time::timeout_at(deadline, self.app.mcp.gateway.close()).await;
         // The loop ends by itself: it knows the deadline too.
         let _ = self.accepting.await;
         self.app.tasks.close();

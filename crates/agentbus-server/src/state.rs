@@ -16,12 +16,14 @@ use crate::auth::Auth;
 use crate::chat::ChatHost;
 use crate::guard::AllowList;
 use crate::idempotency::Outcomes;
+use crate::mcp::McpHost;
 use crate::metrics::Metrics;
 
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) bus: Bus,
     pub(crate) chat: ChatHost,
+    pub(crate) mcp: McpHost,
     pub(crate) config: ServerConfig,
     pub(crate) address: SocketAddr,
     pub(crate) auth: Auth,
@@ -41,7 +43,9 @@ pub(crate) struct App {
 impl App {
     /// Whether nothing that was accepted is still being worked on.
     pub(crate) fn is_idle(&self) -> bool {
-        self.metrics.in_flight() == 0 && self.bus.transport().stats().inboxes == 0
+        self.metrics.in_flight() == 0
+            && self.mcp.gateway.running() == 0
+            && self.bus.transport().stats().inboxes == 0
     }
 }
 

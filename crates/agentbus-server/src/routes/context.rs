@@ -56,9 +56,14 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Result<Text, Failure> {
     }
 }
 
-/// Reads a body within the limit.
+/// Reads a body within the limit of most routes.
 pub(crate) async fn body(body: Body) -> Result<Bytes, Failure> {
-    let collected = Limited::new(body, BODY_BYTES_MAX).collect();
+    body_within(body, BODY_BYTES_MAX).await
+}
+
+/// Reads a body within a limit.
+pub(crate) async fn body_within(body: Body, limit: usize) -> Result<Bytes, Failure> {
+    let collected = Limited::new(body, limit).collect();
     let Ok(collected) = tokio::time::timeout(BODY_TIMEOUT, collected).await else {
         return Err(Failure::invalid(format!(
             "the body did not come within {} s",
@@ -68,7 +73,10 @@ pub(crate) async fn body(body: Body) -> Result<Bytes, Failure> {
     match collected {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Failure::invalid("body exceeds 4 MiB limit"))
+            let mebibytes = limit / (1024 * 1024);
+            Err(Failure::invalid(format!(
+                "body exceeds {mebibytes} MiB limit"
+            )))
         }
         Err(error) => Err(Failure::invalid(format!(
             "the body could not be read: {error}"

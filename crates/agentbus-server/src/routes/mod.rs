@@ -39,6 +39,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/page.js", get(page::script))
         .route("/page.css", get(page::style))
         .route("/open", get(page::open))
+        .merge(crate::mcp::routes())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(nowhere)
         // The routes read their bodies themselves, within their own limit and with their own

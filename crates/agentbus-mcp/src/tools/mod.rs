@@ -1,0 +1,104 @@
+//! What the bus itself offers: conversations as AgentChatBus's agents know them, and the bus.
+
+mod agents;
+mod config;
+mod connect;
+mod describe;
+mod edits;
+mod events;
+mod follow;
+pub(crate) mod handles;
+mod invoke;
+mod messages;
+mod people;
+mod posting;
+mod prompts;
+mod refusal;
+mod resources;
+mod settings;
+mod templates;
+mod threads;
+mod views;
+mod waiting;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentbus::Bus;
+use agentbus_chat::Chat;
+use schemars::JsonSchema;
+use serde_json::{Map, Value};
+
+pub(crate) use follow::follow;
+use handles::Handles;
+
+use crate::{Catalog, CatalogError, McpConfig, schema};
+
+/// What the tools work on.
+#[derive(Debug)]
+pub(crate) struct Services {
+    pub(crate) chat: Chat,
+    pub(crate) bus: Bus,
+    pub(crate) handles: Handles,
+    pub(crate) language: String,
+    pub(crate) endpoint: String,
+    pub(crate) invoke_timeout: Duration,
+}
+
+impl Services {
+    pub(crate) fn new(config: &McpConfig, chat: Chat, bus: Bus) -> Self {
+        Self {
+            chat,
+            bus,
+            handles: Handles::default(),
+            language: config.language.clone(),
+            endpoint: config.endpoint.clone(),
+            invoke_timeout: config.invoke_timeout,
+        }
+    }
+}
+
+/// Puts all of it into a catalogue. The first tools are those that agents use most.
+pub(crate) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(), CatalogError> {
+    connect::install(catalog, services)?;
+    posting::install(catalog, services)?;
+    waiting::install(catalog, services)?;
+    messages::install(catalog, services)?;
+    threads::install(catalog, services)?;
+    agents::install(catalog, services)?;
+    edits::install(catalog, services)?;
+    describe::install(catalog)?;
+    settings::install(catalog, services)?;
+    people::install(catalog, services)?;
+    templates::install(catalog, services)?;
+    config::install(catalog, services)?;
+    invoke::install(catalog, services)?;
+    events::install(catalog, services)?;
+    resources::install(catalog, services)?;
+    prompts::install(catalog, services)
+}
+
+/// Adds a tool whose handler works on the services.
+macro_rules! tool {
+    ($catalog:ident, $services:ident, $about:expr, $handler:path) => {{
+        let services = std::sync::Arc::clone($services);
+        $catalog.add_tool($about, move |call, asked| {
+            let services = std::sync::Arc::clone(&services);
+            async move { $handler(&services, &call, asked).await }
+        })
+    }};
+}
+use tool;
+
+/// The schema of what a tool takes, without the fields that an operator has not switched on. A
+/// value for one of them is taken all the same.
+fn takes<T: JsonSchema>(hidden: &[(&str, bool)]) -> Map<String, Value> {
+    let mut schema = schema::input::<T>();
+    schema::without_null(&mut schema);
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        for (name, _) in hidden.iter().filter(|(_, shown)| !shown) {
+            properties.remove(*name);
+        }
+    }
+    schema
+}

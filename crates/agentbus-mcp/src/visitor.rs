@@ -1,0 +1,92 @@
+//! Who calls, and what is known of the connection.
+
+use std::sync::Arc;
+
+use agentbus_chat::AgentId;
+use parking_lot::Mutex;
+
+/// Who is authenticated. A session belongs to the one who opened it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Principal(Arc<str>);
+
+impl Principal {
+    /// A principal by a name that is no secret.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Which tools are listed. All of them can be called in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Profile {
+    /// Those that most agents need: every listed tool takes room in a model's context.
+    #[default]
+    Core,
+    /// All of them.
+    Full,
+}
+
+impl Profile {
+    /// The names of the profiles.
+    pub const WORDS: [&'static str; 2] = ["core", "full"];
+
+    /// Reads a name.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "core" | "default" => Some(Self::Core),
+            "full" => Some(Self::Full),
+            _ => None,
+        }
+    }
+}
+
+/// A connection as the host sees it.
+#[derive(Debug, Clone)]
+pub struct Visitor {
+    /// Who is authenticated.
+    pub principal: Principal,
+    /// Which tools it wants to see.
+    pub profile: Profile,
+    /// The language it asked for.
+    pub language: Option<String>,
+}
+
+impl Visitor {
+    /// A visitor with the usual wishes.
+    #[must_use]
+    pub const fn new(principal: Principal, profile: Profile) -> Self {
+        Self {
+            principal,
+            profile,
+            language: None,
+        }
+    }
+}
+
+/// What a session remembers between calls: which agent speaks on it. A request without a session,
+/// as in the newest revision, has one of its own, so nothing is remembered.
+#[derive(Debug, Default)]
+pub struct Session {
+    agent: Mutex<Option<AgentId>>,
+}
+
+impl Session {
+    /// The agent that proved itself on this session.
+    #[must_use]
+    pub fn agent(&self) -> Option<AgentId> {
+        self.agent.lock().clone()
+    }
+
+    /// Remembers an agent that proved itself.
+    pub fn bind(&self, agent: AgentId) {
+        *self.agent.lock() = Some(agent);
+    }
+}

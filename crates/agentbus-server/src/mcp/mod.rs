@@ -1,0 +1,126 @@
+//! MCP over HTTP: the newest transport at `/mcp`, the older one at `/mcp/sse`.
+//!
+//! `/mcp/sse` is where clients of AgentChatBus go, with either transport: a GET without a session
+//! opens the older one, everything else is the newer.
+
+mod pipe;
+
+use std::sync::Arc;
+
+use agentbus_chat::Chat;
+use agentbus_mcp::{Gateway, HttpService, McpConfig, Profile, Visitor};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Query, Request, State};
+use axum::http::Method;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, on, post};
+use serde::Deserialize;
+
+use crate::error::Failure;
+use crate::routes::context;
+use crate::state::App;
+use crate::{ServerConfig, ServerError};
+
+/// The MCP gateway of a host.
+#[derive(Debug)]
+pub(crate) struct McpHost {
+    pub(crate) gateway: Gateway,
+    http: HttpService,
+    profile: Profile,
+}
+
+impl McpHost {
+    pub(crate) fn new(
+        config: &ServerConfig,
+        url: String,
+        chat: &Chat,
+        bus: &agentbus::Bus,
+    ) -> Result<Self, ServerError> {
+        let told = McpConfig {
+            endpoint: url,
+            invoke_timeout: config.invoke_timeout,
+            ..config.mcp.clone()
+        };
+        let gateway = Gateway::new(told, chat.clone(), bus.clone())?;
+        Ok(Self {
+            http: gateway.http(),
+            gateway,
+            profile: config.mcp.profile,
+        })
+    }
+}
+
+/// Starts what runs beside the requests; it ends with the gateway.
+pub(crate) fn start(app: &Arc<App>) {
+    let gateway = app.mcp.gateway.clone();
+    app.tasks.spawn(async move {
+        if let Err(error) = gateway.run().await {
+            tracing::error!(%error, "listeners of resources are not told of changes any more");
+        }
+    });
+}
+
+pub(crate) fn routes() -> Router<Arc<App>> {
+    let all = MethodFilter::GET
+        .or(MethodFilter::POST)
+        .or(MethodFilter::DELETE);
+    Router::new()
+        .route("/mcp", on(all, serve))
+        .route("/mcp/sse", on(all, serve_either))
+        .route("/mcp/messages", post(pipe::message))
+        .route("/mcp/messages/", post(pipe::message))
+}
+
+/// What a connection wishes.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Wishes {
+    profile: Option<String>,
+    lang: Option<String>,
+}
+
+/// Finds out who calls. The guard has let the request through, so somebody does.
+fn visitor(app: &App, request: &Request, wishes: Wishes) -> Result<Visitor, Failure> {
+    let principal = app.auth.principal(request.headers()).ok_or_else(|| {
+        Failure::unauthorized("the token is missing; send `Authorization: Bearer TOKEN`")
+    })?;
+    let profile = match wishes.profile.as_deref() {
+        None => app.mcp.profile,
+        Some(word) => Profile::parse(word).ok_or_else(|| {
+            let known = Profile::WORDS.join(" and ");
+            let word: String = word.chars().take(40).collect();
+            Failure::invalid(format!("there is no profile `{word}`; there are {known}"))
+        })?,
+    };
+    let language = wishes.lang.filter(|language| !language.trim().is_empty());
+    Ok(Visitor {
+        language,
+        ..Visitor::new(principal, profile)
+    })
+}
+
+async fn serve(
+    State(app): State<Arc<App>>,
+    Query(wishes): Query<Wishes>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let visitor = visitor(&app, &request, wishes)?;
+    let (parts, body) = request.into_parts();
+    let body = context::body_within(body, agentbus_mcp::limits::REQUEST_BYTES_MAX).await?;
+    let request = Request::from_parts(parts, Body::from(body));
+    let response = app.mcp.http.serve(request, visitor).await;
+    Ok(response.map(Body::new))
+}
+
+/// Serves the transport that the client means.
+async fn serve_either(
+    state: State<Arc<App>>,
+    wishes: Query<Wishes>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let in_session = request.headers().contains_key("mcp-session-id");
+    if request.method() == Method::GET && !in_session {
+        return Ok(pipe::open(state, wishes, request).await?.into_response());
+    }
+    serve(state, wishes, request).await
+}

@@ -1,0 +1,111 @@
+//! The older HTTP transport: one stream of events to the client, and posts from it.
+
+use std::sync::Arc;
+
+use agentbus_mcp::{Pipe, PipeError, Principal};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::{Wishes, visitor};
+use crate::error::Failure;
+use crate::routes::context;
+use crate::sse::{self, Blocks};
+use crate::state::App;
+
+/// Opens a session. Its first event names where to post.
+pub(super) async fn open(
+    State(app): State<Arc<App>>,
+    Query(wishes): Query<Wishes>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let visitor = visitor(&app, &request, wishes)?;
+    let opened = app.mcp.gateway.open_pipe(visitor);
+    let (id, pipe) = opened.map_err(|fault| {
+        let code = agentbus::ErrorCode::BackpressureDrop;
+        Failure::from(agentbus::ErrorPayload::new(code, fault.to_string()))
+    })?;
+    let reader = Reader {
+        greeting: Some(id),
+        pipe,
+    };
+    Ok(sse::respond(
+        reader,
+        app.config.heartbeat,
+        app.hang_up.clone(),
+    ))
+}
+
+struct Reader {
+    greeting: Option<String>,
+    pipe: Pipe,
+}
+
+impl Blocks for Reader {
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(id) = self.greeting.take() {
+            let path = format!("/mcp/messages/?session_id={id}");
+            return Some(format!("event: endpoint\ndata: {path}\n\n").into());
+        }
+        let message = self.pipe.next().await?;
+        Some(format!("event: message\ndata: {message}\n\n").into())
+    }
+}
+
+/// How clients name a session.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Named {
+    session_id: Option<String>,
+    #[serde(rename = "sessionId")]
+    session: Option<String>,
+    sid: Option<String>,
+}
+
+impl Named {
+    fn id(self, headers: &HeaderMap) -> Option<String> {
+        let header = |name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
+        self.session_id
+            .or(self.session)
+            .or(self.sid)
+            .or_else(|| header("x-session-id"))
+            .or_else(|| header("mcp-session-id"))
+    }
+}
+
+/// Takes a message for a session; the answer comes on the session's stream.
+pub(super) async fn message(
+    State(app): State<Arc<App>>,
+    Query(named): Query<Named>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let principal = visitor(&app, &request, Wishes::default())?.principal;
+    let (parts, body) = request.into_parts();
+    let Some(id) = named.id(&parts.headers) else {
+        let text = "name the session: post to the address that its stream began with";
+        return Err(Failure::invalid(text));
+    };
+    let malformed = id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if malformed {
+        return Err(Failure::invalid("the session id is not one of ours"));
+    }
+    take(&app, &id, &principal, body).await
+}
+
+async fn take(app: &App, id: &str, principal: &Principal, body: Body) -> Result<Response, Failure> {
+    let body = context::body_within(body, agentbus_mcp::limits::REQUEST_BYTES_MAX).await?;
+    match app.mcp.gateway.pipes().send(id, principal, &body).await {
+        Ok(()) => Ok((StatusCode::ACCEPTED, "Accepted").into_response()),
+        Err(PipeError::Ended) => {
+            Ok((StatusCode::NOT_FOUND, "Could not find session").into_response())
+        }
+        Err(error) => {
+            let body = serde_json::json!({ "jsonrpc": "2.0", "id": null,
+                "error": { "code": -32700, "message": error.to_string() } });
+            Ok((StatusCode::BAD_REQUEST, Json(body)).into_response())
+        }
+    }
+}
