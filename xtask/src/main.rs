@@ -11,6 +11,7 @@
 
 mod bench;
 mod cargo;
+mod conformance;
 mod failure;
 mod fuzz;
 mod layers;
@@ -38,6 +39,7 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   services up|down|status [NAME ...]
                      Install, start, stop or list the brokers and databases that tests use.
   bench [NAME ...]   Run a benchmark (default: bus) and hand it the remaining arguments.
+  conformance mcp    Run the official MCP suite, from npm, against a bus of our own.
   fuzz [SECONDS]     Run every fuzz target for that long (default: 60 seconds each).
   soak NAME [SECONDS] Run a long test (stdio) for that long (default: 300 seconds).
   help               Print this text.
@@ -66,6 +68,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode, Failure> {
         "measure" => done(measure::run(&Workspace::open()?)),
         "services" => done(services::run(&Workspace::open()?, rest)),
         "bench" => done(bench::run(&Workspace::open()?, rest)),
+        "conformance" => done(conformance::run(&Workspace::open()?, rest)),
         "fuzz" => done(fuzz::run(&Workspace::open()?, rest)),
         "soak" => done(soak::run(&Workspace::open()?, rest)),
         "help" | "--help" | "-h" => {

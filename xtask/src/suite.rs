@@ -15,7 +15,7 @@ use self::step::{Step, Work};
 use crate::failure::Failure;
 use crate::services::Running;
 use crate::workspace::Workspace;
-use crate::{cargo, layers, measure};
+use crate::{cargo, conformance, layers, measure};
 
 /// Runs all steps; `filters` choose among the tests by name.
 ///
@@ -66,6 +66,7 @@ fn steps(workspace: &Workspace, filters: &[String]) -> Vec<Step> {
         check("measure", measure::run),
         call("build", "build --workspace --bins --examples"),
         tests("tests", runner(workspace)),
+        check("conformance mcp", conformance::mcp),
         tests("doc tests", "test --workspace --doc --no-fail-fast --"),
         // The command and the library share the name of their pages; the library's come last.
         docs(
