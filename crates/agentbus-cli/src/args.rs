@@ -1,6 +1,7 @@
 //! What can be said on the command line.
 
 mod chat;
+mod mcp;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -14,6 +15,8 @@ use clap_complete::Shell;
 
 use crate::config::Config;
 use crate::failure::EXIT_CODES;
+
+pub(crate) use mcp::{McpArgs, McpProfile};
 
 pub(crate) use chat::{ImportFrom, PostArgs, SearchArgs, ThreadVerb, WaitArgs};
 
@@ -65,6 +68,9 @@ pub(crate) enum Command {
     /// Run pools of worker processes that speak JSON-RPC lines, shared by many clients; a drop-in
     /// for `stdio_bus`, also under that name.
     Stdio(StdioArgs),
+    /// Speak MCP on standard input and output, for editors and agents: on a running bus, or, if
+    /// there is none, on one in this process.
+    Mcp(McpArgs),
     /// Look after the pools of a running bus.
     #[command(subcommand)]
     Pool(Pool),
@@ -98,7 +104,7 @@ pub(crate) enum Command {
     },
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Serve {
     /// Where to listen.
     #[arg(long, env = "AGENTBUS_LISTEN", value_name = "ADDRESS:PORT")]

@@ -71,6 +71,14 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
             Command::Invoke(invoke) => commands::invoke(&client, invoke).await,
             Command::Handle(handle) => commands::handle(&client, handle).await,
             Command::Stdio(stdio) => commands::stdio(stdio, named.as_deref(), output).await,
+            Command::Mcp(asked) => {
+                let config = || {
+                    let mut config = config()?;
+                    config.read_agentchatbus(&|name| std::env::var(name).ok())?;
+                    Ok(config)
+                };
+                commands::mcp(asked, config, &api, output).await
+            }
             Command::Pool(pool) => commands::pool(&client, pool).await,
             Command::Worker(worker) => commands::worker(worker).await,
             Command::Thread(verb) => commands::thread(&api, verb).await,

@@ -21,18 +21,25 @@ pub(crate) async fn serve(config: Config, output: &Output) -> Result<(), Failure
     start_logging(&config.log, output)?;
     // Listened for before the port is open, so that no early signal is missed.
     let stop = asked_to_stop();
-    let (host, pools) = (server_config(&config)?, config.pools()?);
-    let bus = Bus::builder("agentbus")
-        .transport(config.transport.as_str())
-        .connect()
-        .await?;
-    let (server, pools) = open(host, pools, bus).await?;
+    let (server, pools) = start(&config).await?;
     announce(&server, output)?;
     stop.await;
     output.note("stopping: finishing what was accepted");
     server.shutdown().await;
     end(pools).await;
     Ok(())
+}
+
+/// Starts the bus and everything around it.
+pub(super) async fn start(
+    config: &Config,
+) -> Result<(RunningServer, Option<PoolTargets>), Failure> {
+    let (host, pools) = (server_config(config)?, config.pools()?);
+    let bus = Bus::builder("agentbus")
+        .transport(config.transport.as_str())
+        .connect()
+        .await?;
+    open(host, pools, bus).await
 }
 
 /// Starts the workers, then whoever may call them.
@@ -58,7 +65,7 @@ async fn open(
 }
 
 /// Ends the workers, after those who could call them.
-async fn end(pools: Option<PoolTargets>) {
+pub(super) async fn end(pools: Option<PoolTargets>) {
     if let Some(pools) = pools {
         pools.shutdown().await;
     }
@@ -96,6 +103,8 @@ fn server_config(config: &Config) -> Result<ServerConfig, Failure> {
     server.stream_idle_timeout = Duration::from_secs(config.stream_idle_timeout_s);
     server.drain = Duration::from_secs(config.drain_s);
     server.chat = config.chat();
+    server.mcp.profile = config.mcp_profile.into();
+    server.mcp.language.clone_from(&config.mcp_language);
     server.chat_database.clone_from(&config.chat_database);
     // Only from the environment: a secret has no place in a file that is shown to others.
     server.admin_token = std::env::var("AGENTCHATBUS_ADMIN_TOKEN").ok();

@@ -112,6 +112,22 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "Limits of every pool; the keys are those of docs/stdio.md.",
     },
     Key {
+        name: "mcp_profile",
+        kind: "\"core\" or \"full\"",
+        default: "\"core\"",
+        variable: "",
+        flag: "",
+        meaning: "Which tools an MCP client is shown when it does not say: those that most agents need, or all of them. All of them can be called in either case.",
+    },
+    Key {
+        name: "mcp_language",
+        kind: "text",
+        default: "\"English\"",
+        variable: "",
+        flag: "",
+        meaning: "The language that agents are asked to prefer; a connection can name another.",
+    },
+    Key {
         name: "chat_database",
         kind: "path",
         default: "`chat.db` in the data directory",

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::args::Auth;
+use crate::args::{Auth, McpProfile};
 use crate::failure::{Exit, Failure};
 
 pub(crate) use keys::{KEYS, reference};
@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) log: String,
     pub(crate) pools: Vec<toml::Table>,
     pub(crate) pool_limits: toml::Table,
+    pub(crate) mcp_profile: McpProfile,
+    pub(crate) mcp_language: String,
     pub(crate) chat_database: Option<PathBuf>,
     pub(crate) chat_heartbeat_timeout_s: u64,
     pub(crate) chat_wait_timeout_s: u64,
@@ -68,6 +70,8 @@ impl Default for Config {
             log: "info".to_owned(),
             pools: Vec::new(),
             pool_limits: toml::Table::new(),
+            mcp_profile: McpProfile::Core,
+            mcp_language: "English".to_owned(),
             chat_database: None,
             chat_heartbeat_timeout_s: chat.heartbeat_timeout.as_secs(),
             chat_wait_timeout_s: chat.wait_timeout.as_secs(),

@@ -30,6 +30,23 @@ impl Api {
         }
     }
 
+    /// Where the bus is.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What the bus there is shown.
+    pub(crate) fn token(&self) -> Result<Option<String>, Failure> {
+        let token = agentbus_transport_ws::token_to_show(&self.url);
+        Ok(token.map_err(agentbus::Error::from)?)
+    }
+
+    /// Whether a bus answers there.
+    pub(crate) async fn is_there(&self) -> bool {
+        let answer = self.exchange("GET", "/healthz", &[], None).await;
+        answer.is_ok_and(|answer| answer.status.is_success())
+    }
+
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
         self.send("GET", path, &[], None).await
     }
@@ -192,7 +209,7 @@ fn refused(answer: &Answer) -> Failure {
 }
 
 /// Makes a text safe to stand in a path or a query.
-pub(super) fn escaped(text: &str) -> String {
+pub(in crate::commands) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

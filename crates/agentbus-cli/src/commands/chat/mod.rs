@@ -13,7 +13,7 @@ pub(crate) use import::import;
 
 use crate::args::{PostArgs, SearchArgs, ThreadVerb, WaitArgs};
 use crate::failure::{Exit, Failure};
-use api::escaped;
+pub(super) use api::escaped;
 
 pub(crate) async fn thread(api: &Api, verb: ThreadVerb) -> Result<(), Failure> {
     match verb {

@@ -1,0 +1,50 @@
+//! What `agentbus mcp` takes.
+
+use agentbus_mcp::Profile;
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use super::Serve;
+
+#[derive(Debug, Args)]
+pub(crate) struct McpArgs {
+    /// Which tools are listed: those that most agents need, or all of them.
+    #[arg(long)]
+    pub(crate) profile: Option<McpProfile>,
+    /// The language that agents are asked to prefer.
+    #[arg(long, value_name = "LANGUAGE")]
+    pub(crate) lang: Option<String>,
+    /// Run the bus in this process even if one is running.
+    #[arg(long)]
+    pub(crate) embedded: bool,
+    #[command(flatten)]
+    pub(crate) serve: Serve,
+}
+
+/// Which tools are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum McpProfile {
+    /// Those that most agents need.
+    Core,
+    /// All of them.
+    Full,
+}
+
+impl McpProfile {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Full => "full",
+        }
+    }
+}
+
+impl From<McpProfile> for Profile {
+    fn from(profile: McpProfile) -> Self {
+        match profile {
+            McpProfile::Core => Self::Core,
+            McpProfile::Full => Self::Full,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What a message on a line says of itself, and what comes back over HTTP.
+
+use serde_json::{Value, json};
+
+/// The key under which a client of the newest revision says its version with every request.
+const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+
+/// The first revision without sessions.
+const MODERN: &str = "2026-07-28";
+
+/// A line from the client.
+pub(super) struct Message {
+    pub(super) line: String,
+    value: Value,
+}
+
+impl Message {
+    /// Reads a line; none if it is no JSON.
+    pub(super) fn read(line: String) -> Option<Self> {
+        let value = serde_json::from_str(&line).ok()?;
+        Some(Self { line, value })
+    }
+
+    pub(super) fn method(&self) -> &str {
+        self.value["method"].as_str().unwrap_or_default()
+    }
+
+    /// The id, if the client waits for an answer.
+    pub(super) fn request_id(&self) -> Option<&Value> {
+        let is_request = self.value.get("method").is_some();
+        self.value
+            .get("id")
+            .filter(|id| is_request && !id.is_null())
+    }
+
+    /// What the request is about, where the newest revision repeats it in a header.
+    pub(super) fn subject(&self) -> Option<&str> {
+        let params = &self.value["params"];
+        match self.method() {
+            "tools/call" | "prompts/get" => params["name"].as_str(),
+            "resources/read" => params["uri"].as_str(),
+            _ => None,
+        }
+    }
+
+    /// The version that the message says it is of.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.value["params"]["_meta"][VERSION].as_str()
+    }
+
+    pub(super) fn is_modern(&self) -> bool {
+        self.version().is_some_and(|version| version >= MODERN)
+    }
+
+    /// The request that the client gives up with this message.
+    pub(super) fn cancels(&self) -> Option<&Value> {
+        let cancels = self.method() == "notifications/cancelled";
+        self.value["params"].get("requestId").filter(|_| cancels)
+    }
+}
+
+/// An error for a request that did not reach the bus.
+pub(super) fn error(id: &Value, text: &str) -> String {
+    json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32603, "message": text } }).to_string()
+}
+
+/// Writes a value so that it can stand in a header: as it is, or encoded where it could not.
+pub(super) fn header_value(text: &str) -> String {
+    let plain = text
+        .bytes()
+        .all(|byte| (0x21..0x7f).contains(&byte) || byte == b' ');
+    if plain && text.trim() == text && !text.starts_with("=?") {
+        return text.to_owned();
+    }
+    format!("=?base64?{}?=", base64(text.as_bytes()))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// Takes server-sent events apart into their data.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    rest: Vec<u8>,
+    data: Vec<String>,
+}
+
+impl Events {
+    /// Takes in some bytes; the messages that are complete with them.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Vec<String> {
+        self.rest.extend_from_slice(bytes);
+        let mut messages = Vec::new();
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line);
+            let line = line.trim_end_matches(['\r', '\n']);
+            if let Some(data) = line.strip_prefix("data:") {
+                self.data
+                    .push(data.strip_prefix(' ').unwrap_or(data).to_owned());
+            } else if line.is_empty() {
+                let message = std::mem::take(&mut self.data).join("\n");
+                if !message.trim().is_empty() {
+                    messages.push(message);
+                }
+            }
+        }
+        messages
+    }
+
+    /// Bytes that are held until their event is complete.
+    pub(super) fn held(&self) -> usize {
+        self.rest.len() + self.data.iter().map(String::len).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_complete_at_the_empty_line() {
+        let mut events = Events::default();
+        assert!(events.feed(b": hb\n\nid: 1\ndata: {\"a\"").is_empty());
+        assert_eq!(events.feed(b":1}\r\n\r\ndata: \n\n"), [r#"{"a":1}"#]);
+        assert_eq!(events.held(), 0);
+    }
+
+    fn check(text: &str, expect: &str) {
+        assert_eq!(header_value(text), expect);
+    }
+
+    #[test]
+    fn what_cannot_stand_in_a_header_is_encoded() {
+        check("msg_post", "msg_post");
+        check("chat://threads/ä", "=?base64?Y2hhdDovL3RocmVhZHMvw6Q=?=");
+        check(" x", "=?base64?IHg=?=");
+        check("=?base64?x?=", "=?base64?PT9iYXNlNjQ/eD89?=");
+    }
+
+    #[test]
+    fn a_message_says_what_it_is() {
+        let line = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x",
+            "_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+        let message = Message::read(line.to_owned()).unwrap();
+        assert!(message.is_modern());
+        assert_eq!(message.subject(), Some("x"));
+        assert_eq!(message.request_id(), Some(&json!(1)));
+        let answer = Message::read(r#"{"id":1,"result":{}}"#.to_owned()).unwrap();
+        assert_eq!(answer.request_id(), None);
+        assert!(Message::read("{".to_owned()).is_none());
+    }
+}
