@@ -112,7 +112,9 @@ fn server_config(config: &Config) -> Result<ServerConfig, Failure> {
 }
 
 pub(crate) fn start_logging(filter: &str, output: &Output) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
+    // The MCP library tells of every session, and of clients that leave; who wants that names it.
+    let quieter = format!("rmcp=off,{filter}");
+    let filter = EnvFilter::try_new(quieter).map_err(|error| {
         Failure::new(
             Exit::Configuration,
             format!("`{filter}` is no log filter: {error}"),

@@ -1,0 +1,10 @@
+//! The official MCP clients against the real program, over every transport, at both eras.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on should say where, and one that is left out should say so"
+)]
+
+mod python;
+mod sdk;
+mod typescript;

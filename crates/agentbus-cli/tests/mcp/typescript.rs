@@ -1,0 +1,63 @@
+//! Both lines of the TypeScript SDK; the first knows the session era only.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::sdk::{Bus, installed, tour};
+
+/// The versions that the tour was written for, and the Node that runs them.
+const INSTALL: &[&str] = &[
+    "npm",
+    "install",
+    "--no-audit",
+    "--no-fund",
+    "--silent",
+    "node@22.23.3",
+    "@modelcontextprotocol/sdk@1.32.2",
+    "@modelcontextprotocol/client@2.4.0",
+];
+
+/// The script, where the packages can be installed. Node looks for them beside the script.
+fn script(line: &str) -> Option<Command> {
+    let home = installed("mcp-typescript", &[INSTALL])?;
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mcp/tour.mjs");
+    let copy = home.join(format!("tour-{}.mjs", std::process::id()));
+    std::fs::copy(source, &copy).unwrap();
+    let mut script = Command::new(home.join("node_modules/node/bin/node"));
+    script.arg(copy).arg(line);
+    Some(script)
+}
+
+fn check(line: &str, transport: &str, mode: &str) {
+    let Some(script) = script(line) else { return };
+    tour(script, transport, mode, Some(&Bus::start()));
+}
+
+#[test]
+fn the_first_line_tours_over_every_transport() {
+    for transport in ["http", "sse", "stdio"] {
+        check("v1", transport, "legacy");
+    }
+}
+
+#[test]
+fn the_second_line_tours_over_every_transport() {
+    for transport in ["http", "sse", "stdio"] {
+        check("v2", transport, "legacy");
+    }
+}
+
+#[test]
+fn the_second_line_tours_without_a_session() {
+    for transport in ["http", "stdio"] {
+        check("v2", transport, "2026-07-28");
+    }
+}
+
+#[test]
+fn both_lines_tour_with_a_bus_inside() {
+    for (line, mode) in [("v1", "legacy"), ("v2", "2026-07-28")] {
+        let Some(script) = script(line) else { return };
+        tour(script, "stdio", mode, None);
+    }
+}
