@@ -16,7 +16,7 @@ use clap_complete::Shell;
 use crate::config::Config;
 use crate::failure::EXIT_CODES;
 
-pub(crate) use mcp::{McpArgs, McpProfile};
+pub(crate) use mcp::{InitArgs, McpArgs, McpProfile};
 
 pub(crate) use chat::{ImportFrom, PostArgs, SearchArgs, ThreadVerb, WaitArgs};
 
@@ -71,6 +71,9 @@ pub(crate) enum Command {
     /// Speak MCP on standard input and output, for editors and agents: on a running bus, or, if
     /// there is none, on one in this process.
     Mcp(McpArgs),
+    /// Enter the bus into the MCP hosts on this machine: Claude Code, Codex, Gemini CLI, VS Code,
+    /// Cursor, Zed. Shows what would change, and asks.
+    Init(InitArgs),
     /// Look after the pools of a running bus.
     #[command(subcommand)]
     Pool(Pool),

@@ -79,6 +79,7 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
                 };
                 commands::mcp(asked, config, &api, output).await
             }
+            Command::Init(asked) => commands::init(&asked, output),
             Command::Pool(pool) => commands::pool(&client, pool).await,
             Command::Worker(worker) => commands::worker(worker).await,
             Command::Thread(verb) => commands::thread(&api, verb).await,

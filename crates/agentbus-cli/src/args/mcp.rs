@@ -48,3 +48,18 @@ impl From<McpProfile> for Profile {
         }
     }
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Only these hosts: claude, codex, gemini, vscode, cursor, zed. All that are there without it.
+    pub(crate) hosts: Vec<String>,
+    /// Write without asking.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Show what would change, and write nothing.
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
+    /// Restore the files as they were before.
+    #[arg(long)]
+    pub(crate) undo: bool,
+}

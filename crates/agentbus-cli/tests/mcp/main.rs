@@ -5,6 +5,7 @@
     reason = "a test that cannot go on should say where, and one that is left out should say so"
 )]
 
+mod init;
 mod python;
 mod sdk;
 mod typescript;

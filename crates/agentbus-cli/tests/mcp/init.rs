@@ -1,0 +1,94 @@
+//! `agentbus init` in a home directory of its own.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::sdk::PROGRAM;
+
+/// A home with these files.
+fn home(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let file = home.path().join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+    home
+}
+
+fn init(home: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(PROGRAM);
+    command.arg("init").args(arguments).env("HOME", home);
+    command.output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn read(home: &Path, file: &str) -> String {
+    std::fs::read_to_string(home.join(file)).unwrap()
+}
+
+const ZED: &str = "// my settings\n{\n  \"theme\": \"One\",\n  \"context_servers\": {},\n}\n";
+const CODEX: &str = "model = \"x\" # mine\n";
+
+#[test]
+fn hosts_that_are_there_are_found_changed_and_restored() {
+    let home = home(&[
+        (".claude.json", "{\"numStartups\": 3}"),
+        (".codex/config.toml", CODEX),
+        (".cursor/extensions.json", "[]"),
+        (".config/zed/settings.json", ZED),
+    ]);
+    let home = home.path();
+    let looked = said(&init(home, &["--dry-run"]));
+    assert!(looked.contains("+ [mcp_servers.agentbus]"), "{looked}");
+    assert!(!looked.contains("Gemini"), "{looked}");
+    assert_eq!(read(home, ".codex/config.toml"), CODEX);
+    said(&init(home, &["--yes"]));
+    let claude: Value = serde_json::from_str(&read(home, ".claude.json")).unwrap();
+    assert_eq!(claude["numStartups"], 3);
+    assert_eq!(claude["mcpServers"]["agentbus"]["command"], PROGRAM);
+    let cursor: Value = serde_json::from_str(&read(home, ".cursor/mcp.json")).unwrap();
+    assert_eq!(cursor["mcpServers"]["agentbus"]["args"][0], "mcp");
+    assert!(read(home, ".config/zed/settings.json").starts_with("// my settings\n"));
+    let again = said(&init(home, &["--yes"]));
+    assert_eq!(again.matches("is set up already").count(), 4, "{again}");
+    std::fs::write(home.join(".claude.json"), claude.to_string()).unwrap();
+    let undone = said(&init(home, &["--undo", "--yes"]));
+    assert!(
+        undone.contains("Claude Code: has changed since"),
+        "{undone}"
+    );
+    assert_eq!(read(home, ".codex/config.toml"), CODEX);
+    assert_eq!(read(home, ".config/zed/settings.json"), ZED);
+    assert!(!home.join(".cursor/mcp.json").exists());
+}
+
+#[test]
+fn nobody_to_ask_is_an_error_and_nothing_is_written() {
+    let home = home(&[(".codex/config.toml", CODEX)]);
+    let output = init(home.path(), &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(read(home.path(), ".codex/config.toml"), CODEX);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_left_alone() {
+    let home = home(&[(".gemini/settings.json", "{ \"mcpServers\": ")]);
+    let output = init(home.path(), &["--yes"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(
+        read(home.path(), ".gemini/settings.json"),
+        "{ \"mcpServers\": "
+    );
+    assert_eq!(init(home.path(), &["emacs"]).status.code(), Some(2));
+}
