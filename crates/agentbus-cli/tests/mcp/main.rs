@@ -7,5 +7,6 @@
 
 mod init;
 mod python;
+mod readme;
 mod sdk;
 mod typescript;
