@@ -105,6 +105,7 @@ macro_rules! contract_tests {
             searches_that_cannot_be_read_are_taken_literally,
             searches_can_be_narrowed_and_ranked,
             the_index_follows_edits_and_deletions,
+            the_index_survives_a_failed_job,
             events_come_in_order_and_survive_a_restart,
             readers_resume_without_loss,
             forgotten_events_are_announced,

@@ -1,7 +1,8 @@
 //! Search.
 
-use super::{At, Room};
+use super::{At, Room, guarded};
 use crate::model::{SearchOrder, SearchPage, SearchQuery};
+use crate::store::{Promise, perform};
 use crate::{ChatError, Draft, Proof};
 
 async fn search(room: &Room, text: &str) -> SearchPage {
@@ -149,5 +150,45 @@ pub async fn the_index_follows_edits_and_deletions(at: At) {
     assert_eq!(room.chat.check_search().await.unwrap(), None);
     room.chat.delete_thread(thread).await.unwrap();
     assert!(seqs(&room, "plain").await.is_empty());
+    assert_eq!(room.chat.check_search().await.unwrap(), None);
+}
+
+/// A job that looks into the index, changes something, and fails, leaves the words of those before
+/// it in their place.
+pub async fn the_index_survives_a_failed_job(at: At) {
+    let room = Room::open(&at).await;
+    let thread = room.thread("t").await;
+    let store = std::sync::Arc::clone(room.chat.store());
+    let (entered, inside) = std::sync::mpsc::channel();
+    let (go_on, waits) = std::sync::mpsc::channel::<()>();
+    let holding = std::sync::Arc::clone(&store);
+    let holder = tokio::spawn(async move {
+        perform(&*holding, Promise::Stored, move |_| {
+            entered.send(()).unwrap();
+            waits.recv().unwrap();
+            Ok(())
+        })
+        .await
+    });
+    let inside = tokio::task::spawn_blocking(move || inside.recv());
+    guarded("the first job", inside).await.unwrap().unwrap();
+    // What is handed over now is done together, and in this order.
+    let (post, fail) = (
+        room.chat
+            .post(Draft::new(thread.clone(), "human", "needle")),
+        perform::<()>(&*store, Promise::Stored, |tx| {
+            let query = SearchQuery {
+                text: "needle".into(),
+                ..SearchQuery::default()
+            };
+            assert_eq!(tx.search(&query)?.hits.len(), 1, "jobs see earlier jobs");
+            Err(ChatError::KeyReused)
+        }),
+    );
+    let (posted, failed, ()) = tokio::join!(biased; post, fail, async { go_on.send(()).unwrap() });
+    posted.unwrap();
+    assert!(matches!(failed, Err(ChatError::KeyReused)), "{failed:?}");
+    holder.await.unwrap().unwrap();
+    assert_eq!(seqs(&room, "needle").await, [1]);
     assert_eq!(room.chat.check_search().await.unwrap(), None);
 }

@@ -15,6 +15,7 @@ mod feed;
 mod figures;
 mod job;
 mod rows;
+mod snippet;
 pub mod sqlite;
 
 use std::fmt;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::limits;
@@ -21,6 +22,12 @@ pub(super) fn to_write(path: &Path) -> Result<Connection, StoreError> {
     // thousandth page.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     Ok(connection)
+}
+
+/// Switches off the triggers that fill the search index; the writer fills it by itself.
+pub(super) fn without_triggers(connection: &Connection) -> Result<(), StoreError> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    Ok(())
 }
 
 /// Opens a connection that only reads.

@@ -159,6 +159,7 @@ impl MessageRows for SqliteTx<'_> {
             new.meta("stop_reason"),
         ];
         self.run(sql, params)?;
+        self.index_later(new.seq, &new.content);
         let agent = new.author_id.as_deref().filter(|id| *id != "system");
         if let Some(agent) = agent {
             let sql = "INSERT OR IGNORE INTO participants VALUES (?1, ?2)";
@@ -168,6 +169,7 @@ impl MessageRows for SqliteTx<'_> {
     }
 
     fn update_message(&mut self, new: &Message) -> Result<()> {
+        self.reindex(&new.id, &new.content)?;
         let text = "UPDATE messages SET content = ?2 WHERE id = ?1 AND content <> ?2";
         self.run(text, (new.id.as_str(), &new.content))?;
         let rest = "UPDATE messages SET edited_at = ?2, edit_version = ?3, metadata = ?4 \

@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod figures;
 mod import;
+mod index;
 mod messages;
 mod migrate;
 mod outcomes;
@@ -58,6 +59,7 @@ impl SqliteStore {
     fn open_here(path: PathBuf) -> Result<Self, StoreError> {
         let mut connection = connection::to_write(&path)?;
         migrate::up(&mut connection, &path)?;
+        connection::without_triggers(&connection)?;
         let feed = Arc::new(Feed::default());
         let readers = Readers::open(&path)?;
         let writer = Writer::start(connection, &path, Arc::clone(&feed))?;

@@ -6,20 +6,19 @@ use rusqlite::types::ToSql;
 use super::tx::{Result, RowResult, SqliteTx, limit_or_all, stamp};
 use crate::limits;
 use crate::model::{Hit, SearchOrder, SearchPage, SearchQuery};
+use crate::store::snippet::{around, has_no_spaces, literally, show};
 use crate::store::{SearchRows, StoreError};
 use crate::{MessageId, Seq, ThreadId};
-
-/// What surrounds a match until it is known how the snippet is shown.
-const MARKS: [char; 2] = ['\u{1}', '\u{2}'];
 
 /// Words of a query in a script without spaces; more only narrow what is narrow already.
 const TERMS_MAX: usize = 8;
 
-/// Characters that such a snippet shows on either side of its match.
-const SNIPPET_CHARS: usize = 30;
-
 const HIT: &str = "SELECT m.id, m.thread_id, t.topic, coalesce(m.author_name, m.author), m.seq, \
                    m.created_at, m.content";
+
+/// Made where the index stands anyway; finding the place again costs as much as the search. In
+/// either order the index itself brings the rows, so it is made only for those that are shown.
+const SNIPPET: &str = ", snippet(chat_search, 0, char(1), char(2), '…', 20)";
 
 const JOINED: &str = " CROSS JOIN messages AS m ON m.seq = s.rowid \
                       CROSS JOIN threads AS t ON t.id = m.thread_id";
@@ -68,6 +67,7 @@ impl Filters {
 
 impl SearchRows for SqliteTx<'_> {
     fn search(&self, query: &SearchQuery) -> Result<SearchPage> {
+        self.index_now()?;
         if query.text.chars().any(has_no_spaces) {
             let hits = by_characters(self, query)?;
             return Ok(SearchPage {
@@ -92,6 +92,7 @@ impl SearchRows for SqliteTx<'_> {
     }
 
     fn check_search(&self) -> Result<Option<String>> {
+        self.index_now()?;
         let check = |sql| match self.run(sql, []) {
             Ok(_) => Ok(None),
             Err(StoreError::Damaged { reason }) => Ok(Some(reason)),
@@ -104,27 +105,13 @@ impl SearchRows for SqliteTx<'_> {
     }
 }
 
-/// Whether a character belongs to a script that puts no spaces between words.
-const fn has_no_spaces(c: char) -> bool {
-    matches!(c, '\u{2e80}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}')
-}
-
-/// Quotes every word, so that nothing in it is syntax.
-fn literally(text: &str) -> String {
-    let quote = |word: &str| format!("\"{}\"", word.replace('"', "\"\""));
-    text.split_whitespace()
-        .map(quote)
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
 fn by_words(tx: &SqliteTx<'_>, query: &SearchQuery, text: &str) -> Result<Vec<Hit>> {
     let (floor, order) = match query.order {
         SearchOrder::Newest => (0, "s.rowid DESC"),
         SearchOrder::Ranked => (floor_of(tx, text)?, "s.rank"),
     };
     let sql = format!(
-        "{HIT} FROM chat_search AS s{JOINED} WHERE chat_search MATCH :text AND s.rowid >= :floor\
+        "{HIT}{SNIPPET} FROM chat_search AS s{JOINED} WHERE chat_search MATCH :text AND s.rowid >= :floor\
          {FILTERS} ORDER BY {order} LIMIT :limit"
     );
     let filters = Filters::of(query);
@@ -132,15 +119,10 @@ fn by_words(tx: &SqliteTx<'_>, query: &SearchQuery, text: &str) -> Result<Vec<Hi
     let mut params = filters.params(query, &thread);
     params.push((":text", &text));
     params.push((":floor", &floor));
-    let mut hits = tx.all(&sql, params.as_slice(), |row| hit(row, ""))?;
-    // Snippets are made for what is shown, not for everything that is sorted.
-    let sql = "SELECT snippet(chat_search, 0, char(1), char(2), '…', 20) FROM chat_search \
-               WHERE chat_search MATCH ?1 AND rowid = ?2";
-    for hit in &mut hits {
-        let marked: String = tx.value(sql, (text, hit.seq))?;
-        show(hit, &marked);
-    }
-    Ok(hits)
+    tx.all(&sql, params.as_slice(), |row| {
+        let marked: String = row.get(7)?;
+        hit(row, &marked)
+    })
 }
 
 /// The oldest message that a ranked search weighs.
@@ -181,22 +163,6 @@ fn by_characters(tx: &SqliteTx<'_>, query: &SearchQuery) -> Result<Vec<Hit>> {
 
 const TERMS: [&str; TERMS_MAX] = [":t0", ":t1", ":t2", ":t3", ":t4", ":t5", ":t6", ":t7"];
 
-/// Cuts a snippet around the first match.
-fn around(content: &str, word: &str) -> String {
-    let Some((before, after)) = content.split_once(word) else {
-        return content.chars().take(2 * SNIPPET_CHARS).collect();
-    };
-    let left = before.chars().count().saturating_sub(SNIPPET_CHARS);
-    let head: String = before.chars().skip(left).collect();
-    let tail: String = after.chars().take(SNIPPET_CHARS).collect();
-    let more = |cut: bool| if cut { "…" } else { "" };
-    let (cut_head, cut_tail) = (more(left > 0), more(after.chars().count() > SNIPPET_CHARS));
-    format!(
-        "{cut_head}{head}{}{word}{}{tail}{cut_tail}",
-        MARKS[0], MARKS[1]
-    )
-}
-
 fn hit(row: &Row<'_>, marked: &str) -> RowResult<Hit> {
     let mut hit = Hit {
         message_id: MessageId::new(row.get::<_, String>(0)?),
@@ -210,52 +176,4 @@ fn hit(row: &Row<'_>, marked: &str) -> RowResult<Hit> {
     };
     show(&mut hit, marked);
     Ok(hit)
-}
-
-fn show(hit: &mut Hit, marked: &str) {
-    hit.snippet_html = with_marks(&escaped(marked));
-    hit.snippet = with_marks(marked);
-}
-
-fn with_marks(text: &str) -> String {
-    text.replace(MARKS[0], "<mark>")
-        .replace(MARKS[1], "</mark>")
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_word_is_quoted() {
-        assert_eq!(literally("foo-bar \"x"), "\"foo-bar\" \"\"\"x\"");
-    }
-
-    #[test]
-    fn only_marks_are_markup() {
-        assert_eq!(
-            with_marks(&escaped("<b>\u{1}x\u{2} & 'y'")),
-            "&lt;b&gt;<mark>x</mark> &amp; &#39;y&#39;"
-        );
-    }
-
-    #[test]
-    fn a_snippet_shows_both_sides_of_its_match() {
-        assert_eq!(around("我们部署服务", "部署"), "我们\u{1}部署\u{2}服务");
-    }
 }

@@ -159,6 +159,7 @@ impl ThreadRows for SqliteTx<'_> {
     }
 
     fn delete_thread(&mut self, id: &ThreadId) -> Result<usize> {
+        self.unindex(id)?;
         let mut removed = 0;
         for sql in BELONGINGS {
             removed = self.run(sql, [id.as_str()])?;

@@ -1,10 +1,13 @@
 //! A transaction on a connection, and the helpers that every topic of rows uses.
 
+use std::cell::RefCell;
+
 use rusqlite::types::FromSql;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::index::Pending;
 use crate::Stamp;
 use crate::store::{Effects, StoreError};
 
@@ -15,6 +18,7 @@ pub(super) type RowResult<T> = std::result::Result<T, rusqlite::Error>;
 pub(super) struct SqliteTx<'c> {
     pub(super) connection: &'c Connection,
     pub(super) effects: Effects,
+    pub(super) pending: RefCell<Pending>,
 }
 
 impl<'c> SqliteTx<'c> {
@@ -22,6 +26,7 @@ impl<'c> SqliteTx<'c> {
         Self {
             connection,
             effects: Effects::default(),
+            pending: RefCell::default(),
         }
     }
 

@@ -113,10 +113,9 @@ impl Loop {
             .filter_map(|job| run(&mut tx, job))
             .collect();
         let effects = std::mem::take(&mut tx.effects);
-        let outcome = self
-            .connection
-            .execute_batch("COMMIT")
-            .map_err(StoreError::from);
+        let outcome = tx
+            .index_now()
+            .and_then(|()| Ok(self.connection.execute_batch("COMMIT")?));
         match &outcome {
             Ok(()) => self.feed.committed(effects),
             Err(error) => {
@@ -135,11 +134,13 @@ impl Loop {
 fn run(tx: &mut SqliteTx<'_>, job: WriteJob) -> Option<Answer> {
     let WriteJob { promise, work } = job;
     let (events, touched) = (tx.effects.events.len(), tx.effects.touched.len());
+    let index = tx.mark_index();
     mark(tx, "SAVEPOINT job")?;
     let ran = catch_unwind(AssertUnwindSafe(|| work.run(tx)));
     let keep = ran.as_ref().is_ok_and(|ran| ran.keep);
     if !keep {
         mark(tx, "ROLLBACK TO job")?;
+        tx.undo_index(index);
         tx.effects.events.truncate(events);
         tx.effects.touched.truncate(touched);
     }
