@@ -41,7 +41,7 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
   bench [NAME ...]   Run a benchmark (default: bus) and hand it the remaining arguments.
   conformance mcp    Run the official MCP suite, from npm, against a bus of our own.
   fuzz [SECONDS]     Run every fuzz target for that long (default: 60 seconds each).
-  soak NAME [SECONDS] Run a long test (stdio) for that long (default: 300 seconds).
+  soak NAME [SECONDS] Run a long test (chat, stdio) for that long (default: 300 seconds).
   help               Print this text.
 ";
 

@@ -10,7 +10,10 @@ use crate::workspace::Workspace;
 const SECONDS: u32 = 300;
 
 /// The soaks: name, package, test binary and test.
-const SOAKS: &[(&str, &str, &str, &str)] = &[("stdio", "agentbus-cli", "pools", "soak::")];
+const SOAKS: &[(&str, &str, &str, &str)] = &[
+    ("chat", "agentbus-server", "chat", "soak::"),
+    ("stdio", "agentbus-cli", "pools", "soak::"),
+];
 
 /// Runs the named soak.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<(), Failure> {

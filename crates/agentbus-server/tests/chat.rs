@@ -14,3 +14,5 @@ mod errors;
 mod golden;
 #[path = "chat/live.rs"]
 mod live;
+#[path = "chat/soak.rs"]
+mod soak;
