@@ -102,6 +102,37 @@ pub const WAL_SOFT_BYTES: u64 = 4 * 1024 * 1024;
 /// let it come to this.
 pub const WAL_HARD_BYTES: u64 = 256 * 1024 * 1024;
 
+/// How long a connection to PostgreSQL may take.
+pub const POSTGRES_CONNECT: Duration = Duration::from_secs(5);
+
+/// How long a node waits for another one that writes, how long one may stand still in the middle of
+/// a transaction before PostgreSQL ends it, and how long bytes may lie unacknowledged.
+pub const POSTGRES_STALL: Duration = Duration::from_secs(10);
+
+/// Pause before a broken connection to PostgreSQL is tried again.
+pub const POSTGRES_RECONNECT: Duration = Duration::from_millis(250);
+
+/// How often a node that hears nothing asks whether its session is still there, and whether it now
+/// leads: so long the work of a dead leader waits.
+pub const POSTGRES_TURN: Duration = Duration::from_secs(2);
+
+/// Longest notice to other nodes; PostgreSQL takes less than 8000 bytes. One that would be longer
+/// wakes all waiters instead of naming their threads.
+pub const POSTGRES_NOTICE_BYTES_MAX: usize = 7_900;
+
+/// Longest word of the index in PostgreSQL, which takes 2046 bytes; longer ones are cut.
+pub const WORD_BYTES_MAX: usize = 512;
+
+/// Bytes of words of one message that are indexed in PostgreSQL, which takes 1 MiB with its own
+/// overhead; the rest is not found.
+pub const INDEXED_BYTES_MAX: usize = 384 * 1024;
+
+/// Deepest brackets of a query: the reader calls itself for each.
+pub const QUERY_DEPTH_MAX: usize = 64;
+
+/// Words between two texts of a `NEAR` in PostgreSQL, which has to be told every distance.
+pub const NEAR_WORDS: usize = 10;
+
 /// How often the coordinator looks at threads whose agents all wait.
 pub const COORDINATOR_INTERVAL: Duration = Duration::from_secs(10);
 

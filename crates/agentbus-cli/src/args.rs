@@ -124,6 +124,15 @@ pub(crate) struct Serve {
     /// An origin from which web pages may call, besides the bus's own.
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     allow_origins: Vec<String>,
+    /// Where conversations are kept, as a URL: sqlite://PATH, or postgresql://USER@HOST/DATABASE,
+    /// which several buses may share.
+    #[arg(
+        long,
+        env = "AGENTBUS_CHAT_STORE",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    chat_store: Option<String>,
     /// How long a shutdown lets work finish, in seconds.
     #[arg(long, env = "AGENTBUS_DRAIN_S", value_name = "SECONDS")]
     drain: Option<u64>,
@@ -150,6 +159,7 @@ impl Serve {
         config.auth = self.auth.unwrap_or(config.auth);
         config.drain_s = self.drain.unwrap_or(config.drain_s);
         config.log = self.log.unwrap_or(config.log);
+        config.chat_store = self.chat_store.or(config.chat_store);
         config.allow_hosts.extend(self.allow_hosts);
         config.allow_origins.extend(self.allow_origins);
         config

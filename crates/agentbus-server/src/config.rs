@@ -54,6 +54,9 @@ pub struct ServerConfig {
     pub chat_database: Option<PathBuf>,
     /// What MCP clients are offered, besides the tools of the bus.
     pub mcp: McpConfig,
+    /// The URL of the store in which conversations are kept, instead of a file: several hosts with
+    /// the same `postgresql://…` hold the same conversations.
+    pub chat_store: Option<String>,
     /// What guards the settings of conversations, besides the token of the bus.
     pub admin_token: Option<String>,
 }
@@ -98,6 +101,7 @@ impl ServerConfig {
             chat: ChatConfig::default(),
             chat_database: None,
             mcp: McpConfig::default(),
+            chat_store: None,
             admin_token: None,
         }
     }

@@ -65,10 +65,10 @@ pub enum ServerError {
     #[error("`{0}` is not an origin; write it as `https://example.org`")]
     BadOrigin(String),
     /// The conversations cannot be opened.
-    #[error("cannot open the conversations in {}: {source}", .path.display())]
+    #[error("cannot open the conversations in {place}: {source}")]
     Chat {
-        /// The database.
-        path: PathBuf,
+        /// The database, without what is secret about it.
+        place: String,
         /// What the store said.
         source: agentbus_chat::ChatError,
     },

@@ -96,7 +96,7 @@ pub(super) const SERVICES: &[Service] = &[
         is_ready: probe::postgres,
         url: |port| format!("postgresql://postgres@127.0.0.1:{port}/postgres"),
         variable: "AGENTBUS_POSTGRESQL_URL",
-        needed_by_tests: false,
+        needed_by_tests: true,
         clean: |_| {},
     },
 ];

@@ -42,6 +42,9 @@ impl Background {
                 () = stop.cancelled() => return,
                 () = next => {}
             }
+            if !self.chat.inner.store.leads() {
+                continue;
+            }
             if let Err(error) = self.turn().await {
                 tracing::warn!(%error, "the work beside the conversations has to wait");
             }

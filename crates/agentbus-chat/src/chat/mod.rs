@@ -46,7 +46,7 @@ pub use wait::{WaitRequest, Waited};
 use crate::model::{AuditEntry, NewEvent};
 use crate::store::sqlite::Imported;
 use crate::store::{Promise, SqliteStore, Store, StoreError, Tx, look, perform};
-use crate::{Ambient, ChatConfig, ChatError, Stamp, ThreadId, limits, secret};
+use crate::{Ambient, ChatConfig, ChatError, Stamp, ThreadId, limits, secret, store};
 
 /// Conversations. Cloning is cheap and gives another handle to the same ones.
 #[derive(Clone)]
@@ -103,6 +103,15 @@ impl Chat {
     pub async fn open(path: impl Into<PathBuf>, config: ChatConfig) -> Result<Self, ChatError> {
         let store = Arc::new(SqliteStore::open(path).await?);
         Self::over(store, config, Ambient::default()).await
+    }
+
+    /// Opens conversations that are kept where a URL says: `sqlite://PATH`, or
+    /// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`.
+    ///
+    /// # Errors
+    /// Fails when there is no such kind of store in this build, or when the store does.
+    pub async fn open_url(url: &str, config: ChatConfig) -> Result<Self, ChatError> {
+        Self::over(store::open(url).await?, config, Ambient::default()).await
     }
 
     /// Opens conversations over a store, with given time and randomness.

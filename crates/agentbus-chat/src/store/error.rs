@@ -47,6 +47,20 @@ pub enum StoreError {
     /// What is imported collides with what is there.
     #[error("{0}; import into a new data directory instead")]
     Collision(String),
+    /// The server of the database cannot be reached, or does not take part any more.
+    #[error(
+        "the database cannot be reached ({0}); nothing was stored. Look after it, and try again"
+    )]
+    Unreachable(String),
+    /// The connection broke while a commit was on its way.
+    #[error(
+        "the connection to the database broke during a commit ({0}); whether it was stored is not \
+         known, so repeat it under the same idempotency key"
+    )]
+    Uncertain(String),
+    /// A text that the database cannot hold.
+    #[error("a text holds the character U+0000, which this store cannot keep; leave it out")]
+    Unstorable,
     /// Too many jobs wait.
     #[error("the store has too much to do; try again in a moment")]
     Busy,
@@ -62,6 +76,9 @@ impl StoreError {
     /// Whether the same job may succeed later.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Locked | Self::Full | Self::Busy)
+        matches!(
+            self,
+            Self::Locked | Self::Full | Self::Busy | Self::Unreachable(_)
+        )
     }
 }

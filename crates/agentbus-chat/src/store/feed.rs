@@ -56,6 +56,13 @@ impl Feed {
         }
     }
 
+    /// Wakes everyone who waits in any thread, when it is not known what was missed.
+    pub fn wake_all(&self) {
+        for waiters in self.threads.lock().values() {
+            waiters.send_replace(());
+        }
+    }
+
     /// Follows the events that are committed from now on.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {

@@ -14,6 +14,8 @@ mod error;
 mod feed;
 mod figures;
 mod job;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod rows;
 mod snippet;
 pub mod sqlite;
@@ -25,6 +27,8 @@ pub use error::StoreError;
 pub use feed::{Effects, Feed, ThreadWatch};
 pub use figures::Figures;
 pub(crate) use job::{look, perform, perform_detached};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 pub use rows::{
     AgentRows, EventRows, MessageQuery, MessageRows, OutcomeRows, SearchRows, SyncRows,
     TemplateRows, ThreadRows, Tx, WaitRun,
@@ -93,8 +97,37 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Tells of changes.
     fn feed(&self) -> &Arc<Feed>;
 
+    /// Whether the work that time brings is done here. Where several nodes share a store, one of
+    /// them does it.
+    fn leads(&self) -> bool {
+        true
+    }
+
     /// Finishes the jobs that were handed over, and lets go of everything.
     fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Opens the store that a URL names.
+///
+/// # Errors
+/// Fails when this build has no such kind of store, or when the store does.
+pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    match url.split_once("://") {
+        Some(("sqlite", path)) if !path.is_empty() => Ok(Arc::new(SqliteStore::open(path).await?)),
+        #[cfg(feature = "postgres")]
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(PostgresStore::open(url).await?)),
+        #[cfg(not(feature = "postgres"))]
+        Some(("postgres" | "postgresql", _)) => Err(StoreError::Failed(
+            "this program was built without PostgreSQL; build it with the feature `postgres`"
+                .to_owned(),
+        )),
+        // The URL may hold a password, so it is not repeated.
+        _ => Err(StoreError::Failed(
+            "the URL names no store that there is; write sqlite://PATH or \
+             postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+                .to_owned(),
+        )),
+    }
 }
 
 impl fmt::Debug for WriteJob {

@@ -37,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) mcp_profile: McpProfile,
     pub(crate) mcp_language: String,
     pub(crate) chat_database: Option<PathBuf>,
+    pub(crate) chat_store: Option<String>,
     pub(crate) chat_heartbeat_timeout_s: u64,
     pub(crate) chat_wait_timeout_s: u64,
     pub(crate) chat_wait_min_ms: u64,
@@ -73,6 +74,7 @@ impl Default for Config {
             mcp_profile: McpProfile::Core,
             mcp_language: "English".to_owned(),
             chat_database: None,
+            chat_store: None,
             chat_heartbeat_timeout_s: chat.heartbeat_timeout.as_secs(),
             chat_wait_timeout_s: chat.wait_timeout.as_secs(),
             chat_wait_min_ms: 0,
@@ -125,6 +127,7 @@ fn trusted(config: Config) -> Result<Config, Failure> {
             "chat_database",
             config.chat_database != default.chat_database,
         ),
+        ("chat_store", config.chat_store != default.chat_store),
         ("listen", !config.listen.ip().is_loopback()),
         ("pools", config.pools != default.pools),
     ];

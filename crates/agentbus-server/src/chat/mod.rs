@@ -43,26 +43,32 @@ pub(crate) struct ChatHost {
     pub(crate) chat: Chat,
     /// Outside of everything that is served as a file.
     uploads: PathBuf,
-    database: PathBuf,
+    /// Where the conversations are, without what is secret about it.
+    place: String,
     started: Stamp,
 }
 
 impl ChatHost {
     pub(crate) async fn open(config: &ServerConfig) -> Result<Self, ServerError> {
-        let database = config.chat_database.clone();
-        let database = database.unwrap_or_else(|| config.data_dir.join("chat.db"));
         let mut settings = config.chat.clone();
         settings::apply(&config.data_dir, &mut settings);
-        let chat = Chat::open(database.clone(), settings).await;
+        let (place, chat) = match &config.chat_store {
+            Some(url) => (without_user(url), Chat::open_url(url, settings).await),
+            None => {
+                let file = config.chat_database.clone();
+                let file = file.unwrap_or_else(|| config.data_dir.join("chat.db"));
+                (file.display().to_string(), Chat::open(file, settings).await)
+            }
+        };
         let chat = chat.map_err(|source| ServerError::Chat {
-            path: database.clone(),
+            place: place.clone(),
             source,
         })?;
         Ok(Self {
             started: chat.now(),
             chat,
             uploads: config.data_dir.join("uploads"),
-            database,
+            place,
         })
     }
 
@@ -71,13 +77,21 @@ impl ChatHost {
     }
 }
 
+/// A URL without user, password and options, any of which may be a secret.
+fn without_user(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let (_, place) = rest.rsplit_once('@').unwrap_or(("", rest));
+    let place = place.split('?').next().unwrap_or_default();
+    format!("{scheme}://{place}")
+}
+
 /// Starts what runs beside the requests; it ends with the host.
 pub(crate) async fn start(app: &Arc<App>) -> Result<(), ServerError> {
     let background = Background::new(app.chat.chat.clone());
     app.tasks.spawn(background.run(app.hang_up.clone()));
     let bridge = bridge::Bridge::new(app).await;
     let bridge = bridge.map_err(|source| ServerError::Chat {
-        path: app.chat.database.clone(),
+        place: app.chat.place.clone(),
         source,
     })?;
     app.tasks.spawn(bridge.run());

@@ -85,9 +85,12 @@ impl Refusal {
 
     fn store(error: &StoreError) -> Self {
         let status = match error {
-            StoreError::Busy | StoreError::Locked | StoreError::Closed => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            StoreError::Busy
+            | StoreError::Locked
+            | StoreError::Closed
+            | StoreError::Unreachable(_)
+            | StoreError::Uncertain(_) => StatusCode::SERVICE_UNAVAILABLE,
+            StoreError::Unstorable => StatusCode::UNPROCESSABLE_ENTITY,
             StoreError::Full => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -83,7 +83,7 @@ pub(super) async fn diagnostics(State(app): State<Arc<App>>) -> Answer {
         "active_sse_connections": followers(&app), "sse_simulated_ok": true,
         "online_agents_total": overview.agents_online, "sse_agents_count": overview.waits,
         "stdio_agents_count": 0, "server_time_utc": chat.now(), "total_latency_ms": took,
-        "app_dir": app.config.data_dir, "db_path": app.chat.database,
+        "app_dir": app.config.data_dir, "db_path": app.chat.place,
         "uptime_seconds": app.started.elapsed().as_secs(), "total_threads": threads,
         "total_messages": messages, "logs": logs, "pid": std::process::id(),
     })))

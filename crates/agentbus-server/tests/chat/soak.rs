@@ -19,9 +19,12 @@ const POSTERS: usize = 64;
 /// How long the suite soaks.
 const SECONDS: u64 = 3;
 
-/// Between two posts of one poster: the thread has to stand still now and then, or no strict post
-/// could ever be in step.
+/// Between two posts of one poster.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// Posters rest in the second half of each second. Without that no strict post might ever be in
+/// step: between a wait and its post somebody always comes first.
+const SECOND_MS: u64 = 1_000;
 
 /// A connection that is kept, and what was acknowledged over it.
 struct Client {
@@ -93,8 +96,16 @@ async fn poster(host: Arc<Host>, thread: String, name: String, end: Instant) -> 
         assert_eq!(status, 201, "{answer}");
         client.acknowledge(&answer);
         tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(rest(end)).await;
     }
     client
+}
+
+/// How long a poster rests.
+fn rest(end: Instant) -> Duration {
+    let left = end.saturating_duration_since(Instant::now()).as_millis();
+    let left = u64::try_from(left).unwrap() % SECOND_MS;
+    Duration::from_millis(if left < SECOND_MS / 2 { left } else { 0 })
 }
 
 /// All messages of a thread, by page.

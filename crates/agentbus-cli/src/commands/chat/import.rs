@@ -1,6 +1,8 @@
 //! `agentbus import`.
 
-use agentbus_chat::Chat;
+use std::path::Path;
+
+use agentbus_chat::{Chat, ChatError};
 use agentbus_server::DataDir;
 use agentbus_transport_ws::credentials;
 use serde_json::json;
@@ -28,10 +30,8 @@ pub(crate) async fn import(
     })?;
     // Held until the end, so that no bus starts meanwhile.
     let _held = DataDir::open(&data_dir)?;
-    let database = config.chat_database.clone();
-    let database = database.unwrap_or_else(|| data_dir.join("chat.db"));
-    let failed = |error: agentbus_chat::ChatError| Failure::new(Exit::NotTaken, error.to_string());
-    let chat = Chat::open(database, config.chat()).await.map_err(failed)?;
+    let failed = |error: ChatError| Failure::new(Exit::NotTaken, error.to_string());
+    let chat = open(config, &data_dir).await.map_err(failed)?;
     let mut told = 0;
     let mut progress = |done: usize, total: usize| {
         if done == total || done >= told + STEP {
@@ -51,4 +51,14 @@ pub(crate) async fn import(
         "imported {} threads, {} messages, {} agents and {} templates; {} messages were there already",
         imported.threads, imported.messages, imported.agents, imported.templates, imported.known
     ))
+}
+
+/// Opens the conversations where `agentbus serve` would.
+async fn open(config: &Config, data_dir: &Path) -> Result<Chat, ChatError> {
+    if let Some(url) = &config.chat_store {
+        return Chat::open_url(url, config.chat()).await;
+    }
+    let file = config.chat_database.clone();
+    let file = file.unwrap_or_else(|| data_dir.join("chat.db"));
+    Chat::open(file, config.chat()).await
 }
