@@ -15,6 +15,7 @@
 mod report;
 
 mod messages;
+mod nats;
 mod redis;
 mod sqlite;
 
@@ -52,6 +53,18 @@ async fn measure() -> Report {
     }
     if chosen("sqlite replay") {
         sqlite::replay(&mut report).await;
+    }
+    if chosen("nats request") {
+        nats::requests(&mut report).await;
+    }
+    if chosen("nats one way") {
+        nats::one_way(&mut report).await;
+    }
+    if chosen("nats events") {
+        nats::events(&mut report).await;
+    }
+    if chosen("jetstream confirmed") {
+        nats::confirmed(&mut report).await;
     }
     if chosen("redis single") {
         redis::single(&mut report).await;

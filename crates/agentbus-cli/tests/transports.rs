@@ -75,7 +75,10 @@ fn semantics_prints_the_same_table() {
         .iter()
         .map(|it| it["name"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["memory", "sqlite", "redis", "agentbus"]);
+    assert_eq!(
+        names,
+        ["memory", "sqlite", "nats", "jetstream", "redis", "agentbus"]
+    );
     assert_eq!(objects[1]["an accepted publish is"], "disk");
 }
 

@@ -19,6 +19,9 @@ pub struct Capabilities {
     pub ack: bool,
     /// Whether a message that was not handled is delivered again, with its attempt counted.
     pub redelivery: bool,
+    /// Whether only what a subscriber was handed counts as an attempt. Elsewhere also what had been
+    /// sent ahead to one that then went.
+    pub exact_attempts: bool,
     /// Whether a subscription can start in the past.
     pub replay: bool,
     /// Whether a subscription can have a name that outlives its connection.
@@ -31,6 +34,9 @@ pub struct Capabilities {
     pub idempotency: bool,
     /// Whether subscribers can share the work of a pattern.
     pub queue_groups: bool,
+    /// Whether a group is one queue, from which each member takes when it has room. Elsewhere each
+    /// message is dealt to some member at once, waits for that one, and goes with it.
+    pub shared_queues: bool,
     /// Whether a group is one receiver even of what its members match with different patterns.
     /// Elsewhere members of one group use one pattern, or patterns that have nothing in common.
     pub mixed_groups: bool,

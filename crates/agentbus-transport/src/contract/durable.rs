@@ -58,7 +58,14 @@ pub async fn what_a_durable_name_left_unsettled_comes_again(transport: Opened) {
         delivery.ack().await.unwrap();
     }
     seen.sort_unstable();
-    assert_eq!(seen, [(0, 2), (1, 2), (2, 1)]);
+    // The third was at most on its way.
+    let third = if transport.capabilities().exact_attempts {
+        1..=1
+    } else {
+        1..=2
+    };
+    assert_eq!(seen[..2], [(0, 2), (1, 2)]);
+    assert!(seen[2].0 == 2 && third.contains(&seen[2].1), "{seen:?}");
 }
 
 pub async fn durable_names_each_get_everything(transport: Opened) {

@@ -52,6 +52,32 @@ const SCHEMES: &[Scheme] = &[
         open: None,
     },
     Scheme {
+        names: &["nats", "tls"],
+        form: "nats://HOST:PORT",
+        feature: "nats",
+        #[cfg(feature = "nats")]
+        capabilities: Some(agentbus_transport_nats::NatsTransport::CAPABILITIES),
+        #[cfg(not(feature = "nats"))]
+        capabilities: None,
+        #[cfg(feature = "nats")]
+        open: Some(nats),
+        #[cfg(not(feature = "nats"))]
+        open: None,
+    },
+    Scheme {
+        names: &["jetstream"],
+        form: "jetstream://HOST:PORT",
+        feature: "nats",
+        #[cfg(feature = "nats")]
+        capabilities: Some(agentbus_transport_nats::JetStreamTransport::CAPABILITIES),
+        #[cfg(not(feature = "nats"))]
+        capabilities: None,
+        #[cfg(feature = "nats")]
+        open: Some(nats),
+        #[cfg(not(feature = "nats"))]
+        open: None,
+    },
+    Scheme {
         names: &["redis", "rediss"],
         form: "redis://HOST:PORT",
         feature: "redis",
@@ -166,6 +192,11 @@ fn sqlite<'a>(url: &'a str, _agent: &'a str) -> Opening<'a> {
         let opened = agentbus_transport_sqlite::SqliteTransport::connect(url).await?;
         Ok(Arc::new(opened) as Arc<dyn Transport>)
     })
+}
+
+#[cfg(feature = "nats")]
+fn nats<'a>(url: &'a str, _agent: &'a str) -> Opening<'a> {
+    Box::pin(agentbus_transport_nats::open(url))
 }
 
 #[cfg(feature = "redis")]

@@ -1,0 +1,23 @@
+//! Core NATS keeps the contract, with a real server for each case.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+mod support;
+
+use std::sync::Arc;
+
+use agentbus_transport::{Transport, contract_tests};
+
+use support::Server;
+use support::hosted::Hosted;
+
+async fn open() -> Arc<dyn Transport> {
+    let server = Server::start();
+    let transport = agentbus_transport_nats::open(&server.url()).await.unwrap();
+    Arc::new(Hosted::new(transport, server))
+}
+
+contract_tests!(open);
