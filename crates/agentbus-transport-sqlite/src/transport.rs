@@ -474,7 +474,7 @@ impl Transport for SqliteTransport {
             if self.is_closed() {
                 return Err(TransportError::Closed);
             }
-            if request.needs().next().is_some() {
+            if request.is_kept() {
                 return self.subscribe_to_log(request).await;
             }
             self.0.store.live.subscribe(request).await

@@ -158,6 +158,14 @@ impl Subscribe {
         asked.map(|(_, capability)| capability)
     }
 
+    /// Whether it takes from a log, where messages wait and verdicts are kept, rather than from a
+    /// queue of its own.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.needs()
+            .any(|needed| needed != Capability::Backpressure)
+    }
+
     /// A plain subscription to what is published from now on.
     #[must_use]
     pub const fn new(pattern: Pattern) -> Self {

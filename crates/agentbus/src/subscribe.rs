@@ -131,7 +131,7 @@ impl Subscription {
     async fn open(bus: &Bus, request: Subscribe) -> Result<Self, Error> {
         bus.transport().capabilities().check(&request)?;
         // What waits in our batch is in our hands already, and a lease would run out on it.
-        let leased = request.needs().next().is_some();
+        let leased = request.is_kept();
         let batch_max = match leased {
             true => 1,
             false => request.prefetch.min(limits::RECEIVE_BATCH),
