@@ -81,6 +81,11 @@ async fn post(services: &Services, call: &Call, asked: Asked) -> Result<Reply, F
     let draft = draft(call, asked);
     match services.chat.post(draft).await {
         Ok(posted) => Ok(Reply::data(&done(services, &posted))),
+        // As AgentChatBus says it: no token is good in a thread that there is not.
+        Err(ChatError::ThreadNotFound(id)) => {
+            let detail = format!("TOKEN_INVALID: there is no thread `{id}`");
+            Ok(refusal::no_token(&detail))
+        }
         Err(error) => {
             if error.is_sync() {
                 recover(services, call, thread, author, &error).await?;

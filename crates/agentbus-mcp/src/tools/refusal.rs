@@ -94,6 +94,12 @@ fn out_of_step(error: &ChatError) -> Reply {
     refused_with(class(error), more)
 }
 
+/// A post whose token is good for nothing, and why.
+pub(super) fn no_token(detail: &str) -> Reply {
+    let more = json!({ "detail": detail, "REMINDER": GET_A_TOKEN, "action": "CALL_MSG_WAIT" });
+    refused_with("ReplyTokenInvalidError", more)
+}
+
 fn unread(message: &Message) -> Value {
     json!({ "msg_id": message.id, "seq": message.seq, "author": message.author,
         "role": message.role, "content": message.content, "created_at": message.created_at })

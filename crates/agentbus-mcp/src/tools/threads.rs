@@ -200,6 +200,9 @@ async fn create(services: &Services, call: &Call, asked: Create) -> Result<Reply
 
 fn needs_credentials(topic: &str) -> Reply {
     let input = json!({ "topic": topic, "agent_id": "<agent_id>", "token": "<token>" });
+    let resume = json!({ "tool": "agent_resume",
+        "input": { "agent_id": "<agent_id>", "token": "<token>" },
+        "note": "If you have registered before." });
     let connect = json!({ "tool": "bus_connect",
         "input": { "thread_name": topic, "ide": "<your IDE>", "model": "<your model>" } });
     refusal::refused_with(
@@ -216,7 +219,7 @@ fn needs_credentials(topic: &str) -> Reply {
                   "note": "Take agent_id and token from its answer." },
                 { "tool": "thread_create", "input": input },
             ],
-            "alternative": [connect],
+            "alternative": [resume, connect],
         }),
     )
 }

@@ -1,0 +1,86 @@
+//! A client on lines, in the same process as the gateway.
+
+use agentbus::Bus;
+use agentbus_chat::{Chat, ChatConfig};
+use agentbus_mcp::{Gateway, McpConfig, Principal, Profile, Visitor};
+use serde_json::{Value, json};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf,
+};
+
+/// A client with a session.
+pub(crate) struct Client {
+    lines: Lines<BufReader<ReadHalf<DuplexStream>>>,
+    writer: WriteHalf<DuplexStream>,
+    next: u64,
+    pub(crate) chat: Chat,
+    _directory: tempfile::TempDir,
+}
+
+impl Client {
+    pub(crate) async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let config = ChatConfig {
+            rate_limit: 0,
+            ..ChatConfig::default()
+        };
+        let chat = Chat::open(directory.path().join("chat.db"), config)
+            .await
+            .unwrap();
+        let bus = Bus::builder("test").connect().await.unwrap();
+        let gateway = Gateway::new(McpConfig::default(), chat.clone(), bus).unwrap();
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let visitor = Visitor::new(Principal::new("test"), Profile::Core);
+        tokio::spawn(async move { gateway.serve_lines(visitor, tokio::io::split(far)).await });
+        let (reader, writer) = tokio::io::split(near);
+        let mut client = Self {
+            lines: BufReader::new(reader).lines(),
+            writer,
+            next: 0,
+            chat,
+            _directory: directory,
+        };
+        let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": {},
+            "clientInfo": { "name": "test", "version": "1" } });
+        client.request("initialize", hello).await;
+        client
+            .send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))
+            .await;
+        client
+    }
+
+    async fn send(&mut self, message: &Value) {
+        let line = format!("{message}\n");
+        self.writer.write_all(line.as_bytes()).await.unwrap();
+    }
+
+    /// The answer to a request.
+    pub(crate) async fn request(&mut self, method: &str, params: Value) -> Value {
+        self.next += 1;
+        let id = self.next;
+        let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        self.send(&request).await;
+        loop {
+            let line = self.lines.next_line().await.unwrap().unwrap();
+            let message: Value = serde_json::from_str(&line).unwrap();
+            if message["id"] == json!(id) {
+                return message;
+            }
+        }
+    }
+
+    /// The result of a tool, with `isError` written out.
+    pub(crate) async fn call(&mut self, tool: &str, arguments: Value) -> Value {
+        let params = json!({ "name": tool, "arguments": arguments });
+        let mut result = self.request("tools/call", params).await["result"].take();
+        if result["isError"].is_null() {
+            result["isError"] = json!(false);
+        }
+        result
+    }
+
+    /// The first block of a result, as the JSON that it is.
+    pub(crate) fn text(result: &Value) -> Value {
+        serde_json::from_str(result["content"][0]["text"].as_str().unwrap()).unwrap()
+    }
+}
