@@ -68,6 +68,11 @@ fn routes() -> Vec<(String, String)> {
     ] {
         all.push(("GET".to_owned(), path.to_owned()));
     }
+    for path in ["/mcp", "/mcp/sse", "/mcp/messages/?session_id=x"] {
+        for method in ["GET", "POST", "DELETE"] {
+            all.push((method.to_owned(), path.to_owned()));
+        }
+    }
     assert!(all.len() >= 15);
     all
 }

@@ -20,7 +20,7 @@ use crate::{Fault, Visitor, limits};
 #[non_exhaustive]
 pub enum PipeError {
     /// It is no message of the protocol.
-    #[error("the body is not a JSON-RPC message: {0}")]
+    #[error("{0}")]
     Malformed(String),
     /// The session has ended.
     #[error("the session has ended; open a new one")]

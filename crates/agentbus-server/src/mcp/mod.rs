@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use agentbus_chat::Chat;
 use agentbus_mcp::{Gateway, HttpService, McpConfig, Profile, Visitor};
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on, post};
+use axum::{Json, Router};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::json;
 
 use crate::error::Failure;
 use crate::routes::context;
@@ -107,9 +109,22 @@ async fn serve(
     let visitor = visitor(&app, &request, wishes)?;
     let (parts, body) = request.into_parts();
     let body = context::body_within(body, agentbus_mcp::limits::REQUEST_BYTES_MAX).await?;
+    if parts.method == Method::POST
+        && let Err(error) = serde_json::from_slice::<IgnoredAny>(&body)
+    {
+        return Ok(parse_error(&error.to_string()));
+    }
     let request = Request::from_parts(parts, Body::from(body));
     let response = app.mcp.http.serve(request, visitor).await;
     Ok(response.map(Body::new))
+}
+
+/// What JSON-RPC says of a body that is no message.
+fn parse_error(text: &str) -> Response {
+    let message = format!("the body is not a JSON-RPC message: {text}");
+    let body = json!({ "jsonrpc": "2.0", "id": null,
+        "error": { "code": -32700, "message": message } });
+    (StatusCode::BAD_REQUEST, Json(body)).into_response()
 }
 
 /// Serves the transport that the client means.

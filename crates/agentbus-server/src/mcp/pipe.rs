@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use agentbus_mcp::{Pipe, PipeError, Principal};
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -11,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{Wishes, visitor};
+use super::{Wishes, parse_error, visitor};
 use crate::error::Failure;
 use crate::routes::context;
 use crate::sse::{self, Blocks};
@@ -102,10 +101,6 @@ async fn take(app: &App, id: &str, principal: &Principal, body: Body) -> Result<
         Err(PipeError::Ended) => {
             Ok((StatusCode::NOT_FOUND, "Could not find session").into_response())
         }
-        Err(error) => {
-            let body = serde_json::json!({ "jsonrpc": "2.0", "id": null,
-                "error": { "code": -32700, "message": error.to_string() } });
-            Ok((StatusCode::BAD_REQUEST, Json(body)).into_response())
-        }
+        Err(error) => Ok(parse_error(&error.to_string())),
     }
 }

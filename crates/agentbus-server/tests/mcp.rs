@@ -1,0 +1,169 @@
+//! MCP over HTTP, where it meets the host: who a session belongs to, and what bad requests get.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+use agentbus::Bus;
+use agentbus_server::{RunningServer, Server, ServerConfig};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+struct Host {
+    server: RunningServer,
+    token: String,
+    _directory: tempfile::TempDir,
+}
+
+/// A status, the headers, and the body as text.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<String> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        let found = lines
+            .into_iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.to_owned())
+    }
+}
+
+impl Host {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = ServerConfig::new(directory.path().join("data"));
+        config.listen = "127.0.0.1:0".parse().unwrap();
+        let bus = Bus::builder("test").connect().await.unwrap();
+        let server = Server::start(config, bus).await.unwrap();
+        let token = std::fs::read_to_string(server.data_dir().token_path()).unwrap();
+        Self {
+            server,
+            token: format!("Authorization: Bearer {}\r\n", token.trim()),
+            _directory: directory,
+        }
+    }
+
+    async fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let address = self.server.local_addr();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{headers}Connection: close\r\n\
+             Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        Answer {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head: head.to_owned(),
+            body: body.to_owned(),
+        }
+    }
+
+    /// Opens a session; its header.
+    async fn session(&self, who: &str) -> String {
+        let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {},
+            "clientInfo": { "name": "test", "version": "1" } });
+        let opened = self
+            .ask("POST", "/mcp", who, &request("initialize", &params))
+            .await;
+        assert_eq!(opened.status, 200, "{}", opened.body);
+        format!(
+            "Mcp-Session-Id: {}\r\n",
+            opened.header("mcp-session-id").unwrap()
+        )
+    }
+
+    /// The cookie of a browser that a link has signed in.
+    async fn cookie(&self) -> String {
+        let link = self.server.console_link();
+        let path = link.strip_prefix(&self.server.url()).unwrap();
+        let opened = self.ask("GET", path, "", "").await;
+        let cookie = opened.header("set-cookie").unwrap();
+        format!("Cookie: {}\r\n", cookie.split(';').next().unwrap())
+    }
+}
+
+fn request(method: &str, params: &Value) -> String {
+    json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string()
+}
+
+fn list() -> String {
+    request("tools/list", &json!({}))
+}
+
+#[tokio::test]
+async fn a_session_is_there_only_for_the_principal_who_opened_it() {
+    let host = Host::start().await;
+    let session = host.session(&host.token).await;
+    let browser = host.cookie().await;
+    let as_owner = format!("{}{session}", host.token);
+    let as_browser = format!("{browser}{session}");
+    let own = host.ask("POST", "/mcp", &as_owner, &list()).await;
+    assert_eq!(own.status, 200, "{}", own.body);
+    for method in ["POST", "GET", "DELETE"] {
+        let foreign = host.ask(method, "/mcp", &as_browser, &list()).await;
+        assert_eq!(foreign.status, 404, "{method}: {}", foreign.body);
+    }
+    let ended = host.ask("DELETE", "/mcp", &as_owner, "").await;
+    assert!((200..300).contains(&ended.status), "{}", ended.body);
+    assert_eq!(
+        host.ask("POST", "/mcp", &as_owner, &list()).await.status,
+        404
+    );
+    host.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_profile_decides_what_is_listed() {
+    let host = Host::start().await;
+    let session = host.session(&host.token).await;
+    let who = format!("{}{session}", host.token);
+    let count = async |path: &str| {
+        let answer = host.ask("POST", path, &who, &list()).await;
+        answer.body.matches("\"inputSchema\"").count()
+    };
+    assert_eq!(count("/mcp").await, 12);
+    assert!(count("/mcp?profile=full").await > 30);
+    let unknown = host.ask("POST", "/mcp?profile=odd", &who, &list()).await;
+    assert_eq!(unknown.status, 400);
+    assert!(
+        unknown.body.contains("there is no profile `odd`"),
+        "{}",
+        unknown.body
+    );
+    host.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said() {
+    let host = Host::start().await;
+    let who = host.token.clone();
+    let check = async |method: &str, path: &str, headers: &str, body: &str, status: u16| {
+        let answer = host.ask(method, path, headers, body).await;
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
+        assert!(!answer.body.is_empty(), "{method} {path}");
+    };
+    check("POST", "/mcp", &who, "{", 400).await;
+    check("POST", "/mcp", &who, &list(), 400).await;
+    let gone = format!("{who}Mcp-Session-Id: gone\r\n");
+    check("POST", "/mcp", &gone, &list(), 404).await;
+    check("POST", "/mcp/messages/", &who, &list(), 400).await;
+    check("POST", "/mcp/messages/?session_id=x", &who, &list(), 400).await;
+    let unknown = format!("/mcp/messages?session_id={}", "0".repeat(32));
+    check("POST", &unknown, &who, &list(), 404).await;
+    check("POST", "/mcp", "", &list(), 401).await;
+    let foreign = format!("{who}Origin: http://evil.example\r\n");
+    check("POST", "/mcp", &foreign, &list(), 403).await;
+    host.server.shutdown().await;
+}
