@@ -187,6 +187,7 @@ impl<'a> Running<'a> {
             started: Vec::new(),
             variables: Vec::new(),
         };
+        install::tools();
         for service in SERVICES.iter().filter(|service| service.needed_by_tests) {
             let (url, is_new) = up(workspace, service)?;
             if is_new {

@@ -31,6 +31,28 @@ pub(super) fn find_or_install(service: &Service) -> Result<PathBuf, Failure> {
     })
 }
 
+/// What tests run clients of other languages with: how it is tried, and the package that brings it.
+const TOOLS: [(&[&str], &str); 2] = [
+    (&["npm", "--version"], "npm"),
+    (&["python3", "-c", "import ensurepip, venv"], "python3-venv"),
+];
+
+/// Installs the tools that are missing. Where one cannot be had, the tests that need it say that
+/// they were skipped.
+pub(super) fn tools() {
+    for (trial, package) in TOOLS {
+        let mut works = Command::new(trial[0]);
+        works.args(&trial[1..]).stdin(Stdio::null());
+        works.stdout(Stdio::null()).stderr(Stdio::null());
+        if works.status().is_ok_and(|status| status.success()) {
+            continue;
+        }
+        if let Err(reason) = install(package) {
+            println!("{package} could not be installed ({reason}); tests that need it are skipped");
+        }
+    }
+}
+
 /// Installs a package with a line that shows that something happens.
 fn install(package: &str) -> Result<(), String> {
     let begun = Instant::now();
