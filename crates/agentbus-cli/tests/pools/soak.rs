@@ -117,8 +117,9 @@ fn v26_v27_no_answer_crosses_and_none_is_lost_while_workers_are_killed() {
         let results: usize = counts.iter().map(|count| count.results).sum();
         let errors: usize = counts.iter().map(|count| count.errors).sum();
         println!("{via:?}: {results} results, {errors} errors");
+        // How many of each depends on the machine; a run with only one kind has tested nothing.
         assert!(
-            results > 100 && errors > 0,
+            results > 0 && errors > 0,
             "{results} results, {errors} errors"
         );
     }
