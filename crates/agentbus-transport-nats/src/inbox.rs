@@ -10,14 +10,13 @@
 //! The same subscription hears three other things: answers of the server to this connection
 //! itself, the server's notice that nobody listens, and the news that an inbox elsewhere is closed.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use agentbus_protocol::Subject;
-use agentbus_transport::{Received, TransportError, limits as common};
+use agentbus_transport::{Departed, Received, TransportError, limits as common};
 use async_nats::message::OutboundMessage;
 use async_nats::{StatusCode, Subscriber};
 use foldhash::quality::RandomState;
@@ -45,7 +44,7 @@ pub(crate) struct SharedInbox {
     slots: Mutex<HashMap<String, Slot, RandomState>>,
     /// Locked before `slots`, never after.
     hearing: Mutex<Hearing>,
-    gone: Gone,
+    gone: Departed,
 }
 
 /// Who takes what arrives.
@@ -86,7 +85,7 @@ impl SharedInbox {
             prefix: format!("{connection}."),
             slots: Mutex::default(),
             hearing: Mutex::default(),
-            gone: Gone::default(),
+            gone: Departed::new(limits::GONE_INBOXES),
         }
     }
 
@@ -330,33 +329,5 @@ impl Question {
 impl Drop for Question {
     fn drop(&mut self) {
         self.inbox.close(&self.token);
-    }
-}
-
-/// Inboxes of others that are closed, the latest of them.
-#[derive(Debug, Default)]
-struct Gone {
-    known: Mutex<(HashSet<String>, VecDeque<String>)>,
-    /// Whether there is any, so that the usual reply costs one load.
-    any: AtomicBool,
-}
-
-impl Gone {
-    fn note(&self, inbox: String) {
-        let mut known = self.known.lock();
-        let (set, order) = &mut *known;
-        if order.len() >= limits::GONE_INBOXES
-            && let Some(oldest) = order.pop_front()
-        {
-            set.remove(&oldest);
-        }
-        if set.insert(inbox.clone()) {
-            order.push_back(inbox);
-        }
-        self.any.store(true, Ordering::Release);
-    }
-
-    fn contains(&self, inbox: &str) -> bool {
-        self.any.load(Ordering::Acquire) && self.known.lock().0.contains(inbox)
     }
 }

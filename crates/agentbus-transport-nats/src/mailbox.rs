@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use agentbus_transport::{Delivery, Received, Source};
+use agentbus_transport::{Received, Source};
 use parking_lot::Mutex;
 
 use crate::link::Link;
@@ -101,19 +101,12 @@ impl State {
 /// A reply as the caller sees it. One that cannot be read ends the call: the caller would wait for
 /// it in vain, and a stream has a hole from there on.
 fn read(reply: &async_nats::Message) -> Received {
-    let message = match wire::decode(reply) {
-        Ok(message) => message,
+    match wire::decode(reply) {
+        Ok(message) => Received::reply(Arc::new(message)),
         Err(error) => {
             tracing::warn!(subject = %reply.subject, %error, "a reply cannot be read");
-            return Received::Lost;
+            Received::Lost
         }
-    };
-    let expired = message.is_expired();
-    let delivery = Delivery::new(Arc::new(message), 1);
-    if expired {
-        Received::Expired(delivery)
-    } else {
-        Received::Live(delivery)
     }
 }
 

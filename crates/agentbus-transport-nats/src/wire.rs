@@ -4,9 +4,10 @@
 //! only what an envelope cannot say, and only when there is something to say: a message of normal
 //! priority that does not expire has none, so its bytes are those that other peers write.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use agentbus_protocol::{DecodeError, Envelope, Subject, SubjectError, Timestamp};
+use agentbus_transport::clock::{instant_at, unix_millis_in};
 use agentbus_transport::{Message, Priority};
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 
@@ -69,9 +70,7 @@ impl std::fmt::Display for Unreadable {
 
 /// The headers that a message needs; usually none.
 pub(crate) fn headers(message: &Message) -> Option<HeaderMap> {
-    let expires = message
-        .remaining_ttl()
-        .map(|ttl| unix_millis() + millis(ttl));
+    let expires = message.remaining_ttl().map(unix_millis_in);
     let lane = (message.priority != Priority::Normal).then_some(message.priority.number());
     if expires.is_none() && lane.is_none() {
         return None;
@@ -118,23 +117,6 @@ pub(crate) fn decode(raw: &async_nats::Message) -> Result<Message, Unreadable> {
         message.priority = lane.and_then(Priority::parse).unwrap_or_default();
     }
     Ok(message)
-}
-
-/// The moment of a wall-clock time on this process's own clock; one that has passed is now.
-fn instant_at(unix_ms: u64) -> Instant {
-    let left = unix_ms.saturating_sub(unix_millis());
-    let now = Instant::now();
-    // A time beyond what the clock can hold is as good as none; a day keeps it simple.
-    now.checked_add(Duration::from_millis(left))
-        .unwrap_or_else(|| now + Duration::from_secs(24 * 3600))
-}
-
-fn unix_millis() -> u64 {
-    Timestamp::from_system_time(SystemTime::now()).unix_millis()
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ mod support;
 
 use std::sync::Arc;
 
+use agentbus_transport::contract::Hosted;
 use agentbus_transport::{Transport, contract_tests};
 
 use support::Server;
-use support::hosted::Hosted;
 
 async fn open() -> Arc<dyn Transport> {
     let server = Server::start();

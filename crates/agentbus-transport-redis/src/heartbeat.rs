@@ -6,6 +6,7 @@
 use std::sync::{Arc, Weak};
 
 use agentbus_transport::TransportError;
+use agentbus_transport::clock::millis;
 use redis::Value;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,6 @@ use crate::limits;
 use crate::link::Link;
 use crate::publisher::Desk;
 use crate::scripts::BEAT;
-use crate::wire::millis;
 
 /// Shows itself once. Returns whether the server had given the client up.
 pub(crate) async fn beat(desk: &Desk) -> Result<bool, TransportError> {

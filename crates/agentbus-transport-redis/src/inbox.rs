@@ -4,12 +4,12 @@
 //! reply names its call by the subject it carries, so a call costs the server nothing but its two
 //! messages.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentbus_protocol::{Envelope, EventId, EventType, Stamp, Subject, Timestamp};
-use agentbus_transport::{Message, Received, TransportError, limits as common};
+use agentbus_transport::{Departed, Message, Received, TransportError, limits as common};
 use bytes::Bytes;
 use foldhash::quality::RandomState;
 use parking_lot::Mutex;
@@ -38,7 +38,7 @@ pub(crate) struct SharedInbox {
     calls: Mutex<HashMap<String, Arc<Mailbox>, RandomState>>,
     questions: Mutex<HashMap<u64, oneshot::Sender<()>>>,
     numbers: AtomicU64,
-    gone: Gone,
+    gone: Departed,
 }
 
 impl SharedInbox {
@@ -50,7 +50,7 @@ impl SharedInbox {
             calls: Mutex::default(),
             questions: Mutex::default(),
             numbers: AtomicU64::new(0),
-            gone: Gone::default(),
+            gone: Departed::new(limits::GONE_INBOXES),
         }
     }
 
@@ -179,32 +179,4 @@ pub(crate) fn stamp() -> Stamp {
 pub(crate) fn token() -> String {
     let random = Subject::inbox(rand::rng().random());
     random.as_str()[INBOX.len()..].to_owned()
-}
-
-/// Inboxes of others that are closed, the latest of them.
-#[derive(Debug, Default)]
-struct Gone {
-    known: Mutex<(HashSet<String>, VecDeque<String>)>,
-    /// Whether there is any, so that the usual reply costs one load.
-    any: AtomicBool,
-}
-
-impl Gone {
-    fn note(&self, inbox: String) {
-        let mut known = self.known.lock();
-        let (set, order) = &mut *known;
-        if order.len() >= limits::GONE_INBOXES
-            && let Some(oldest) = order.pop_front()
-        {
-            set.remove(&oldest);
-        }
-        if set.insert(inbox.clone()) {
-            order.push_back(inbox);
-        }
-        self.any.store(true, Ordering::Release);
-    }
-
-    fn contains(&self, inbox: &str) -> bool {
-        self.any.load(Ordering::Acquire) && self.known.lock().0.contains(inbox)
-    }
 }

@@ -1,6 +1,7 @@
 //! Becoming a member of a queue.
 
 use agentbus_protocol::Text;
+use agentbus_transport::clock::millis;
 use agentbus_transport::{Capability, Start, Subscribe, TransportError, limits as common};
 use redis::Value;
 
@@ -10,7 +11,6 @@ use crate::limits;
 use crate::publisher::Desk;
 use crate::routes::{Route, Routes};
 use crate::scripts::{COPY, JOIN};
-use crate::wire::millis;
 
 /// Which queue a subscription is a member of, and how.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use agentbus_transport::{Delivery, Message, Received, Source};
+use agentbus_transport::{Message, Received, Source};
 use parking_lot::Mutex;
 
 use crate::limits;
@@ -64,7 +64,7 @@ impl Mailbox {
             let Some(reply) = state.replies.pop_front() else {
                 break;
             };
-            batch.push(received(reply));
+            batch.push(Received::reply(Arc::new(reply)));
         }
         if batch.len() == before {
             batch.extend(state.last_word.take());
@@ -82,16 +82,6 @@ impl State {
         if let Some(receiver) = self.receiver.take() {
             receiver.wake();
         }
-    }
-}
-
-fn received(reply: Message) -> Received {
-    let expired = reply.is_expired();
-    let delivery = Delivery::new(Arc::new(reply), 1);
-    if expired {
-        Received::Expired(delivery)
-    } else {
-        Received::Live(delivery)
     }
 }
 

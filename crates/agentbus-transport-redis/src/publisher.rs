@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentbus_protocol::Subject;
+use agentbus_transport::clock::millis;
 use agentbus_transport::{Durability, Receipt, TransportError};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -21,7 +22,6 @@ use crate::limits;
 use crate::names::Names;
 use crate::routes::Routes;
 use crate::scripts::PUBLISH;
-use crate::wire::millis;
 
 pub(crate) type Outcome = Result<Receipt, TransportError>;
 

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentbus_transport::clock::millis;
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
@@ -17,7 +18,7 @@ use crate::entries::{Entry, claimed, fresh, pending};
 use crate::limits;
 use crate::member::{Member, Taken};
 use crate::scripts::{CLAIM, DROP, LEAVE, RELEASE};
-use crate::wire::{self, millis};
+use crate::wire;
 
 /// A connection for reads that wait, and its name at the server.
 struct Reader {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentbus_protocol::SubjectSpace;
+use agentbus_transport::clock::millis;
 use agentbus_transport::dead_letter::{self, Death};
 use agentbus_transport::{
     Completion, Message, PublishOptions, Settle, TransportError, Verdict, limits as common,
@@ -17,7 +18,6 @@ use tokio::sync::oneshot;
 use crate::commands::Order;
 use crate::member::{Held, Member, Taken};
 use crate::scripts::{self, EXTEND, NAK, Step, WAKE};
-use crate::wire::millis;
 use crate::{limits, publish};
 
 type Settled = Result<(), TransportError>;

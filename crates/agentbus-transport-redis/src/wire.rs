@@ -8,12 +8,13 @@
 //! AMB's payload is always an object. One that is not is written as `{"value":…}`, marked by
 //! `wrapped`, and unwrapped by its bytes, so what arrives is what was sent.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use agentbus_protocol::{
     DecodeError, Envelope, EventId, EventType, Metadata, Payload, Stamp, Subject, SubjectError,
     Timestamp,
 };
+use agentbus_transport::clock::{instant_at, millis, unix_millis, unix_millis_in};
 use agentbus_transport::{Message, Priority};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -145,7 +146,7 @@ pub(crate) fn encode(message: &Message, extra: &Extra<'_>) -> Vec<u8> {
     text(&mut out, "timestamp", &envelope.occurred_at.to_string());
     if let Some(left) = message.remaining_ttl() {
         raw(&mut out, "ttl", amb_ttl(envelope, left));
-        raw(&mut out, "expires_at", unix_millis() + millis(left));
+        raw(&mut out, "expires_at", unix_millis_in(left));
     }
     if let Some(notice) = extra.notice {
         text(&mut out, "notice", notice.text());
@@ -271,23 +272,6 @@ fn foreign(bytes: &Bytes, topic: &str) -> Result<(Envelope, Option<u64>), Unread
         occurred_at.unix_millis().saturating_add(millis(span))
     });
     Ok((envelope, expires_at))
-}
-
-/// The moment of a wall-clock time on this process's own clock; one that has passed is now.
-fn instant_at(unix_ms: u64) -> Instant {
-    let left = unix_ms.saturating_sub(unix_millis());
-    let now = Instant::now();
-    // A time beyond what the clock can hold is as good as none; a day keeps it simple.
-    now.checked_add(Duration::from_millis(left))
-        .unwrap_or_else(|| now + Duration::from_secs(24 * 3600))
-}
-
-fn unix_millis() -> u64 {
-    Timestamp::from_system_time(SystemTime::now()).unix_millis()
-}
-
-pub(crate) fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

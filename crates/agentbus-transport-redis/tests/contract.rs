@@ -9,11 +9,11 @@ mod support;
 
 use std::sync::Arc;
 
+use agentbus_transport::contract::Hosted;
 use agentbus_transport::{Transport, contract_tests};
 use agentbus_transport_redis::RedisTransport;
 
 use support::Server;
-use support::hosted::Hosted;
 
 async fn open() -> Arc<dyn Transport> {
     let server = Server::start();

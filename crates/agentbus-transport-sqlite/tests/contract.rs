@@ -9,10 +9,13 @@ mod common;
 
 use std::sync::Arc;
 
+use agentbus_transport::contract::Hosted;
 use agentbus_transport::{Transport, contract_tests};
 
 async fn open() -> Arc<dyn Transport> {
-    Arc::new(common::Housed::open().await)
+    let dir = common::directory();
+    let transport = common::open(dir.path()).await;
+    Arc::new(Hosted::new(Arc::new(transport), dir))
 }
 
 contract_tests!(open);

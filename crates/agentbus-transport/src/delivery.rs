@@ -23,6 +23,20 @@ pub enum Received {
     Lost,
 }
 
+impl Received {
+    /// A reply as its caller gets it. There is nothing to decide about it.
+    #[must_use]
+    pub fn reply(message: Arc<Message>) -> Self {
+        let expired = message.is_expired();
+        let delivery = Delivery::new(message, 1);
+        if expired {
+            Self::Expired(delivery)
+        } else {
+            Self::Live(delivery)
+        }
+    }
+}
+
 /// What a subscriber decides about a delivery.
 #[derive(Debug, Clone)]
 pub enum Verdict {

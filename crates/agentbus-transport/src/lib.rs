@@ -8,11 +8,13 @@
 //! it all the same is an error at once, never a silent weakening.
 
 mod capabilities;
+pub mod clock;
 mod completion;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod dead_letter;
 mod delivery;
+mod departed;
 mod error;
 pub mod limits;
 mod memory;
@@ -24,6 +26,7 @@ mod transport;
 pub use capabilities::{Capabilities, Capability, Confirmation, Durability, Ordering};
 pub use completion::Completion;
 pub use delivery::{Delivery, Received, Settle, Settlement, Verdict};
+pub use departed::Departed;
 pub use error::TransportError;
 pub use memory::MemoryTransport;
 pub use message::{Message, Priority};

@@ -6,7 +6,6 @@
     reason = "a test that cannot go on should say where"
 )]
 
-pub(crate) mod hosted;
 pub(crate) mod openagentio;
 
 use std::io::{BufRead, BufReader};

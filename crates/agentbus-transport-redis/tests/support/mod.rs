@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod amb;
-pub(crate) mod hosted;
 pub(crate) mod messages;
 
 use std::io::{BufRead, BufReader, Write};

@@ -13,8 +13,8 @@ use agentbus_protocol::{
     Envelope, EventId, EventType, Pattern, Payload, Stamp, Subject, Timestamp,
 };
 use agentbus_transport::{
-    BoxFuture, Capabilities, Completion, Delivery, Drained, Inbox, Message, PublishOptions,
-    Receipt, Received, Subscribe, Subscription, Transport, TransportError, TransportStats,
+    Delivery, Message, PublishOptions, Receipt, Received, Subscribe, Subscription, Transport,
+    TransportError,
 };
 use agentbus_transport_sqlite::{Options, SqliteTransport};
 use tempfile::TempDir;
@@ -30,54 +30,6 @@ pub(crate) fn directory() -> TempDir {
         tempfile::tempdir_in(shared).unwrap()
     } else {
         tempfile::tempdir().unwrap()
-    }
-}
-
-/// A log with the directory that it is in, which goes when it does.
-#[derive(Debug)]
-pub(crate) struct Housed {
-    transport: SqliteTransport,
-    _dir: TempDir,
-}
-
-impl Housed {
-    pub(crate) async fn open() -> Self {
-        let dir = directory();
-        let transport = open(dir.path()).await;
-        Self {
-            transport,
-            _dir: dir,
-        }
-    }
-}
-
-impl Transport for Housed {
-    fn capabilities(&self) -> Capabilities {
-        self.transport.capabilities()
-    }
-
-    fn publish(
-        &self,
-        message: Arc<Message>,
-        options: PublishOptions,
-    ) -> Completion<Result<Receipt, TransportError>> {
-        self.transport.publish(message, options)
-    }
-
-    fn subscribe(&self, request: Subscribe) -> BoxFuture<'_, Result<Subscription, TransportError>> {
-        self.transport.subscribe(request)
-    }
-
-    fn open_inbox(&self) -> Result<Inbox, TransportError> {
-        self.transport.open_inbox()
-    }
-
-    fn close(&self, drain: Duration) -> BoxFuture<'_, Drained> {
-        self.transport.close(drain)
-    }
-
-    fn stats(&self) -> TransportStats {
-        self.transport.stats()
     }
 }
 

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{Broker, Common, Phase};
-use crate::{Delivery, Message, Received, Source, limits};
+use crate::{Message, Received, Source, limits};
 
 #[derive(Debug)]
 pub(super) struct Mailbox {
@@ -114,7 +114,7 @@ impl Mailbox {
             return Poll::Pending;
         }
         let taken = max.min(state.replies.len());
-        batch.extend(state.replies.drain(..taken).map(received));
+        batch.extend(state.replies.drain(..taken).map(Received::reply));
         // Repliers are woken when half of the mailbox is free; see the queue.
         let half_free = state.replies.len() <= limits::INBOX_CAPACITY / 2;
         let wake_repliers = half_free && std::mem::take(&mut state.repliers_waiting);
@@ -162,16 +162,6 @@ impl Mailbox {
 
     pub(super) fn is_empty(&self) -> bool {
         self.state.lock().replies.is_empty()
-    }
-}
-
-fn received(reply: Arc<Message>) -> Received {
-    let expired = reply.is_expired();
-    let delivery = Delivery::new(reply, 1);
-    if expired {
-        Received::Expired(delivery)
-    } else {
-        Received::Live(delivery)
     }
 }
 

@@ -1,38 +1,36 @@
-//! A transport that keeps its server alive.
+//! A transport that keeps alive what it needs.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentbus_transport::{
+use crate::{
     BoxFuture, Capabilities, Completion, Drained, Inbox, Message, PublishOptions, Receipt,
     Subscribe, Subscription, Transport, TransportError, TransportStats,
 };
 
-use super::Server;
-
-/// A transport and the server that it speaks to.
-pub(crate) struct Hosted {
+/// A transport with the server or the directory that it works on, which goes when it does.
+pub struct Hosted<H> {
     transport: Arc<dyn Transport>,
-    _server: Server,
+    _host: H,
 }
 
-impl Hosted {
-    pub(crate) fn new(transport: Arc<dyn Transport>, server: Server) -> Self {
+impl<H> Hosted<H> {
+    pub const fn new(transport: Arc<dyn Transport>, host: H) -> Self {
         Self {
             transport,
-            _server: server,
+            _host: host,
         }
     }
 }
 
-impl fmt::Debug for Hosted {
+impl<H> fmt::Debug for Hosted<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.transport.fmt(f)
     }
 }
 
-impl Transport for Hosted {
+impl<H: Send + Sync + 'static> Transport for Hosted<H> {
     fn capabilities(&self) -> Capabilities {
         self.transport.capabilities()
     }
