@@ -65,6 +65,7 @@ macro_rules! contract_tests {
         $crate::contract_tests!($fixture:
             a_failed_job_leaves_nothing,
             a_panicking_job_leaves_nothing_and_others_go_on,
+            panicking_looks_cost_no_reader,
             jobs_see_what_earlier_jobs_did,
             readers_see_only_what_is_committed,
             numbers_are_never_given_out_twice,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{At, Room, guarded};
 use crate::model::NewEvent;
 use crate::store::{Promise, Store, StoreError, look, perform};
-use crate::{ChatError, Stamp};
+use crate::{ChatError, Stamp, limits};
 
 fn event(kind: &'static str) -> NewEvent {
     NewEvent {
@@ -51,6 +51,19 @@ pub async fn a_panicking_job_leaves_nothing_and_others_go_on(at: At) {
         Err(ChatError::Store(StoreError::Failed(_)))
     ));
     append(&store, "kept").await;
+    assert_eq!(kinds(&store).await, ["kept"]);
+}
+
+pub async fn panicking_looks_cost_no_reader(at: At) {
+    let store = at.open().await;
+    append(&store, "kept").await;
+    for _ in 0..=limits::READERS {
+        let panicked = look::<()>(&*store, |_| panic!("on purpose"));
+        assert!(matches!(
+            panicked.await,
+            Err(ChatError::Store(StoreError::Failed(_)))
+        ));
+    }
     assert_eq!(kinds(&store).await, ["kept"]);
 }
 

@@ -19,6 +19,7 @@ pub mod postgres;
 mod rows;
 mod snippet;
 pub mod sqlite;
+mod writer;
 
 use std::fmt;
 use std::sync::Arc;

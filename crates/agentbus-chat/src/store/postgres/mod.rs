@@ -32,11 +32,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::ambient::BoxFuture;
+use crate::store::writer::Writer;
 use crate::store::{Feed, ReadJob, Store, StoreError, Tx, WriteJob};
 use connection::{Connection, Seat, Target};
 use reader::Readers;
 use relay::Listener;
-use writer::Writer;
 
 /// The store in a PostgreSQL database.
 pub struct PostgresStore {
@@ -68,7 +68,7 @@ impl PostgresStore {
         let listener = Listener::start(target.clone(), Arc::clone(&feed))?;
         let readers = Readers::start(&target)?;
         let seat = Seat::new(target, Some(connection));
-        let writer = Writer::start(seat, Arc::clone(&listener.relay))?;
+        let writer = writer::start(seat, Arc::clone(&listener.relay))?;
         Ok(Self {
             writer,
             readers,

@@ -10,15 +10,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
-
-use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
 
 use super::connection::Seat;
 use super::relay::Relay;
 use super::tx::PgTx;
 use crate::limits;
+use crate::store::writer::{Jobs, Writer};
 use crate::store::{Answer, Effects, Promise, StoreError, WriteJob};
 
 /// Whoever holds this row is the only one that writes, over all nodes.
@@ -27,66 +24,21 @@ const BEGIN: &str = "BEGIN; SELECT seq FROM counters WHERE id = 1 FOR UPDATE";
 /// Undoes one job, and lets the transaction go on when a statement of it failed.
 const UNDO: &str = "ROLLBACK TO job; RELEASE job";
 
-/// The way to the writing thread.
-pub(super) struct Writer {
-    jobs: Mutex<Option<mpsc::Sender<WriteJob>>>,
-    /// Ends when the thread has.
-    ended: Mutex<Option<oneshot::Receiver<()>>>,
-}
-
-impl Writer {
-    pub(super) fn start(seat: Seat, relay: Arc<Relay>) -> Result<Self, StoreError> {
-        let (jobs, queue) = mpsc::channel(limits::WRITE_QUEUE);
-        let (end, ended) = oneshot::channel();
-        let work = move || {
-            Loop { seat, queue, relay }.run();
-            // The receiver may be gone: nobody has to wait for the end.
-            let _ = end.send(());
-        };
-        thread::Builder::new()
-            .name("chat-writer".to_owned())
-            .spawn(work)
-            .map_err(|error| StoreError::Failed(error.to_string()))?;
-        Ok(Self {
-            jobs: Mutex::new(Some(jobs)),
-            ended: Mutex::new(Some(ended)),
-        })
-    }
-
-    pub(super) async fn submit(&self, job: WriteJob) -> Result<(), StoreError> {
-        let jobs = self.jobs.lock().clone().ok_or(StoreError::Closed)?;
-        jobs.send(job).await.map_err(|_| StoreError::Closed)
-    }
-
-    pub(super) fn submit_now(&self, job: WriteJob) -> Result<(), StoreError> {
-        let jobs = self.jobs.lock().clone().ok_or(StoreError::Closed)?;
-        jobs.try_send(job).map_err(|_| StoreError::Busy)
-    }
-
-    /// Lets the thread finish what it was given.
-    pub(super) async fn close(&self) {
-        self.jobs.lock().take();
-        let ended = self.ended.lock().take();
-        if let Some(ended) = ended {
-            let _ = ended.await;
-        }
-    }
+/// Starts the writing thread of this node.
+pub(super) fn start(seat: Seat, relay: Arc<Relay>) -> Result<Writer, StoreError> {
+    Writer::start(move |jobs| Loop { seat, jobs, relay }.run())
 }
 
 struct Loop {
     seat: Seat,
-    queue: mpsc::Receiver<WriteJob>,
+    jobs: Jobs,
     relay: Arc<Relay>,
 }
 
 impl Loop {
     fn run(mut self) {
         let mut batch = Vec::with_capacity(limits::WRITE_BATCH_MAX);
-        while self
-            .queue
-            .blocking_recv_many(&mut batch, limits::WRITE_BATCH_MAX)
-            > 0
-        {
+        while self.jobs.next(&mut batch) {
             self.commit(&mut batch);
         }
         if let Some(connection) = self.seat.taken() {

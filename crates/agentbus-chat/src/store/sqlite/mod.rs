@@ -27,9 +27,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::ambient::BoxFuture;
+use crate::store::writer::Writer;
 use crate::store::{Feed, ReadJob, Store, StoreError, Tx, WriteJob};
 use reader::Readers;
-use writer::Writer;
 
 pub use import::Imported;
 
@@ -62,7 +62,7 @@ impl SqliteStore {
         connection::without_triggers(&connection)?;
         let feed = Arc::new(Feed::default());
         let readers = Readers::open(&path)?;
-        let writer = Writer::start(connection, &path, Arc::clone(&feed))?;
+        let writer = writer::start(connection, &path, Arc::clone(&feed))?;
         Ok(Self {
             path,
             writer,

@@ -1,5 +1,6 @@
 //! Connections for reading, shared by all who read.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -58,6 +59,10 @@ impl Readers {
 /// One job sees one state of the database, however many statements it runs.
 fn look(connection: &Connection, job: ReadJob) -> Result<(), StoreError> {
     let view = connection.unchecked_transaction()?;
-    job(&SqliteTx::new(&view));
+    // A connection that goes with a job's panic would be missing from then on.
+    let ran = catch_unwind(AssertUnwindSafe(|| job(&SqliteTx::new(&view))));
+    if ran.is_err() {
+        tracing::error!("a read job panicked");
+    }
     Ok(view.finish()?)
 }

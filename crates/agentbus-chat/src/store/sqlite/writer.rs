@@ -13,75 +13,35 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use parking_lot::Mutex;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
 
 use super::connection;
 use super::tx::SqliteTx;
 use crate::limits;
+use crate::store::writer::{Jobs, Writer};
 use crate::store::{Answer, Feed, Promise, StoreError, WriteJob};
 
-/// The way to the writing thread.
-pub(super) struct Writer {
-    jobs: Mutex<Option<mpsc::Sender<WriteJob>>>,
-    /// Ends when the thread has.
-    ended: Mutex<Option<oneshot::Receiver<()>>>,
-}
-
-impl Writer {
-    pub(super) fn start(
-        connection: Connection,
-        path: &Path,
-        feed: Arc<Feed>,
-    ) -> Result<Self, StoreError> {
-        let (jobs, queue) = mpsc::channel(limits::WRITE_QUEUE);
-        let (end, ended) = oneshot::channel();
-        let log = Log::open(path)?;
-        let work = move || {
-            Loop {
-                connection,
-                queue,
-                feed,
-                log,
-            }
-            .run();
-            // The receiver may be gone: nobody has to wait for the end.
-            let _ = end.send(());
-        };
-        thread::Builder::new()
-            .name("chat-writer".to_owned())
-            .spawn(work)
-            .map_err(|error| StoreError::Failed(error.to_string()))?;
-        Ok(Self {
-            jobs: Mutex::new(Some(jobs)),
-            ended: Mutex::new(Some(ended)),
-        })
-    }
-
-    pub(super) async fn submit(&self, job: WriteJob) -> Result<(), StoreError> {
-        let jobs = self.jobs.lock().clone().ok_or(StoreError::Closed)?;
-        jobs.send(job).await.map_err(|_| StoreError::Closed)
-    }
-
-    pub(super) fn submit_now(&self, job: WriteJob) -> Result<(), StoreError> {
-        let jobs = self.jobs.lock().clone().ok_or(StoreError::Closed)?;
-        jobs.try_send(job).map_err(|_| StoreError::Busy)
-    }
-
-    /// Lets the thread finish what it was given.
-    pub(super) async fn close(&self) {
-        self.jobs.lock().take();
-        let ended = self.ended.lock().take();
-        if let Some(ended) = ended {
-            let _ = ended.await;
+/// Starts the writing thread of a database.
+pub(super) fn start(
+    connection: Connection,
+    path: &Path,
+    feed: Arc<Feed>,
+) -> Result<Writer, StoreError> {
+    let log = Log::open(path)?;
+    Writer::start(move |jobs| {
+        Loop {
+            connection,
+            jobs,
+            feed,
+            log,
         }
-    }
+        .run();
+    })
 }
 
 struct Loop {
     connection: Connection,
-    queue: mpsc::Receiver<WriteJob>,
+    jobs: Jobs,
     feed: Arc<Feed>,
     log: Log,
 }
@@ -89,11 +49,7 @@ struct Loop {
 impl Loop {
     fn run(mut self) {
         let mut batch = Vec::with_capacity(limits::WRITE_BATCH_MAX);
-        while self
-            .queue
-            .blocking_recv_many(&mut batch, limits::WRITE_BATCH_MAX)
-            > 0
-        {
+        while self.jobs.next(&mut batch) {
             self.commit(&mut batch);
             self.log.tend(&self.connection);
         }
