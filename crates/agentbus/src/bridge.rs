@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use agentbus_protocol::{Metadata, Pattern, Text};
 use agentbus_transport::{
-    Capability, Delivery, Message, PublishOptions, Received, Start, Subscribe, Subscription,
-    Transport, TransportError,
+    Delivery, Message, PublishOptions, Received, Start, Subscribe, Subscription, Transport,
 };
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
@@ -269,23 +268,4 @@ impl Bridge {
 fn mark(metadata: &mut Metadata, route: &[String]) {
     // A list of texts always has a JSON form.
     let _ = metadata.insert(ROUTE, &route);
-}
-
-/// Fails when a transport cannot be the source of a bridge that goes on where it stopped.
-///
-/// # Errors
-/// Names what it lacks, and a transport that has it.
-pub fn check_resumable(source: &dyn Transport) -> Result<(), TransportError> {
-    let capabilities = source.capabilities();
-    let needs = [
-        (capabilities.durable, Capability::Durable),
-        (capabilities.replay, Capability::Replay),
-    ];
-    match needs.into_iter().find(|(present, _)| !present) {
-        None => Ok(()),
-        Some((_, capability)) => Err(TransportError::Unsupported {
-            transport: capabilities.name,
-            capability,
-        }),
-    }
 }

@@ -188,9 +188,12 @@ async fn a_bridge_needs_two_ends_and_a_source_that_remembers() {
     let memory: Arc<dyn Transport> = Arc::new(MemoryTransport::new());
     let pattern = SubjectSpace::default().events_pattern(">").unwrap();
     let end = End::new(Arc::clone(&memory), "memory");
-    let same = bridge::between(end.clone(), end, pattern).open().await;
-    assert!(same.unwrap_err().to_string().contains("two transports"));
-    let refused = bridge::check_resumable(&*memory).unwrap_err().to_string();
+    let other = End::new(Arc::new(MemoryTransport::new()), "other memory");
+    let same = bridge::between(end.clone(), end.clone(), pattern.clone());
+    let refused = same.open().await.unwrap_err().to_string();
+    assert!(refused.contains("two transports"), "{refused}");
+    let forgetful = bridge::between(end, other, pattern).durable("copy");
+    let refused = forgetful.open().await.unwrap_err().to_string();
     assert!(refused.contains("sqlite://PATH"), "{refused}");
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agentbus::bridge::{self, Bridge, End, Step};
 use agentbus::protocol::SubjectSpace;
-use agentbus::transport::Transport;
+use agentbus::transport::{Transport, TransportError};
 use agentbus::{Error, transports};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -64,15 +64,18 @@ async fn open(
     if args.live {
         return Ok(bridge.open().await?);
     }
-    if let Err(lacking) = bridge::check_resumable(&**source) {
-        let message = format!("{lacking}; or copy what comes from now on with --live");
-        return Err(Failure::new(Exit::Usage, message));
-    }
     let name = match &args.name {
         Some(name) => name.clone(),
         None => name_for(&to, &args.pattern),
     };
-    Ok(bridge.durable(name).start(args.from).open().await?)
+    let opened = bridge.durable(name).start(args.from).open().await;
+    opened.map_err(|error| match error {
+        Error::Transport(TransportError::Unsupported { .. }) => {
+            let message = format!("{error}; or copy what comes from now on with --live");
+            Failure::new(Exit::Usage, message)
+        }
+        error => error.into(),
+    })
 }
 
 /// A durable name that every transport takes.
