@@ -81,6 +81,7 @@ impl From<Error> for Failure {
                 | Error::Payload(_)
                 | Error::Transport(
                     TransportError::TooLarge { .. }
+                    | TransportError::Invalid { .. }
                     | TransportError::Address(_)
                     | TransportError::Unsupported { .. }
                     | TransportError::Durable { .. },

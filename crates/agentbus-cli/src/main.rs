@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod failure;
 mod output;
+mod telemetry;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -15,6 +16,7 @@ use clap::Parser;
 use crate::args::{Args, Command};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::telemetry::Telemetry;
 
 // Messages are many small allocations made on one thread and freed on another, which is what this
 // allocator is good at.
@@ -47,7 +49,9 @@ fn arguments() -> Vec<OsString> {
 fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let named = args.config.clone();
     let config = || config::load(named.as_deref());
-    let client = commands::Client::new(&args, output.clone());
+    // Its sender blocks, so it is made and ended outside of the runtime.
+    let telemetry = Telemetry::from_env()?;
+    let client = commands::Client::new(&args, output.clone(), telemetry.clone());
     let api = commands::Api::new(&args.url, output.clone());
     // The process bus has one lock and next to no work of its own: a second thread would only wait.
     let mut builder = match args.command {
@@ -63,7 +67,7 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
             Command::Serve(serve) => {
                 let mut config = config()?;
                 config.read_agentchatbus(&|name| std::env::var(name).ok())?;
-                commands::serve(serve.merge(args.transport, config), output).await
+                commands::serve(serve.merge(args.transport, config), &telemetry, output).await
             }
             Command::Pub(publish) => commands::publish(&client, publish).await,
             Command::Sub(subscribe) => commands::subscribe(&client, subscribe).await,
@@ -77,7 +81,7 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
                     config.read_agentchatbus(&|name| std::env::var(name).ok())?;
                     Ok(config)
                 };
-                commands::mcp(asked, config, &api, output).await
+                commands::mcp(asked, config, &api, &telemetry, output).await
             }
             Command::Init(asked) => commands::init(&asked, output),
             Command::Pool(pool) => commands::pool(&client, pool).await,
@@ -96,5 +100,6 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
     });
     // Reading from a terminal blocks a thread that nothing can wake; it must not hold up the end.
     runtime.shutdown_background();
+    telemetry.end();
     outcome
 }

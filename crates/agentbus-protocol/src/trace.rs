@@ -62,6 +62,24 @@ impl TraceParent {
         Text::new(std::str::from_utf8(&bytes).unwrap_or_default())
     }
 
+    /// Whether whoever began the trace wants it recorded.
+    #[must_use]
+    pub const fn is_sampled(self) -> bool {
+        self.flags & 1 == 1
+    }
+
+    /// The trace id as a number.
+    #[must_use]
+    pub const fn raw_trace_id(self) -> u128 {
+        self.trace_id
+    }
+
+    /// The span id as a number.
+    #[must_use]
+    pub const fn raw_span_id(self) -> u64 {
+        self.span_id
+    }
+
     /// The trace id as 32 hexadecimal digits.
     #[must_use]
     pub fn trace_id(self) -> String {

@@ -1,5 +1,7 @@
 //! Figures for operators, in Prometheus text.
 
+mod amb;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -63,11 +65,14 @@ pub(crate) fn render(app: &App) -> String {
         record_host(app);
         record_targets(app);
         record_transport(app);
+        amb::record(app);
         if let Some(figures) = &app.config.figures {
             figures.record();
         }
     });
-    recorder.handle().render()
+    let mut text = recorder.handle().render();
+    amb::write_times(app, &mut text);
+    text
 }
 
 fn record_host(app: &App) {

@@ -45,6 +45,14 @@ pub enum TransportError {
         /// The subject.
         subject: Subject,
     },
+    /// The payload does not match the schema that this bus asks for.
+    #[error("the payload of {name} does not match its schema: {problems}")]
+    Invalid {
+        /// The event type or target.
+        name: String,
+        /// What does not match, and where.
+        problems: String,
+    },
     /// The message is larger than the carrier takes.
     #[error("the message has {bytes} bytes; the {transport} transport carries at most {limit}")]
     TooLarge {
@@ -153,6 +161,7 @@ impl TransportError {
             Self::TooLarge { .. }
             | Self::Unsupported { .. }
             | Self::Durable { .. }
+            | Self::Invalid { .. }
             | Self::Address(_) => ErrorCode::InvalidRequest,
             Self::Refused { .. } => ErrorCode::AuthFailure,
             Self::Closed

@@ -15,7 +15,11 @@ use crate::bus::{Inner, Preparer};
 use crate::cancel::Cancellations;
 use crate::deadline::Deadlines;
 use crate::handler::{Handler, HandlerService, Request};
+use crate::meter::{Meter, Metered};
+#[cfg(feature = "schema")]
+use crate::schemas::{Checked, Schemas};
 use crate::targets::Targets;
+use crate::telemetry::SpanSink;
 use crate::{Bus, Error, limits, transports, worker};
 
 /// Sets up a [`Bus`].
@@ -30,6 +34,10 @@ pub struct Builder<L = Identity> {
     invoke_timeout: Option<Duration>,
     layers: L,
     preparers: Vec<Preparer>,
+    spans: Option<Arc<dyn SpanSink>>,
+    meter: Option<Arc<Meter>>,
+    #[cfg(feature = "schema")]
+    schemas: Schemas,
 }
 
 /// What will carry the envelopes.
@@ -48,6 +56,10 @@ impl Builder {
             invoke_timeout: Some(limits::INVOKE_TIMEOUT),
             layers: Identity::new(),
             preparers: Vec::new(),
+            spans: None,
+            meter: None,
+            #[cfg(feature = "schema")]
+            schemas: Schemas::default(),
         }
     }
 }
@@ -96,12 +108,37 @@ impl<L> Builder<L> {
             invoke_timeout: self.invoke_timeout,
             layers: Stack::new(layer, self.layers),
             preparers: self.preparers,
+            spans: self.spans,
+            meter: self.meter,
+            #[cfg(feature = "schema")]
+            schemas: self.schemas,
         }
     }
 
     /// Changes every outgoing request and event just before it is sent, in the order added.
     pub fn prepare(mut self, preparer: impl Fn(&mut Envelope) + Send + Sync + 'static) -> Self {
         self.preparers.push(Arc::new(preparer));
+        self
+    }
+
+    /// Gives the spans of all calls, publishes and handlers to `sink`; see [`crate::telemetry`].
+    pub fn spans(mut self, sink: Arc<dyn SpanSink>) -> Self {
+        self.spans = Some(sink);
+        self
+    }
+
+    /// Counts and times what passes over the transport; [`Bus::meter`] shows it.
+    pub fn metered(mut self) -> Self {
+        self.meter = Some(Arc::default());
+        self
+    }
+
+    /// Refuses to publish payloads that do not match their schema, also to those who use
+    /// [`Bus::transport`] themselves. What arrives from elsewhere is checked by the same registry
+    /// as a [`layer`](Self::layer).
+    #[cfg(feature = "schema")]
+    pub fn schemas(mut self, schemas: Schemas) -> Self {
+        self.schemas = schemas;
         self
     }
 
@@ -122,10 +159,17 @@ impl<L> Builder<L> {
             ));
         }
         let space = SubjectSpace::new(&self.prefix, &self.tenant)?;
-        let transport = match self.carrier {
+        let mut transport = match self.carrier {
             Carrier::Ready(transport) => transport,
             Carrier::Url(url) => transports::open(&url, &self.agent_id).await?,
         };
+        if let Some(meter) = &self.meter {
+            transport = Arc::new(Metered::new(transport, Arc::clone(meter)));
+        }
+        #[cfg(feature = "schema")]
+        if !self.schemas.is_empty() {
+            transport = Arc::new(Checked::new(transport, self.schemas));
+        }
         Ok(Bus::new(Inner {
             agent_id: self.agent_id,
             space,
@@ -133,6 +177,8 @@ impl<L> Builder<L> {
             invoke_timeout: self.invoke_timeout,
             layers: worker::layers(self.layers),
             preparers: self.preparers,
+            spans: self.spans,
+            meter: self.meter,
             targets: Targets::default(),
             cancellations: Cancellations::default(),
             deadlines: Deadlines::default(),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agentbus_protocol::{
-    Envelope, Payload, PayloadError, Subject, SubjectError, SubjectSpace, Text,
+    Envelope, Payload, PayloadError, Subject, SubjectError, SubjectSpace, Text, TraceParent,
 };
 use agentbus_transport::{Drained, Message, Transport};
 use serde::Serialize;
@@ -17,9 +17,11 @@ use tower::Layer;
 use crate::cancel::Cancellations;
 use crate::deadline::Deadlines;
 use crate::handler::{FunctionService, HandlerService, IntoReply, Request};
+use crate::meter::Meter;
 use crate::middleware::Recover;
 use crate::serve::Handle;
 use crate::targets::{TargetInfo, Targets};
+use crate::telemetry::SpanSink;
 use crate::worker::Layers;
 use crate::{
     Builder, Error, Invoke, Publish, StreamCall, StreamWriter, SubscribeBuilder, TopicRequest,
@@ -54,6 +56,8 @@ pub(crate) struct Inner {
     pub(crate) invoke_timeout: Option<Duration>,
     pub(crate) layers: Layers,
     pub(crate) preparers: Vec<Preparer>,
+    pub(crate) spans: Option<Arc<dyn SpanSink>>,
+    pub(crate) meter: Option<Arc<Meter>>,
     pub(crate) targets: Targets,
     pub(crate) cancellations: Cancellations,
     pub(crate) deadlines: Deadlines,
@@ -96,6 +100,19 @@ impl Bus {
     #[must_use]
     pub fn transport(&self) -> &Arc<dyn Transport> {
         &self.0.transport
+    }
+
+    /// The figures of the transport, if the bus was built with a meter.
+    #[must_use]
+    pub fn meter(&self) -> Option<&Arc<Meter>> {
+        self.0.meter.as_ref()
+    }
+
+    /// A new trace for a call or publish that has none. `None` when this bus collects spans: their
+    /// first span is then the root, and another would have a parent that nobody has seen.
+    #[must_use]
+    pub fn begin_trace(&self) -> Option<TraceParent> {
+        self.0.spans.is_none().then(crate::mint::trace)
     }
 
     /// Publishes an event. Await it, or refine it first.

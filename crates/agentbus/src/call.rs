@@ -74,7 +74,7 @@ impl<'a> Invoke<'a> {
         let bus = self.draft.bus;
         let target = self.target;
         let mut inbox = bus.transport().open_inbox()?;
-        let message = self
+        let (message, mut span) = self
             .draft
             .into_message(Some(inbox.subject()), |space, _| space.invoke(&target))?;
         let mut cancel = CancelOnDrop::new(bus, &message);
@@ -86,7 +86,9 @@ impl<'a> Invoke<'a> {
         if !matches!(reply, Err(Error::Timeout { .. })) {
             cancel.disarm();
         }
-        accept(reply, &target)
+        let reply = accept(reply, &target);
+        span.end(reply.as_ref());
+        reply
     }
 }
 
@@ -133,7 +135,7 @@ impl<'a> TopicRequest<'a> {
         let bus = self.draft.bus;
         let topic = self.draft.envelope.event_type.clone();
         let mut inbox = bus.transport().open_inbox()?;
-        let message = self.draft.into_message(Some(inbox.subject()), |space, _| {
+        let (message, mut span) = self.draft.into_message(Some(inbox.subject()), |space, _| {
             space.events(topic.as_str())
         })?;
         let exchange = async {
@@ -141,7 +143,9 @@ impl<'a> TopicRequest<'a> {
             first_answer(&mut inbox, topic.as_str()).await
         };
         let reply = within(bus, self.timeout, topic.as_str(), exchange).await;
-        accept(reply, topic.as_str())
+        let reply = accept(reply, topic.as_str());
+        span.end(reply.as_ref());
+        reply
     }
 }
 

@@ -7,6 +7,7 @@ use agentbus_protocol::{Envelope, FrameKind, Subject, SubjectError, SubjectSpace
 use agentbus_transport::{Message, Priority};
 
 use crate::bus::PreparedPayload;
+use crate::telemetry::OpenSpan;
 use crate::{Bus, Error};
 
 /// What all calls and publishes share; the builders only add what is theirs.
@@ -45,23 +46,29 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Completes the envelope and addresses it.
+    /// Completes the envelope, addresses it and begins its span.
     pub(crate) fn into_message(
         mut self,
         reply_to: Option<&Subject>,
         resolve: impl FnOnce(&SubjectSpace, &Envelope) -> Result<Subject, SubjectError>,
-    ) -> Result<Arc<Message>, Error> {
+    ) -> Result<(Arc<Message>, OpenSpan), Error> {
         self.bus.check_open()?;
         self.envelope.payload = self.payload?;
         if let Some(inbox) = reply_to {
             self.envelope.reply_to = inbox.text().clone();
         }
         self.bus.prepare(&mut self.envelope);
+        let sink = self.bus.inner().spans.as_ref();
+        let span = match self.envelope.frame_type.is_empty() {
+            true => OpenSpan::publish(sink, &mut self.envelope),
+            false => OpenSpan::call(sink, &mut self.envelope),
+        };
         let subject = self.bus.subject(&self.envelope, resolve)?;
         let mut message = Message::new(subject, self.envelope);
         message.priority = self.priority;
         message.expires_at = self.ttl.and_then(|ttl| Instant::now().checked_add(ttl));
-        Ok(Arc::new(message))
+        let span = span.addressed(message.subject.as_str());
+        Ok((Arc::new(message), span))
     }
 }
 

@@ -9,6 +9,7 @@ use pin_project_lite::pin_project;
 
 use crate::handler::{Reply, Request};
 use crate::targets::TargetKind;
+use crate::telemetry::OpenSpan;
 use crate::{Error, answer, current};
 
 pin_project! {
@@ -29,11 +30,16 @@ where
     F: Future<Output = Result<Reply, Error>>,
 {
     /// `handled` is what the layers and the handler make of `request`.
-    pub(crate) fn new(request: Request, settlement: Settlement, handled: F) -> Self {
+    pub(crate) fn new(
+        request: Request,
+        settlement: Settlement,
+        span: OpenSpan,
+        handled: F,
+    ) -> Self {
         Self {
             handled,
             concluding: None,
-            ledger: Ledger::open(request, settlement),
+            ledger: Ledger::open(request, settlement, span),
         }
     }
 }
@@ -67,14 +73,16 @@ struct Ledger {
     request: Option<Request>,
     /// Taken at the end.
     settlement: Option<Settlement>,
+    span: OpenSpan,
 }
 
 impl Ledger {
-    fn open(request: Request, settlement: Settlement) -> Self {
+    fn open(request: Request, settlement: Settlement, span: OpenSpan) -> Self {
         request.served().target.begin();
         Self {
             request: Some(request),
             settlement: Some(settlement),
+            span,
         }
     }
 
@@ -85,6 +93,7 @@ impl Ledger {
         };
         let served = request.served();
         served.target.end(outcome.is_ok());
+        self.span.end(outcome.as_ref());
         if let Some(writer) = request.stream().cloned() {
             return Completion::waiting(async move {
                 writer.conclude(outcome.map(drop).as_ref().copied()).await;

@@ -60,14 +60,18 @@ mod error;
 mod handler;
 mod handling;
 pub mod limits;
+pub mod meter;
 pub mod middleware;
 pub mod mint;
 mod publish;
+#[cfg(feature = "schema")]
+pub mod schemas;
 mod serve;
 mod stream_call;
 mod stream_writer;
 mod subscribe;
 mod targets;
+pub mod telemetry;
 pub mod transports;
 mod worker;
 

@@ -47,5 +47,12 @@ pub const BRIDGE_PAUSE_MIN: Duration = Duration::from_millis(100);
 /// destination has come back.
 pub const BRIDGE_PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// Topics that a meter counts by themselves; the rest share one, since whoever publishes invents
+/// them.
+pub const METER_TOPICS_MAX: usize = 1_000;
+
+/// Problems of one payload that are told; who has mended these may ask again.
+pub const SCHEMA_PROBLEMS_MAX: usize = 5;
+
 /// How many carriers an event may have passed before bridges copy it no further.
 pub const BRIDGE_ROUTE_MAX: usize = 16;

@@ -10,6 +10,7 @@ use tokio::task::coop;
 
 use crate::bus::PreparedPayload;
 use crate::draft::{Draft, draft_setters};
+use crate::telemetry::OpenSpan;
 use crate::{Bus, Error, mint};
 
 /// An event about to be published.
@@ -57,12 +58,13 @@ impl<'a> Publish<'a> {
         self
     }
 
-    fn start(self) -> Result<Completion<Result<Receipt, TransportError>>, Error> {
+    fn start(self) -> Result<Sent, Error> {
         let bus = self.draft.bus;
-        let message = self.draft.into_message(None, |space, envelope| {
+        let (message, span) = self.draft.into_message(None, |space, envelope| {
             space.events(envelope.event_type.as_str())
         })?;
-        Ok(bus.transport().publish(message, self.options))
+        let completion = bus.transport().publish(message, self.options);
+        Ok(Sent { completion, span })
     }
 }
 
@@ -72,7 +74,7 @@ impl<'a> IntoFuture for Publish<'a> {
 
     fn into_future(self) -> Publishing {
         Publishing(match self.start() {
-            Ok(completion) => Progress::Sent(completion),
+            Ok(sent) => Progress::Sent(sent),
             Err(error) => Progress::Refused(Some(error)),
         })
     }
@@ -84,8 +86,14 @@ pub struct Publishing(Progress);
 
 #[derive(Debug)]
 enum Progress {
-    Sent(Completion<Result<Receipt, TransportError>>),
+    Sent(Sent),
     Refused(Option<Error>),
+}
+
+#[derive(Debug)]
+struct Sent {
+    completion: Completion<Result<Receipt, TransportError>>,
+    span: OpenSpan,
 }
 
 impl Future for Publishing {
@@ -95,13 +103,17 @@ impl Future for Publishing {
         // A publisher that never has to wait must still let its receivers run now and then.
         let budget = ready!(coop::poll_proceed(cx));
         let outcome = match &mut self.0 {
-            Progress::Sent(completion) => ready!(Pin::new(completion).poll(cx))?,
+            Progress::Sent(Sent { completion, span }) => {
+                let outcome = ready!(Pin::new(completion).poll(cx)).map_err(Error::from);
+                span.end(outcome.as_ref());
+                outcome
+            }
             Progress::Refused(error) => match error.take() {
                 Some(error) => return Poll::Ready(Err(error)),
                 None => return Poll::Pending,
             },
         };
         budget.made_progress();
-        Poll::Ready(Ok(outcome))
+        Poll::Ready(outcome)
     }
 }

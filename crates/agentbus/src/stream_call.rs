@@ -15,6 +15,7 @@ use crate::bus::PreparedPayload;
 use crate::call::{REQUEST, unserved};
 use crate::cancel::CancelOnDrop;
 use crate::draft::{Draft, draft_setters};
+use crate::telemetry::OpenSpan;
 use crate::{Bus, Error, limits, mint};
 
 /// A streaming call, about to be made.
@@ -81,7 +82,7 @@ impl<'a> StreamCall<'a> {
         let bus = self.draft.bus;
         let target = self.target;
         let inbox = bus.transport().open_inbox()?;
-        let message = self
+        let (message, mut span) = self
             .draft
             .into_message(Some(inbox.subject()), |space, _| space.invoke(&target))?;
         let mut cancel = CancelOnDrop::new(bus, &message);
@@ -89,7 +90,9 @@ impl<'a> StreamCall<'a> {
         let published = bus.transport().publish(message, REQUEST).await;
         if let Err(error) = published {
             cancel.disarm();
-            return Err(unserved(error.into(), &target));
+            let error = unserved(error.into(), &target);
+            span.end::<()>(Err(&error));
+            return Err(error);
         }
         Ok(Frames {
             inbox,
@@ -101,6 +104,7 @@ impl<'a> StreamCall<'a> {
             heard: false,
             target,
             cancel,
+            span,
             ended: false,
         })
     }
@@ -161,6 +165,7 @@ pub struct Frames {
     /// before waiting, so that a busy stream does not pay for it frame by frame.
     heard: bool,
     target: Text,
+    span: OpenSpan,
     ended: bool,
 }
 
@@ -179,6 +184,7 @@ impl Frames {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Envelope, Error>>> {
         loop {
             if let Some(frame) = self.reassembly.pop_ready() {
+                self.span.end_with(&frame);
                 return Poll::Ready(Some(Ok(frame)));
             }
             if self.reassembly.is_finished() {
@@ -191,6 +197,7 @@ impl Frames {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
                     self.ended = true;
+                    self.span.end::<()>(Err(&error));
                     return Poll::Ready(Some(Err(error)));
                 }
                 Poll::Pending => return Poll::Pending,

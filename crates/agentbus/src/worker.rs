@@ -23,6 +23,7 @@ use crate::handler::{Handler, HandlerService, Request, Served};
 use crate::handling::Handling;
 use crate::middleware::Recover;
 use crate::targets::TargetKind;
+use crate::telemetry::OpenSpan;
 use crate::{Error, StreamWriter, answer, limits};
 
 /// The room for one future, used again for each message whose handler does not have to wait.
@@ -36,7 +37,7 @@ pub(crate) trait Start: Send {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>>;
 
     /// Puts the whole handling of a request, up to its answer, into `task`.
-    fn start(&mut self, request: Request, settlement: Settlement, task: &mut Task);
+    fn start(&mut self, request: Request, settlement: Settlement, span: OpenSpan, task: &mut Task);
 }
 
 /// Keeps the layers as one service whose type is known to the compiler, so that they cost no
@@ -61,9 +62,9 @@ where
         self.0.poll_ready(cx)
     }
 
-    fn start(&mut self, request: Request, settlement: Settlement, task: &mut Task) {
+    fn start(&mut self, request: Request, settlement: Settlement, span: OpenSpan, task: &mut Task) {
         let handled = self.0.call(request.clone());
-        task.set(Handling::new(request, settlement, handled));
+        task.set(Handling::new(request, settlement, span, handled));
     }
 }
 
@@ -161,12 +162,17 @@ impl Worker {
             return target.cancelled();
         }
         let attempt = delivery.attempt();
-        let (message, settlement) = delivery.into_parts();
+        let (mut message, settlement) = delivery.into_parts();
+        let mut span = OpenSpan::default();
+        if let sink @ Some(_) = bus.inner().spans.as_ref() {
+            let envelope = &mut Arc::make_mut(&mut message).envelope;
+            span = OpenSpan::handler(sink, target, envelope).addressed(message.subject.as_str());
+        }
         let writer = self.writer(&message);
         let served = Arc::clone(&self.served);
         let request = Request::new(message, served, attempt, writer);
         self.start
-            .start(request.clone(), settlement, &mut self.task);
+            .start(request.clone(), settlement, span, &mut self.task);
         if self.task.poll(cx).is_pending() {
             let task = std::mem::replace(&mut self.task, Task::new(std::future::ready(())));
             let place = Places::take(&self.places);

@@ -8,18 +8,21 @@ use bytes::Bytes;
 use crate::args::Args;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::telemetry::Telemetry;
 
 /// Where the bus is and how to print.
 pub(crate) struct Client {
     url: String,
     pub(crate) output: Output,
+    telemetry: Telemetry,
 }
 
 impl Client {
-    pub(crate) fn new(args: &Args, output: Output) -> Self {
+    pub(crate) fn new(args: &Args, output: Output, telemetry: Telemetry) -> Self {
         Self {
             url: args.transport.as_ref().unwrap_or(&args.url).clone(),
             output,
+            telemetry,
         }
     }
 
@@ -30,10 +33,8 @@ impl Client {
     /// Connects under a name that people recognise in the list of who serves what.
     pub(crate) async fn connect_as(&self, name: &str) -> Result<Bus, Failure> {
         let agent = format!("{name}-{}", std::process::id());
-        Ok(Bus::builder(agent)
-            .transport(self.url.as_str())
-            .connect()
-            .await?)
+        let bus = Bus::builder(agent).transport(self.url.as_str());
+        Ok(self.telemetry.observe(bus).connect().await?)
     }
 }
 

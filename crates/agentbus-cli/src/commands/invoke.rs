@@ -1,6 +1,7 @@
 //! `agentbus invoke`.
 
-use agentbus::{Bus, Context, Envelope, Error, ErrorPayload, FrameKind, Payload, mint};
+use agentbus::protocol::TraceParent;
+use agentbus::{Bus, Context, Envelope, Error, ErrorPayload, FrameKind, Payload};
 
 use super::client::{Client, payload};
 use crate::args::Invoke;
@@ -27,10 +28,10 @@ pub(crate) async fn invoke(client: &Client, args: Invoke) -> Result<(), Failure>
 }
 
 /// The context of a call from a shell: a trace of its own, and the session that was asked for.
-fn context(args: &Invoke) -> Context {
+fn context(args: &Invoke, bus: &Bus) -> Context {
     let mut context = Context::default();
     let fields = context.edit();
-    fields.traceparent = mint::trace().to_string().into();
+    fields.traceparent = bus.begin_trace().map(TraceParent::text).unwrap_or_default();
     fields.session_id = args.session.as_deref().unwrap_or_default().into();
     context
 }
@@ -38,7 +39,7 @@ fn context(args: &Invoke) -> Context {
 async fn single(bus: &Bus, args: &Invoke, payload: Option<Payload>) -> Result<Envelope, Error> {
     let mut call = bus
         .invoke_payload(args.target.as_str(), payload)
-        .context(context(args));
+        .context(context(args, bus));
     if let Some(timeout) = args.timeout {
         call = call.timeout(timeout);
     }
@@ -53,7 +54,7 @@ async fn stream(
 ) -> Result<(), Failure> {
     let mut call = bus
         .stream_payload(args.target.as_str(), payload)
-        .context(context(args));
+        .context(context(args, bus));
     if let Some(timeout) = args.timeout {
         call = call.idle_timeout(timeout);
     }

@@ -16,12 +16,17 @@ use crate::args::Auth;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::telemetry::Telemetry;
 
-pub(crate) async fn serve(config: Config, output: &Output) -> Result<(), Failure> {
+pub(crate) async fn serve(
+    config: Config,
+    telemetry: &Telemetry,
+    output: &Output,
+) -> Result<(), Failure> {
     start_logging(&config.log, output)?;
     // Listened for before the port is open, so that no early signal is missed.
     let stop = asked_to_stop();
-    let (server, pools) = start(&config).await?;
+    let (server, pools) = start(&config, telemetry).await?;
     announce(&server, output)?;
     stop.await;
     output.note("stopping: finishing what was accepted");
@@ -33,12 +38,14 @@ pub(crate) async fn serve(config: Config, output: &Output) -> Result<(), Failure
 /// Starts the bus and everything around it.
 pub(super) async fn start(
     config: &Config,
+    telemetry: &Telemetry,
 ) -> Result<(RunningServer, Option<PoolTargets>), Failure> {
     let (host, pools) = (server_config(config)?, config.pools()?);
     let bus = Bus::builder("agentbus")
         .transport(config.transport.as_str())
-        .connect()
-        .await?;
+        .schemas(config.schemas()?)
+        .metered();
+    let bus = telemetry.observe(bus).connect().await?;
     open(host, pools, bus).await
 }
 

@@ -112,6 +112,14 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "Limits of every pool; the keys are those of docs/stdio.md.",
     },
     Key {
+        name: "schemas",
+        kind: "list of tables",
+        default: "[]",
+        variable: "",
+        flag: "",
+        meaning: "JSON Schemas, one `[[schemas]]` each: `event` (an event type) or `target`, and `file`. A payload that does not match is refused to whoever publishes it.",
+    },
+    Key {
         name: "mcp_profile",
         kind: "\"core\" or \"full\"",
         default: "\"core\"",
@@ -273,7 +281,7 @@ pub(crate) fn reference() -> String {
          `--config FILE` or `AGENTBUS_CONFIG` names. The environment overrides the file, and \
          flags override the environment. A key that is not listed here is an error, with its line \
          and the nearest key there is. The keys that decide who may use the bus, where its data goes \
-         or what runs here (`auth`, `allow_hosts`, `allow_origins`, `data_dir`, `transport`, `pools`, \
+         or what runs here (`auth`, `allow_hosts`, `allow_origins`, `data_dir`, `transport`, `pools`, `schemas`, \
          `chat_database`, `chat_store`, \
          and a `listen` that is not loopback) count only in a file that was named: a directory may \
          have been filled by somebody else.\n\n\

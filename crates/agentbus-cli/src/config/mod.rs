@@ -4,6 +4,7 @@ mod chat;
 mod keys;
 mod pools;
 mod problem;
+mod schemas;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ pub(crate) struct Config {
     pub(crate) drain_s: u64,
     pub(crate) log: String,
     pub(crate) pools: Vec<toml::Table>,
+    pub(crate) schemas: Vec<schemas::Entry>,
     pub(crate) pool_limits: toml::Table,
     pub(crate) mcp_profile: McpProfile,
     pub(crate) mcp_language: String,
@@ -70,6 +72,7 @@ impl Default for Config {
             drain_s: agentbus::limits::CLOSE_DRAIN.as_secs(),
             log: "info".to_owned(),
             pools: Vec::new(),
+            schemas: Vec::new(),
             pool_limits: toml::Table::new(),
             mcp_profile: McpProfile::Core,
             mcp_language: "English".to_owned(),
@@ -130,6 +133,7 @@ fn trusted(config: Config) -> Result<Config, Failure> {
         ("chat_store", config.chat_store != default.chat_store),
         ("listen", !config.listen.ip().is_loopback()),
         ("pools", config.pools != default.pools),
+        ("schemas", config.schemas != default.schemas),
     ];
     match opened.iter().find(|(_, set)| *set) {
         None => Ok(config),

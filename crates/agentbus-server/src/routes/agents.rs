@@ -51,7 +51,7 @@ pub(super) async fn invoke(
         return Ok(super::not_found().await);
     }
     let body = context::body(body).await?;
-    let context = context::context(&headers)?;
+    let context = context::context(&headers, &app.bus)?;
     let payload = context::payload(&body)?;
     let call = app
         .bus
@@ -124,7 +124,7 @@ pub(super) async fn stream(
         return Ok(super::not_found().await);
     }
     let body = context::body(body).await?;
-    let context = context::context(&headers)?;
+    let context = context::context(&headers, &app.bus)?;
     let mut call = app
         .bus
         .stream_payload(target, context::payload(&body)?)

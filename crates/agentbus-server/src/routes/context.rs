@@ -1,7 +1,7 @@
 //! From HTTP headers and body to an envelope's context and payload.
 
 use agentbus::protocol::TraceParent;
-use agentbus::{Context, ContextFields, Payload, Text, mint};
+use agentbus::{Bus, Context, ContextFields, Payload, Text};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName};
 use bytes::Bytes;
@@ -23,9 +23,9 @@ static CHANNEL: HeaderName = HeaderName::from_static("x-channel");
 static OWN_TRACEPARENT: HeaderName = HeaderName::from_static("x-traceparent");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Reads the context headers. A request without a trace begins one here, so that everything it
-/// causes can be found under one id.
-pub(super) fn context(headers: &HeaderMap) -> Result<Context, Failure> {
+/// Reads the context headers. A request without a trace begins one, so that everything it causes
+/// can be found under one id.
+pub(super) fn context(headers: &HeaderMap, bus: &Bus) -> Result<Context, Failure> {
     let mut fields = ContextFields {
         trace_id: text(headers, &TRACE_ID)?,
         tenant_id: text(headers, &TENANT_ID)?,
@@ -38,8 +38,8 @@ pub(super) fn context(headers: &HeaderMap) -> Result<Context, Failure> {
     };
     if fields.traceparent.is_empty() {
         let standard = text(headers, &TRACEPARENT)?;
-        let trace = TraceParent::parse(&standard).unwrap_or_else(mint::trace);
-        fields.traceparent = trace.text();
+        let trace = TraceParent::parse(&standard).or_else(|| bus.begin_trace());
+        fields.traceparent = trace.map(TraceParent::text).unwrap_or_default();
     }
     Ok(fields.into())
 }

@@ -42,7 +42,7 @@ pub(super) async fn publish(
     body: Body,
 ) -> Result<Response, Failure> {
     let body = context::body(body).await?;
-    let context = context::context(&headers)?;
+    let context = context::context(&headers, &app.bus)?;
     let payload = context::payload(&body)?;
     let event = app
         .bus
@@ -88,7 +88,7 @@ pub(super) async fn publish_cloud_events(
     body: Body,
 ) -> Result<StatusCode, Failure> {
     let body = context::body(body).await?;
-    let shared = context::context(&headers)?;
+    let shared = context::context(&headers, &app.bus)?;
     let events = cloudevents::read(&headers, &body)?;
     let keyed = app.bus.transport().capabilities().idempotency;
     let all = events.len();

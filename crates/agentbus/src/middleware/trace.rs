@@ -2,14 +2,14 @@
 
 use std::task::{Context, Poll};
 
-use agentbus_protocol::{Envelope, TraceParent};
 use tower::{Layer, Service};
 use tracing::Instrument;
 use tracing::instrument::Instrumented;
 
 use crate::current::Within;
 use crate::handler::{Handler, Reply, Request};
-use crate::{Error, current, mint};
+use crate::telemetry::continue_trace;
+use crate::{Error, current};
 
 /// Continues the trace of a request, or begins one, so that the calls that the handler makes
 /// belong to it; and opens a `tracing` span around the handler.
@@ -38,7 +38,13 @@ impl<S: Handler> Service<Request> for TraceService<S> {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let request = request.map_envelope(continue_trace);
+        // A bus that collects spans has begun the handler's span, which its calls belong to.
+        let request = match request.bus().inner().spans {
+            Some(_) => request,
+            None => request.map_envelope(|envelope| {
+                continue_trace(envelope);
+            }),
+        };
         let envelope = request.envelope();
         let span = tracing::info_span!("handle", subject = %request.subject(),
             event_id = %envelope.event_id, trace_id = %envelope.context.trace_id,
@@ -47,13 +53,4 @@ impl<S: Handler> Service<Request> for TraceService<S> {
         let handled = self.0.call(request.clone());
         current::handling(request, handled).instrument(span)
     }
-}
-
-fn continue_trace(envelope: &mut Envelope) {
-    let parent = TraceParent::parse(&envelope.context.traceparent);
-    let here = parent.map_or_else(mint::trace, |parent| parent.child(mint::span_id()));
-    let context = envelope.context.edit();
-    context.traceparent = here.to_string().into();
-    context.trace_id = here.trace_id().into();
-    context.span_id = here.span_id().into();
 }

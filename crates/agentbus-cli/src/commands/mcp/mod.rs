@@ -17,6 +17,7 @@ use crate::args::McpArgs;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::telemetry::Telemetry;
 
 use super::Api;
 use super::serve::{asked_to_stop, end, start, start_logging};
@@ -30,6 +31,7 @@ pub(crate) async fn mcp(
     asked: McpArgs,
     config: impl Fn() -> Result<Config, Failure>,
     api: &Api,
+    telemetry: &Telemetry,
     output: &Output,
 ) -> Result<(), Failure> {
     let default = format!("http://127.0.0.1:{}", agentbus_server::DEFAULT_PORT);
@@ -45,7 +47,7 @@ pub(crate) async fn mcp(
     }
     let config = asked.serve.clone().merge(None, config()?);
     start_logging(&config.log, output)?;
-    match start(&config).await {
+    match start(&config, telemetry).await {
         Ok(running) => embedded(&asked, &config, running).await,
         // Two editors that start at once: one of them runs the bus, the other joins it.
         Err(failure) if !asked.embedded && failure.exit == Exit::Listen => {

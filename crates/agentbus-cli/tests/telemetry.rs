@@ -1,0 +1,253 @@
+//! What operators see: spans at a collector, and the figures of `/metrics`.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+use serde_json::Value;
+
+const GUARD: Duration = Duration::from_secs(30);
+
+/// A collector: takes OTLP over HTTP and keeps the spans.
+struct Collector {
+    url: String,
+    spans: Arc<Mutex<Vec<Span>>>,
+}
+
+impl Collector {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let spans = Arc::default();
+        let kept = Arc::clone(&spans);
+        // Ends with the test's process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let kept = Arc::clone(&kept);
+                std::thread::spawn(move || while take(stream.as_ref().unwrap(), &kept) {});
+            }
+        });
+        Self { url, spans }
+    }
+
+    /// Waits for a span of this name.
+    fn span(&self, name: &str) -> Span {
+        let begun = Instant::now();
+        loop {
+            let spans = self.spans.lock().unwrap();
+            if let Some(span) = spans.iter().find(|span| span.name == name) {
+                return span.clone();
+            }
+            let names: Vec<_> = spans.iter().map(|span| &span.name).collect();
+            assert!(begun.elapsed() < GUARD, "no span {name} among {names:?}");
+            drop(spans);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Takes one request; false at the end of the connection.
+fn take(stream: &TcpStream, kept: &Mutex<Vec<Span>>) -> bool {
+    let mut reader = BufReader::new(stream);
+    let (mut length, mut line) = (0, String::new());
+    loop {
+        line.clear();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return false;
+        }
+        let lower = line.to_ascii_lowercase();
+        if let Some(value) = lower.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
+    let scopes = request
+        .resource_spans
+        .into_iter()
+        .flat_map(|it| it.scope_spans);
+    kept.lock().unwrap().extend(scopes.flat_map(|it| it.spans));
+    let answer =
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
+    let mut writer = stream;
+    writer.write_all(answer).is_ok()
+}
+
+fn agentbus(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
+    command
+        .current_dir(dir)
+        .args(args)
+        .env_remove("AGENTBUS_TRANSPORT")
+        .env("AGENTBUS_DATA_DIR", dir.join("data"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// A process that is ended with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn serve(mut command: Command) -> (Running, String) {
+    let mut server = command.spawn().unwrap();
+    let mut first = String::new();
+    let mut stdout = BufReader::new(server.stdout.take().unwrap());
+    stdout.read_line(&mut first).unwrap();
+    let started: Value = serde_json::from_str(&first).unwrap();
+    let url = started["listening"].as_str().unwrap().to_owned();
+    (Running(server), url)
+}
+
+const SERVE: [&str; 6] = [
+    "serve",
+    "--json",
+    "--listen",
+    "127.0.0.1:0",
+    "--log",
+    "warn",
+];
+
+#[test]
+fn spans_of_three_processes_are_one_trace_at_the_collector() {
+    let collector = Collector::start();
+    let dir = tempfile::tempdir().unwrap();
+    let observed = |args: &[&str]| {
+        let mut command = agentbus(dir.path(), args);
+        command
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)
+            .env("OTEL_BSP_SCHEDULE_DELAY", "50");
+        command
+    };
+    let (server, url) = serve(observed(&SERVE));
+    let mut handling = observed(&["handle", "shout", "--", "tr", "a-z", "A-Z"]);
+    let mut handler = Running(handling.env("AGENTBUS_URL", &url).spawn().unwrap());
+    let mut ready = String::new();
+    BufReader::new(handler.0.stderr.as_mut().unwrap())
+        .read_line(&mut ready)
+        .unwrap();
+    let mut invoking = observed(&["invoke", "shout", "\"hello\""]);
+    let invoked = invoking.env("AGENTBUS_URL", &url).output().unwrap();
+    assert!(invoked.status.success(), "{invoked:?}");
+
+    let call = collector.span("invoke_agent shout");
+    let process = collector.span("process shout");
+    assert_eq!(process.trace_id, call.trace_id);
+    assert_eq!(process.parent_span_id, call.span_id);
+    assert!(call.parent_span_id.is_empty(), "{call:?}");
+    drop(server);
+}
+
+#[test]
+fn a_collector_that_is_not_there_costs_a_command_nothing_but_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_server, url) = serve(agentbus(dir.path(), &SERVE));
+    let mut publish = agentbus(dir.path(), &["pub", "order.paid", "{}"]);
+    publish
+        .env("AGENTBUS_URL", &url)
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
+    assert!(publish.status().unwrap().success());
+    let mut broken = agentbus(dir.path(), &["pub", "order.paid", "{}"]);
+    broken.env("OTEL_EXPORTER_OTLP_ENDPOINT", "not a url");
+    let said = broken.output().unwrap();
+    let text = String::from_utf8_lossy(&said.stderr);
+    assert!(text.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{text}");
+}
+
+fn metrics(url: &str, dir: &Path) -> String {
+    let token = std::fs::read_to_string(dir.join("data/token")).unwrap();
+    let host = url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    let request = format!(
+        "GET /metrics HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+        token.trim()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn the_dashboard_of_amb_finds_its_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_server, url) = serve(agentbus(dir.path(), &SERVE));
+    let mut subscriber = agentbus(dir.path(), &["sub", "order.>", "--count", "2"]);
+    let mut subscriber = Running(subscriber.env("AGENTBUS_URL", &url).spawn().unwrap());
+    let mut ready = String::new();
+    BufReader::new(subscriber.0.stderr.as_mut().unwrap())
+        .read_line(&mut ready)
+        .unwrap();
+    for args in [
+        ["pub", "order.paid", "{}", "--priority", "critical"],
+        ["pub", "order.paid", "{}", "--priority", "normal"],
+    ] {
+        let mut publish = agentbus(dir.path(), &args);
+        assert!(
+            publish
+                .env("AGENTBUS_URL", &url)
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+    assert!(subscriber.0.wait().unwrap().success());
+    let text = metrics(&url, dir.path());
+    for line in [
+        "amb_messages_published_total{topic=\"order.paid\",priority=\"critical\"} 1",
+        "amb_messages_published_total{topic=\"order.paid\",priority=\"normal\"} 1",
+        "amb_messages_delivered_total{topic=\"order.paid\"} 2",
+        "amb_publish_duration_seconds_bucket{le=\"+Inf\"} 2",
+        "amb_delivery_duration_seconds_count 2",
+        "amb_broker_connected 1",
+        "amb_persistence_enabled 0",
+        "amb_wal_messages_pending 0",
+        "amb_dlq_messages_total 0",
+        "amb_delivery_failures_total 0",
+        "amb_backpressure_activated_total 0",
+    ] {
+        assert!(text.lines().any(|it| it == line), "no `{line}` in:\n{text}");
+    }
+}
+
+#[test]
+fn a_payload_without_its_form_is_refused_over_the_wire() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("order.json"), r#"{"required":["n"]}"#).unwrap();
+    let config = "[[schemas]]\nevent = \"order.paid\"\nfile = \"order.json\"\n";
+    std::fs::write(dir.path().join("bus.toml"), config).unwrap();
+    let mut serving = agentbus(dir.path(), &SERVE);
+    serving.args(["--config", "bus.toml"]);
+    let (_server, url) = serve(serving);
+    let mut publish = agentbus(dir.path(), &["pub", "order.paid", "{}"]);
+    let said = publish.env("AGENTBUS_URL", &url).output().unwrap();
+    let text = String::from_utf8_lossy(&said.stderr);
+    assert!(!said.status.success());
+    assert!(
+        text.contains("the payload of order.paid does not match its schema"),
+        "{text}"
+    );
+    let mut right = agentbus(dir.path(), &["pub", "order.paid", "{\"n\":1}"]);
+    assert!(right.env("AGENTBUS_URL", &url).status().unwrap().success());
+}
