@@ -2,13 +2,15 @@
 //!
 //! Each service runs on loopback, on a free port, with its own folder `target/services/NAME` for
 //! its data, its log and a record of its process. What the system lacks is installed from Debian
-//! packages. Nothing is shared with a service that the system may run on its own.
+//! packages; Kafka is fetched with Maven. Nothing is shared with a service that the system may run on
+//! its own.
 //!
 //! A service outlives the command that started it, until `down`. Its process is recorded before
 //! anything else happens, so that the next `up` or `down` finds what a killed command left behind.
 
 mod catalog;
 mod install;
+mod kafka;
 mod probe;
 mod process;
 

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::probe;
+use super::{kafka, probe};
 use crate::failure::Failure;
 
 /// How a service is found, started and asked whether it answers.
@@ -48,7 +48,7 @@ impl Place {
         })
     }
 
-    fn data(&self) -> PathBuf {
+    pub(super) fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
 }
@@ -98,6 +98,17 @@ pub(super) const SERVICES: &[Service] = &[
         variable: "AGENTBUS_POSTGRESQL_URL",
         needed_by_tests: true,
         clean: |_| {},
+    },
+    Service {
+        name: "kafka",
+        package: "default-jre-headless",
+        program: kafka::java,
+        command: kafka::command,
+        is_ready: probe::kafka,
+        url: |port| format!("kafka://127.0.0.1:{port}"),
+        variable: "AGENTBUS_KAFKA_URL",
+        needed_by_tests: true,
+        clean: kafka::clean,
     },
 ];
 
@@ -236,7 +247,7 @@ fn give_to_postgres(data: &Path) -> Result<(), Failure> {
 }
 
 /// Finds a program on the path or in folders where Debian puts servers.
-fn find(name: &str, more: &[&str]) -> Option<PathBuf> {
+pub(super) fn find(name: &str, more: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(more.iter().map(PathBuf::from));
     folders
@@ -245,7 +256,7 @@ fn find(name: &str, more: &[&str]) -> Option<PathBuf> {
 }
 
 /// Asks the system for a port that nobody uses.
-fn free_port() -> Result<u16, Failure> {
+pub(super) fn free_port() -> Result<u16, Failure> {
     let failed = |error| Failure::new(format!("no free port on loopback: {error}"));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
     listener

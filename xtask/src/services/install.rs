@@ -1,4 +1,4 @@
-//! What the system lacks, from Debian packages.
+//! What the system lacks, from Debian packages and other places that take long.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -54,18 +54,13 @@ pub(super) fn tools() {
 }
 
 /// Installs a package with a line that shows that something happens.
-fn install(package: &str) -> Result<(), String> {
-    let begun = Instant::now();
-    print!("Installing {package} ");
-    let outcome = apt(&["update", "-qq"]).and_then(|()| apt(&["install", "-y", "-qq", package]));
-    match &outcome {
-        Ok(()) => println!(" done in {:.0} s", begun.elapsed().as_secs_f64()),
-        Err(_) => println!(" failed"),
-    }
-    outcome
+pub(super) fn install(package: &str) -> Result<(), String> {
+    let update = apt(&["update", "-qq"]);
+    let install = apt(&["install", "-y", "-qq", package]);
+    all_patiently(&format!("Installing {package}"), [update, install])
 }
 
-fn apt(arguments: &[&str]) -> Result<(), String> {
+fn apt(arguments: &[&str]) -> Command {
     let mut command = if rustix::process::geteuid().is_root() {
         Command::new("apt-get")
     } else {
@@ -73,25 +68,47 @@ fn apt(arguments: &[&str]) -> Result<(), String> {
         command.args(["-n", "apt-get"]);
         command
     };
-    let child = command
+    command
         .args(arguments)
         // The package's own service stays off: the tests start servers of their own.
         .env("RUNLEVEL", "1")
-        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+/// Runs a command that takes long, with a line that shows that something happens.
+pub(super) fn patiently(what: &str, command: Command) -> Result<(), String> {
+    all_patiently(what, [command])
+}
+
+fn all_patiently<const N: usize>(what: &str, commands: [Command; N]) -> Result<(), String> {
+    let begun = Instant::now();
+    print!("{what} ");
+    let outcome = commands.into_iter().try_for_each(wait_with_dots);
+    match &outcome {
+        Ok(()) => println!(" done in {:.0} s", begun.elapsed().as_secs_f64()),
+        Err(_) => println!(" failed"),
+    }
+    outcome
+}
+
+fn wait_with_dots(mut command: Command) -> Result<(), String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
-    let mut child = child.map_err(|error| format!("apt-get cannot be started: {error}"))?;
+    let mut child = child.map_err(|error| format!("{name} cannot be started: {error}"))?;
     loop {
         match child.try_wait() {
             Ok(Some(status)) if status.success() => return Ok(()),
-            Ok(Some(status)) => return Err(format!("apt-get ended with {status}")),
+            Ok(Some(status)) => return Err(format!("{name} ended with {status}")),
             Ok(None) => {}
             Err(error) => return Err(error.to_string()),
         }
         print!(".");
-        // A terminal that has gone away does not stop the installation.
+        // A terminal that has gone away does not stop what was begun.
         let _ = std::io::stdout().flush();
         std::thread::sleep(TICK);
     }

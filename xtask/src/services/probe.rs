@@ -33,6 +33,13 @@ pub(super) fn rabbitmq(port: u16) -> bool {
     ask(port, b"AMQP\x00\x00\x09\x01").is_some_and(|answer| answer.starts_with(&[1, 0, 0]))
 }
 
+/// A Kafka broker is asked which requests it knows, under a number that stands in its answer. It
+/// answers once it has joined its cluster.
+pub(super) fn kafka(port: u16) -> bool {
+    const QUESTION: &[u8] = b"\x00\x00\x00\x0a\x00\x12\x00\x00busy\xff\xff";
+    ask(port, QUESTION).is_some_and(|answer| answer.get(4..8) == Some(b"busy".as_slice()))
+}
+
 /// A PostgreSQL server says to a request for encryption whether it has it. While it starts it
 /// refuses sessions, but not this question, so a session is begun as well.
 pub(super) fn postgres(port: u16) -> bool {
