@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use agentbus_protocol::Pattern;
 use agentbus_transport::TransportError;
+use agentbus_transport::remote::amb;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
@@ -24,8 +25,8 @@ use tokio::time::{Instant, timeout};
 use crate::commands::{Backoff, Commands, Order, carrier, failed, is_loss};
 use crate::feed::Feed;
 use crate::inbox::SharedInbox;
+use crate::limits;
 use crate::names::Names;
-use crate::{limits, wire};
 
 /// What the server is asked to send.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -153,7 +154,7 @@ impl Hearing {
             Some(feeds) => feeds.iter().filter_map(Weak::upgrade).collect(),
             None => return,
         };
-        let message = match wire::decode(&data) {
+        let message = match amb::decode(&data) {
             Ok(read) => Arc::new(read.message),
             Err(error) => {
                 tracing::warn!(channel, %error, "a message cannot be read");

@@ -7,12 +7,12 @@ use std::sync::{Arc, Weak};
 
 use agentbus_transport::TransportError;
 use agentbus_transport::clock::millis;
+use agentbus_transport::remote::token;
 use redis::Value;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::Order;
-use crate::inbox::token;
 use crate::limits;
 use crate::link::Link;
 use crate::publisher::Desk;

@@ -8,22 +8,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use agentbus_protocol::{Envelope, EventId, EventType, Stamp, Subject, Timestamp};
+use agentbus_protocol::{Envelope, EventType, Subject};
+use agentbus_transport::remote::amb::{self, Extra, Notice};
+use agentbus_transport::remote::{INBOX, Mailbox, stamp, token};
 use agentbus_transport::{Departed, Message, Received, TransportError, limits as common};
 use bytes::Bytes;
 use foldhash::quality::RandomState;
 use parking_lot::Mutex;
-use rand::RngExt;
 use tokio::sync::oneshot;
 
 use crate::commands::NAME;
 use crate::limits;
-use crate::mailbox::Mailbox;
 use crate::names::Names;
-use crate::wire::{self, Extra, Notice};
-
-/// What the subject of every inbox begins with.
-const INBOX: &str = "_INBOX.";
 
 /// What an echo begins with; no JSON object does.
 const ECHO: u8 = b'?';
@@ -122,7 +118,7 @@ impl SharedInbox {
             self.answer(data);
             return None;
         }
-        let read = match wire::decode(data) {
+        let read = match amb::decode(data) {
             Ok(read) => read,
             Err(error) => {
                 tracing::warn!(%error, "a reply cannot be read");
@@ -164,19 +160,5 @@ fn gone(inbox: Subject) -> Vec<u8> {
         notice: Some(Notice::Gone),
         replier: None,
     };
-    wire::encode(&message, &extra)
-}
-
-pub(crate) fn stamp() -> Stamp {
-    let occurred_at = Timestamp::from_system_time(std::time::SystemTime::now());
-    Stamp {
-        event_id: EventId::v7(occurred_at.unix_millis(), &rand::rng().random()),
-        occurred_at,
-    }
-}
-
-/// A name that nobody can guess.
-pub(crate) fn token() -> String {
-    let random = Subject::inbox(rand::rng().random());
-    random.as_str()[INBOX.len()..].to_owned()
+    amb::encode(&message, &extra)
 }

@@ -2,11 +2,11 @@
 
 use agentbus_protocol::Text;
 use agentbus_transport::clock::millis;
+use agentbus_transport::remote::token;
 use agentbus_transport::{Capability, Start, Subscribe, TransportError, limits as common};
 use redis::Value;
 
 use crate::commands::{NAME, carrier};
-use crate::inbox::token;
 use crate::limits;
 use crate::publisher::Desk;
 use crate::routes::{Route, Routes};

@@ -20,7 +20,6 @@ mod joining;
 mod leaving;
 pub mod limits;
 mod link;
-mod mailbox;
 mod member;
 mod names;
 mod publish;
@@ -31,6 +30,5 @@ mod scripts;
 mod server;
 mod transport;
 mod verdicts;
-mod wire;
 
 pub use transport::RedisTransport;

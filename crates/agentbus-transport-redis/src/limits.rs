@@ -96,10 +96,6 @@ pub const INTERRUPT_PAUSE: Duration = Duration::from_millis(10);
 /// in the server's list.
 pub const INTERRUPTS: usize = 50;
 
-/// Most replies that wait in one inbox. A writer elsewhere cannot be held back, so this is larger
-/// than in memory; a reader who is further behind is told that it lost some.
-pub const INBOX_CAPACITY: usize = 65_536;
-
 /// Most inboxes elsewhere whose reader is known to have left. The oldest is forgotten, which costs
 /// one message to learn it again.
 pub const GONE_INBOXES: usize = 10_000;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use agentbus_transport::remote::token;
 use agentbus_transport::{Drained, QueueStats, TransportError, TransportStats, limits as common};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
@@ -15,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::address::Address;
 use crate::commands::{Commands, NAME, Order};
 use crate::hearing::Hearing;
-use crate::inbox::{SharedInbox, token};
+use crate::inbox::SharedInbox;
 use crate::leaving::Leaving;
 use crate::member::Member;
 use crate::names::Names;
@@ -246,7 +247,7 @@ impl Link {
             }
         }
         let abandoned: usize = receivers.iter().map(|receiver| receiver.end()).sum();
-        let unread: usize = mailboxes.iter().map(|mailbox| mailbox.len()).sum();
+        let unread: usize = mailboxes.iter().map(|mailbox| mailbox.unread()).sum();
         drop(receivers);
         self.hang_up().await;
         Drained {

@@ -13,6 +13,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use agentbus_protocol::{ErrorCode, ErrorPayload, Subject, Text};
+use agentbus_transport::remote::amb::{self, Extra, Notice};
+use agentbus_transport::remote::stamp;
 use agentbus_transport::{
     Delivery, Message, QueueStats, Received, Source, Subscribe, TransportError, limits as common,
 };
@@ -20,12 +22,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::inbox::stamp;
 use crate::joining::Plan;
 use crate::limits;
 use crate::link::{Drain, Link};
 use crate::reader;
-use crate::wire::{self, Extra, Notice};
 
 pub(crate) struct Member {
     pub(crate) link: Arc<Link>,
@@ -235,7 +235,7 @@ impl Member {
             notice: Some(Notice::Lost),
             replier: None,
         };
-        let data = wire::encode(&Message::new(inbox, reply), &extra);
+        let data = amb::encode(&Message::new(inbox, reply), &extra);
         self.link.tell(channel, data).await;
     }
 

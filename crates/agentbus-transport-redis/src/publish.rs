@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agentbus_protocol::Subject;
 use agentbus_protocol::limits::ENVELOPE_BYTES_MAX;
+use agentbus_transport::remote::amb::{self, Extra};
 use agentbus_transport::{Completion, Message, PublishOptions, TransportError, limits as common};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
@@ -11,7 +12,6 @@ use tokio::sync::oneshot;
 use crate::commands::NAME;
 use crate::link::Link;
 use crate::publisher::{Outcome, Outgoing};
-use crate::wire::{self, Extra};
 
 /// Publishes a message. It is on its way when this returns, in the order of the calls.
 pub(crate) fn publish(
@@ -80,7 +80,7 @@ fn pack(
             .then(|| link.inbox().replier(subject.as_str()))
             .flatten(),
     };
-    let data = wire::encode(message, &extra);
+    let data = amb::encode(message, &extra);
     if data.len() > ENVELOPE_BYTES_MAX {
         return Err(TransportError::TooLarge {
             transport: NAME,

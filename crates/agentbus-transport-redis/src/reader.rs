@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentbus_transport::clock::millis;
+use agentbus_transport::remote::amb;
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
@@ -18,7 +19,6 @@ use crate::entries::{Entry, claimed, fresh, pending};
 use crate::limits;
 use crate::member::{Member, Taken};
 use crate::scripts::{CLAIM, DROP, LEAVE, RELEASE};
-use crate::wire;
 
 /// A connection for reads that wait, and its name at the server.
 struct Reader {
@@ -229,7 +229,7 @@ async fn admit(member: &Arc<Member>, entries: Vec<Entry>) -> bool {
 }
 
 fn readable(member: &Member, data: &Bytes) -> Option<Arc<agentbus_transport::Message>> {
-    match wire::decode(data) {
+    match amb::decode(data) {
         Ok(read) => Some(Arc::new(read.message)),
         Err(error) => {
             tracing::warn!(queue = member.plan.queue, %error, "a message cannot be read");
@@ -243,7 +243,7 @@ async fn leave(member: &Member) -> bool {
     let link = &member.link;
     let answer = call(member, &LEAVE, |cmd| {
         cmd.arg(&member.plan.consumer).arg(&link.desk().client);
-        cmd.arg(crate::inbox::token());
+        cmd.arg(agentbus_transport::remote::token());
     });
     matches!(answer.await, Some(Value::Int(1)))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentbus_protocol::limits::ENVELOPE_BYTES_MAX;
+use agentbus_transport::remote::{Mailbox, MailboxSource};
 use agentbus_transport::{
     BoxFuture, Capabilities, Completion, Confirmation, Drained, Durability, Inbox, Message,
     Ordering, PublishOptions, Receipt, Start, Subscribe, Subscription, Transport, TransportError,
@@ -14,7 +15,6 @@ use crate::address::Address;
 use crate::commands::NAME;
 use crate::feed::{Feed, FeedSource};
 use crate::link::Link;
-use crate::mailbox::{Mailbox, MailboxSource};
 use crate::member::Member;
 use crate::publish;
 
@@ -96,14 +96,8 @@ impl Transport for RedisTransport {
         let mailbox = Arc::new(Mailbox::default());
         let (token, subject) = self.0.inbox().open(Arc::clone(&mailbox))?;
         let link = Arc::clone(&self.0);
-        Ok(Inbox::new(
-            subject,
-            MailboxSource {
-                link,
-                token,
-                mailbox,
-            },
-        ))
+        let close = move || link.inbox().close(&token);
+        Ok(Inbox::new(subject, MailboxSource::new(mailbox, close)))
     }
 
     fn close(&self, drain: Duration) -> BoxFuture<'_, Drained> {

@@ -20,6 +20,7 @@ pub mod limits;
 mod memory;
 mod message;
 mod receive;
+pub mod remote;
 pub mod stats;
 mod transport;
 

@@ -18,6 +18,10 @@ pub const QUEUE_CAPACITY_MAX: usize = 1 << 20;
 /// distance by which an agent may run ahead of a slow reader.
 pub const INBOX_CAPACITY: usize = 256;
 
+/// Most replies that wait in one inbox whose writers are elsewhere. They cannot be held back, so
+/// this is larger than in memory; a reader who is further behind is told that it lost some.
+pub const REMOTE_INBOX_CAPACITY: usize = 65_536;
+
 /// Most subscriptions of one broker.
 pub const SUBSCRIPTIONS_MAX: usize = 100_000;
 

@@ -1,8 +1,8 @@
-//! How an envelope lies in a Redis message.
+//! How an envelope lies in a message of AMB, for carriers that share a broker with its peers.
 //!
 //! One JSON object is both an envelope and a message of AMB: the two share `payload`,
 //! `correlation_id`, `reply_to`, `trace_id`, `span_id` and `metadata`, and each ignores what only
-//! the other knows. So an AMB peer on the same channel reads what we write, and what it writes
+//! the other knows. So an AMB peer on the same topic reads what we write, and what it writes
 //! becomes an envelope here.
 //!
 //! AMB's payload is always an object. One that is not is written as `{"value":…}`, marked by
@@ -14,12 +14,13 @@ use agentbus_protocol::{
     DecodeError, Envelope, EventId, EventType, Metadata, Payload, Stamp, Subject, SubjectError,
     Timestamp,
 };
-use agentbus_transport::clock::{instant_at, millis, unix_millis, unix_millis_in};
-use agentbus_transport::{Message, Priority};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
+
+use crate::clock::{instant_at, millis, unix_millis, unix_millis_in};
+use crate::{Message, Priority};
 
 /// What stands before and after a payload that is no object.
 const WRAP: (&[u8], &[u8]) = (b"{\"value\":", b"}");
@@ -27,7 +28,7 @@ const WRAP: (&[u8], &[u8]) = (b"{\"value\":", b"}");
 /// Something one transport tells another about a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Notice {
+pub enum Notice {
     /// The inbox that a reply was sent to is closed.
     Gone,
     /// Whoever had the request will not answer it. The rest is an error reply, so that peers who
@@ -46,27 +47,34 @@ impl Notice {
 
 /// What an envelope cannot say, beside the message itself.
 #[derive(Debug, Default)]
-pub(crate) struct Extra<'a> {
-    pub(crate) notice: Option<Notice>,
+pub struct Extra<'a> {
+    /// What it says about a call.
+    pub notice: Option<Notice>,
     /// The client whose inbox hears that the inbox of this reply is closed.
-    pub(crate) replier: Option<&'a str>,
+    pub replier: Option<&'a str>,
 }
 
 /// What was read.
 #[derive(Debug)]
-pub(crate) struct Read {
-    pub(crate) message: Message,
-    pub(crate) notice: Option<Notice>,
-    pub(crate) replier: Option<String>,
+pub struct Read {
+    /// The message.
+    pub message: Message,
+    /// What it says about a call.
+    pub notice: Option<Notice>,
+    /// The client that hears when the inbox of this reply is closed.
+    pub replier: Option<String>,
 }
 
 /// Why bytes cannot be handed out as a message.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unreadable {
+pub enum Unreadable {
+    /// Its topic cannot be a subject.
     #[error("its topic is no subject: {0}")]
     Subject(#[from] SubjectError),
+    /// It says that it is an envelope, and is none.
     #[error("{0}")]
     Envelope(#[from] DecodeError),
+    /// It is no JSON object, or lacks what a message must have.
     #[error("it is no JSON object of a message: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -132,7 +140,8 @@ struct Foreign<'a> {
 }
 
 /// Writes a message.
-pub(crate) fn encode(message: &Message, extra: &Extra<'_>) -> Vec<u8> {
+#[must_use]
+pub fn encode(message: &Message, extra: &Extra<'_>) -> Vec<u8> {
     let envelope = &message.envelope;
     let mut out =
         Vec::with_capacity(768 + envelope.payload.as_ref().map_or(0, |p| p.bytes().len()));
@@ -212,7 +221,10 @@ fn raw(out: &mut Vec<u8>, key: &str, value: impl std::fmt::Display) {
 }
 
 /// Reads a message.
-pub(crate) fn decode(bytes: &Bytes) -> Result<Read, Unreadable> {
+///
+/// # Errors
+/// Fails when the bytes are neither an envelope nor a message of AMB.
+pub fn decode(bytes: &Bytes) -> Result<Read, Unreadable> {
     let head: Head = serde_json::from_slice(bytes)?;
     let subject = Subject::parse(&head.topic)?;
     let (envelope, expires_at) = if head.spec_version.is_some() {

@@ -1,18 +1,17 @@
 //! The replies to one call.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use agentbus_transport::{Message, Received, Source};
 use parking_lot::Mutex;
 
-use crate::limits;
-use crate::link::Link;
+use crate::{Message, Received, Source, limits};
 
 /// What waits for the one who called.
 #[derive(Debug, Default)]
-pub(crate) struct Mailbox(Mutex<State>);
+pub struct Mailbox(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -26,12 +25,12 @@ struct State {
 
 impl Mailbox {
     /// Puts a reply in. A reader who is too far behind loses it, and is told.
-    pub(crate) fn post(&self, reply: Message) {
+    pub fn post(&self, reply: Message) {
         let mut state = self.0.lock();
         if state.stopped {
             return;
         }
-        if state.replies.len() >= limits::INBOX_CAPACITY {
+        if state.replies.len() >= limits::REMOTE_INBOX_CAPACITY {
             state.last_word = Some(Received::Lost);
         } else {
             state.replies.push_back(reply);
@@ -40,20 +39,22 @@ impl Mailbox {
     }
 
     /// Tells the caller something that is no reply.
-    pub(crate) fn tell(&self, word: Received) {
+    pub fn tell(&self, word: Received) {
         let mut state = self.0.lock();
         state.last_word = Some(word);
         state.wake();
     }
 
     /// Takes no more; what is there can still be read.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         let mut state = self.0.lock();
         state.stopped = true;
         state.wake();
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// How many replies nobody has read.
+    #[must_use]
+    pub fn unread(&self) -> usize {
         self.0.lock().replies.len()
     }
 
@@ -86,11 +87,26 @@ impl State {
 }
 
 /// The receiving end of a mailbox. Dropping it closes the inbox.
-#[derive(Debug)]
-pub(crate) struct MailboxSource {
-    pub(crate) link: Arc<Link>,
-    pub(crate) token: String,
-    pub(crate) mailbox: Arc<Mailbox>,
+pub struct MailboxSource {
+    mailbox: Arc<Mailbox>,
+    close: Box<dyn Fn() + Send + Sync>,
+}
+
+impl MailboxSource {
+    /// Reads a mailbox; `close` forgets it.
+    #[must_use]
+    pub fn new(mailbox: Arc<Mailbox>, close: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            mailbox,
+            close: Box::new(close),
+        }
+    }
+}
+
+impl fmt::Debug for MailboxSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.mailbox.fmt(f)
+    }
 }
 
 impl Source for MailboxSource {
@@ -110,6 +126,6 @@ impl Source for MailboxSource {
 
 impl Drop for MailboxSource {
     fn drop(&mut self) {
-        self.link.inbox().close(&self.token);
+        (self.close)();
     }
 }

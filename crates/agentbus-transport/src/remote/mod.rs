@@ -1,0 +1,31 @@
+//! Pieces for carriers that reach subscribers in other processes through a broker.
+
+pub mod amb;
+mod mailbox;
+mod queue;
+
+use agentbus_protocol::{EventId, Stamp, Subject, Timestamp};
+use rand::RngExt;
+
+pub use mailbox::{Mailbox, MailboxSource};
+pub use queue::Queue;
+
+/// What the subject of every inbox begins with.
+pub const INBOX: &str = "_INBOX.";
+
+/// A name that nobody can guess.
+#[must_use]
+pub fn token() -> String {
+    let random = Subject::inbox(rand::rng().random());
+    random.as_str()[INBOX.len()..].to_owned()
+}
+
+/// The stamp of an envelope that a carrier writes by itself.
+#[must_use]
+pub fn stamp() -> Stamp {
+    let occurred_at = Timestamp::from_system_time(std::time::SystemTime::now());
+    Stamp {
+        event_id: EventId::v7(occurred_at.unix_millis(), &rand::rng().random()),
+        occurred_at,
+    }
+}
