@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use agentbus_protocol::Pattern;
-use agentbus_transport::remote::Queue;
+use agentbus_transport::remote::{Drain, Queue};
 use agentbus_transport::{
     Completion, Message, QueueStats, Received, Settle, Source, TransportError, Verdict,
 };
 
 use crate::hearing::Topic;
 use crate::limits;
-use crate::link::{Drain, Link};
+use crate::link::Link;
 
 pub(crate) struct Feed {
     link: Arc<Link>,
@@ -139,8 +139,8 @@ impl Source for FeedSource {
         max: usize,
     ) -> Poll<usize> {
         let feed = &self.0;
-        let settle: Arc<dyn Settle> = Arc::clone(feed) as _;
-        let polled = feed.queue.poll(cx, batch, max, &settle);
+        let settle = |_: &Arc<Message>| Arc::clone(feed) as Arc<dyn Settle>;
+        let polled = feed.queue.poll(cx, batch, max, settle);
         if feed.queue.is_drained() {
             feed.link.note_drained();
         }

@@ -17,7 +17,6 @@ mod hearing;
 mod heartbeat;
 mod inbox;
 mod joining;
-mod leaving;
 pub mod limits;
 mod link;
 mod member;

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use agentbus_transport::remote::token;
-use agentbus_transport::{Drained, QueueStats, TransportError, TransportStats, limits as common};
+use agentbus_transport::remote::{Drain, Leaving, Receivers, token};
+use agentbus_transport::{Drained, TransportError, TransportStats};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,24 +17,11 @@ use crate::address::Address;
 use crate::commands::{Commands, NAME, Order};
 use crate::hearing::Hearing;
 use crate::inbox::SharedInbox;
-use crate::leaving::Leaving;
 use crate::member::Member;
 use crate::names::Names;
 use crate::publisher::{Desk, Outgoing, Writer};
 use crate::server::Server;
 use crate::{heartbeat, limits};
-
-/// A receiver that a close has to wait for.
-pub(crate) trait Drain: Send + Sync {
-    /// Takes no new messages.
-    fn stop(self: Arc<Self>);
-    /// Whether everything is handed out.
-    fn is_drained(&self) -> bool;
-    /// Gives up what is left and returns how much it was.
-    fn end(&self) -> usize;
-    /// What an operator can see of it.
-    fn stats(&self) -> QueueStats;
-}
 
 /// What everything of one transport shares.
 pub(crate) struct Link {
@@ -43,14 +30,12 @@ pub(crate) struct Link {
     hearing: Arc<Hearing>,
     /// To the writer; gone when publishes are not taken any more.
     outgoing: Mutex<Option<mpsc::Sender<Outgoing>>>,
-    receivers: Mutex<HashMap<u64, Weak<dyn Drain>>>,
+    receivers: Receivers,
     members: Mutex<HashMap<u64, Weak<Member>>>,
     leaving: Leaving,
     numbers: AtomicU64,
     published: AtomicU64,
     closed: AtomicBool,
-    /// Signals that a receiver has handed out all it had.
-    drained: Notify,
     /// Ends what only waits: pauses and the heartbeat.
     ending: CancellationToken,
     /// What a close finishes before it hangs up: memberships and verdicts.
@@ -81,13 +66,12 @@ impl Link {
             inbox,
             hearing: Arc::clone(&hearing),
             outgoing: Mutex::new(Some(outgoing)),
-            receivers: Mutex::default(),
+            receivers: Receivers::default(),
             members: Mutex::default(),
             leaving: Leaving::default(),
             numbers: AtomicU64::new(0),
             published: AtomicU64::new(0),
             closed: AtomicBool::new(false),
-            drained: Notify::new(),
             ending: CancellationToken::new(),
             lasting: TaskTracker::new(),
             tasks: TaskTracker::new(),
@@ -174,16 +158,7 @@ impl Link {
         number: u64,
         receiver: Weak<dyn Drain>,
     ) -> Result<(), TransportError> {
-        let mut receivers = self.receivers.lock();
-        if receivers.len() >= common::SUBSCRIPTIONS_MAX {
-            return Err(TransportError::TooMany {
-                transport: NAME,
-                what: "subscriptions",
-                limit: common::SUBSCRIPTIONS_MAX,
-            });
-        }
-        receivers.insert(number, receiver);
-        Ok(())
+        self.receivers.enter(NAME, number, receiver)
     }
 
     /// Enters a member, so that it joins again when the server has forgotten it.
@@ -200,30 +175,20 @@ impl Link {
     }
 
     pub(crate) fn leave(&self, number: u64) {
-        self.receivers.lock().remove(&number);
         self.members.lock().remove(&number);
-        self.drained.notify_waiters();
+        self.receivers.leave(number);
     }
 
     /// Says that a receiver may have handed out all it had.
     pub(crate) fn note_drained(&self) {
-        self.drained.notify_waiters();
-    }
-
-    fn receivers(&self) -> Vec<Arc<dyn Drain>> {
-        self.receivers
-            .lock()
-            .values()
-            .filter_map(Weak::upgrade)
-            .collect()
+        self.receivers.note_drained();
     }
 
     pub(crate) fn stats(&self) -> TransportStats {
-        let receivers = self.receivers();
         TransportStats {
             published: self.published.load(Ordering::Relaxed),
             inboxes: self.inbox.len(),
-            queues: receivers.iter().map(|receiver| receiver.stats()).collect(),
+            queues: self.receivers.stats(),
         }
     }
 
@@ -233,22 +198,10 @@ impl Link {
             return Drained::default();
         }
         let deadline = Instant::now() + drain;
-        let receivers = self.receivers();
-        receivers.iter().cloned().for_each(Drain::stop);
         let mailboxes = self.inbox.mailboxes();
         mailboxes.iter().for_each(|mailbox| mailbox.stop());
-        loop {
-            // Made before the look, so that an end in between is not missed.
-            let drained = self.drained.notified();
-            if receivers.iter().all(|receiver| receiver.is_drained())
-                || timeout_at(deadline, drained).await.is_err()
-            {
-                break;
-            }
-        }
-        let abandoned: usize = receivers.iter().map(|receiver| receiver.end()).sum();
+        let abandoned = self.receivers.drain(deadline).await;
         let unread: usize = mailboxes.iter().map(|mailbox| mailbox.unread()).sum();
-        drop(receivers);
         self.hang_up().await;
         Drained {
             abandoned: abandoned + unread,

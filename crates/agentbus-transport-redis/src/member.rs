@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use agentbus_protocol::{ErrorCode, ErrorPayload, Subject, Text};
 use agentbus_transport::remote::amb::{self, Extra, Notice};
-use agentbus_transport::remote::stamp;
+use agentbus_transport::remote::{Drain, stamp};
 use agentbus_transport::{
     Delivery, Message, QueueStats, Received, Source, Subscribe, TransportError, limits as common,
 };
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::joining::Plan;
 use crate::limits;
-use crate::link::{Drain, Link};
+use crate::link::Link;
 use crate::reader;
 
 pub(crate) struct Member {
@@ -97,7 +97,9 @@ impl Member {
     ) -> Result<MemberSource, TransportError> {
         let number = link.number();
         let plan = Plan::new(&request, &link.desk().client, number)?;
-        link.leaving().wait(&plan.queue).await;
+        link.leaving()
+            .wait(&plan.queue, limits::READY_TIMEOUT)
+            .await;
         plan.join(link.desk()).await?;
         let lease = request
             .lease

@@ -1,14 +1,18 @@
 //! Pieces for carriers that reach subscribers in other processes through a broker.
 
 pub mod amb;
+mod leaving;
 mod mailbox;
 mod queue;
+mod receivers;
 
 use agentbus_protocol::{EventId, Stamp, Subject, Timestamp};
 use rand::RngExt;
 
+pub use leaving::Leaving;
 pub use mailbox::{Mailbox, MailboxSource};
 pub use queue::Queue;
+pub use receivers::{Drain, Receivers};
 
 /// What the subject of every inbox begins with.
 pub const INBOX: &str = "_INBOX.";

@@ -142,13 +142,14 @@ impl Queue {
         self.state.lock().is_drained()
     }
 
-    /// Hands out what is there; see [`Source::poll_receive`](crate::Source::poll_receive).
+    /// Hands out what is there; see [`Source::poll_receive`](crate::Source::poll_receive). `settle`
+    /// names who hears the verdict on a message.
     pub fn poll(
         &self,
         cx: &Context<'_>,
         batch: &mut Vec<Received>,
         max: usize,
-        settle: &Arc<dyn Settle>,
+        settle: impl Fn(&Arc<Message>) -> Arc<dyn Settle>,
     ) -> Poll<usize> {
         let mut state = self.state.lock();
         if state.queue.is_empty() {
@@ -164,16 +165,15 @@ impl Queue {
             let Some((message, attempt)) = state.queue.pop_front() else {
                 break;
             };
-            let expired = message.is_expired();
+            let settled_by = (!message.is_expired()).then(|| settle(&message));
             let delivery =
                 Delivery::new(message, attempt).after_missing(std::mem::take(&mut missed));
-            if expired {
+            if let Some(settled_by) = settled_by {
+                state.counts.delivered += 1;
+                batch.push(Received::Live(delivery.settled_by(settled_by, 0)));
+            } else {
                 state.counts.expired += 1;
                 batch.push(Received::Expired(delivery));
-            } else {
-                state.counts.delivered += 1;
-                let settle = Arc::clone(settle);
-                batch.push(Received::Live(delivery.settled_by(settle, 0)));
             }
         }
         Poll::Ready(count)

@@ -4,26 +4,27 @@
 //! transport waits here instead, so that what was dropped first has left first.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::limits;
-
 /// How many members of each queue are on their way out.
 #[derive(Debug, Default)]
-pub(crate) struct Leaving {
+pub struct Leaving {
     queues: Mutex<HashMap<String, usize>>,
     changed: Notify,
 }
 
 impl Leaving {
-    pub(crate) fn begin(&self, queue: &str) {
+    /// A member begins to leave a queue.
+    pub fn begin(&self, queue: &str) {
         *self.queues.lock().entry(queue.to_owned()).or_default() += 1;
     }
 
-    pub(crate) fn end(&self, queue: &str) {
+    /// A member has left.
+    pub fn end(&self, queue: &str) {
         let mut queues = self.queues.lock();
         if let Some(count) = queues.get_mut(queue) {
             *count -= 1;
@@ -36,7 +37,7 @@ impl Leaving {
     }
 
     /// Waits until nobody is on the way out of a queue; not for ever, because the server may be.
-    pub(crate) async fn wait(&self, queue: &str) {
+    pub async fn wait(&self, queue: &str, patience: Duration) {
         let all_left = async {
             loop {
                 let changed = self.changed.notified();
@@ -46,6 +47,6 @@ impl Leaving {
                 changed.await;
             }
         };
-        let _ = timeout(limits::READY_TIMEOUT, all_left).await;
+        let _ = timeout(patience, all_left).await;
     }
 }
