@@ -6,8 +6,10 @@
 )]
 
 use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -111,9 +113,47 @@ fn steps(text: &str) -> Vec<Step> {
     steps
 }
 
+/// A NATS server with JetStream, which the page has on the usual port and the test on a free one.
+struct Nats {
+    server: Child,
+    port: u16,
+}
+
+impl Nats {
+    fn start(dir: &Path) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        // Debian keeps it where an ordinary user's shell does not look.
+        let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap());
+        let server = Command::new("nats-server")
+            .env("PATH", path)
+            .args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"])
+            .arg(dir.join("jetstream"))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "no NATS server");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self { server, port }
+    }
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
 #[test]
 fn the_walk_in_docs_goes_as_it_is_written() {
     let dir = tempfile::tempdir().unwrap();
+    let nats = Nats::start(dir.path());
+    let here = format!("127.0.0.1:{}", nats.port);
     let steps = steps(&std::fs::read_to_string(page()).unwrap());
     assert!(steps.len() > 8, "{steps:?}");
     // One shell for all, because the walk sets a variable; a mark after each command tells what is whose.
@@ -121,6 +161,7 @@ fn the_walk_in_docs_goes_as_it_is_written() {
         .iter()
         .map(|step| format!("{{ {}; }} 2>&1\necho '@@'\n", step.command))
         .collect();
+    let script = script.replace("127.0.0.1:4222", &here);
     let bin = Path::new(env!("CARGO_BIN_EXE_agentbus")).parent().unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let shell = Command::new("sh")
@@ -132,7 +173,7 @@ fn the_walk_in_docs_goes_as_it_is_written() {
         .env_remove("AGENTBUS_TRANSPORT")
         .output()
         .unwrap();
-    let printed = stdout(&shell);
+    let printed = stdout(&shell).replace(&here, "127.0.0.1:4222");
     let outputs: Vec<_> = printed.split("@@\n").collect();
     for (step, output) in steps.iter().zip(&outputs) {
         assert_eq!(*output, step.output, "after `{}`", step.command);
