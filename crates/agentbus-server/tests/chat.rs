@@ -14,5 +14,7 @@ mod errors;
 mod golden;
 #[path = "chat/live.rs"]
 mod live;
+#[path = "chat/mcp_agent.rs"]
+mod mcp_agent;
 #[path = "chat/soak.rs"]
 mod soak;

@@ -1,5 +1,5 @@
-//! Strict agents and many posters on one thread, for as long as `AGENTBUS_SOAK_S` says:
-//! `cargo xtask soak chat 60`.
+//! Strict agents over MCP and many posters over HTTP on one thread, for as long as
+//! `AGENTBUS_SOAK_S` says: `cargo xtask soak chat 60`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use hyper::client::conn::http1::SendRequest;
 use serde_json::{Value, json};
 
 use super::client::{Host, quiet};
+use super::mcp_agent::McpAgent;
 
 const AGENTS: usize = 4;
 const POSTERS: usize = 64;
@@ -43,11 +44,10 @@ impl Client {
     }
 
     /// Sends a request; an answer of 500 or more ends the test.
-    async fn send(&mut self, what: &str, token: &str, body: &Value) -> (u16, Value) {
+    async fn send(&mut self, what: &str, body: &Value) -> (u16, Value) {
         let request = Request::post(format!("{}/{what}", self.path))
             .header("host", "localhost")
             .header("content-type", "application/json")
-            .header("x-agent-token", token)
             .body(Full::new(Bytes::from(body.to_string())))
             .unwrap();
         self.sender.ready().await.unwrap();
@@ -66,33 +66,11 @@ impl Client {
     }
 }
 
-/// Waits, and posts strictly what it has seen; how often it was out of step.
-async fn agent(host: Arc<Host>, thread: String, end: Instant) -> (Client, usize) {
-    let (id, token) = host.agent().await;
-    let mut client = Client::connect(&host, &thread).await;
-    let (mut seen, mut refused) = (0, 0);
-    while Instant::now() < end {
-        let wait = json!({ "after_seq": seen, "timeout_ms": 50, "agent_id": id, "token": token });
-        let (status, waited) = client.send("wait", &token, &wait).await;
-        assert_eq!(status, 200, "{waited}");
-        seen = waited["current_seq"].as_i64().unwrap();
-        let post = json!({ "author": id, "content": "in step", "expected_last_seq": seen,
-            "reply_token": waited["reply_token"] });
-        let (status, answer) = client.send("messages", &token, &post).await;
-        match status {
-            201 => client.acknowledge(&answer),
-            409 => refused += 1,
-            other => panic!("{other}: {answer}"),
-        }
-    }
-    (client, refused)
-}
-
 async fn poster(host: Arc<Host>, thread: String, name: String, end: Instant) -> Client {
     let mut client = Client::connect(&host, &thread).await;
     while Instant::now() < end {
         let post = json!({ "author": name, "content": "whenever" });
-        let (status, answer) = client.send("messages", "", &post).await;
+        let (status, answer) = client.send("messages", &post).await;
         assert_eq!(status, 201, "{answer}");
         client.acknowledge(&answer);
         tokio::time::sleep(PAUSE).await;
@@ -135,7 +113,10 @@ async fn strict_agents_among_many_posters_lose_nothing() {
     let host = Arc::new(Host::start(quiet()).await);
     let thread = host.thread("soak").await;
     let end = Instant::now() + Duration::from_secs(seconds.unwrap_or(SECONDS));
-    let start = |_| tokio::spawn(agent(Arc::clone(&host), thread.clone(), end));
+    let start = |n| {
+        let (host, thread) = (Arc::clone(&host), thread.clone());
+        tokio::spawn(async move { McpAgent::join(&host, &thread, n).await.run(end).await })
+    };
     let agents: Vec<_> = (0..AGENTS).map(start).collect();
     let start = |n| {
         let (host, thread) = (Arc::clone(&host), thread.clone());
@@ -144,10 +125,10 @@ async fn strict_agents_among_many_posters_lose_nothing() {
     let posters: Vec<_> = (0..POSTERS).map(start).collect();
     let (mut acknowledged, mut strict, mut refused) = (HashMap::new(), 0, 0);
     for agent in agents {
-        let (client, out_of_step) = agent.await.unwrap();
-        strict += client.acknowledged.len();
-        refused += out_of_step;
-        acknowledged.extend(client.acknowledged);
+        let agent = agent.await.unwrap();
+        strict += agent.acknowledged.len();
+        refused += agent.refused;
+        acknowledged.extend(agent.acknowledged);
     }
     for poster in posters {
         acknowledged.extend(poster.await.unwrap().acknowledged);
