@@ -1,0 +1,238 @@
+//! A live subscription: what this client hears on the lanes, in a queue of this process.
+//!
+//! A plain one takes whatever matches. A member of a group takes what the publisher dealt to it,
+//! and with it goes what it has not handed out: those who wait for an answer are told.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use agentbus_protocol::{ErrorCode, ErrorPayload, Pattern, Subject};
+use agentbus_transport::remote::amb::{self, Extra, Notice};
+use agentbus_transport::remote::{Drain, Queue, stamp};
+use agentbus_transport::{
+    Completion, Message, QueueStats, Received, Settle, Source, Subscribe, TransportError, Verdict,
+};
+
+use crate::inbox::home_of;
+use crate::lanes::Place;
+use crate::limits;
+use crate::link::Link;
+use crate::table::{Key, Member};
+
+pub(crate) struct Feed {
+    link: Arc<Link>,
+    /// The name of its record.
+    pub(crate) id: String,
+    pub(crate) pattern: Pattern,
+    pub(crate) group: Option<String>,
+    /// What came before is not for it.
+    from: HashMap<Place, i64>,
+    number: u64,
+    queue: Arc<Queue>,
+}
+
+impl Feed {
+    /// Subscribes; when this returns, every client that reads on learns of it.
+    pub(crate) async fn open(
+        link: &Arc<Link>,
+        request: Subscribe,
+    ) -> Result<Arc<Self>, TransportError> {
+        let number = link.number();
+        let feed = Arc::new(Self {
+            link: Arc::clone(link),
+            id: link.member_id(number),
+            pattern: request.pattern,
+            group: request.group.map(|group| group.as_str().to_owned()),
+            from: link.lanes.now(),
+            number,
+            queue: Arc::new(Queue::new(request.capacity)),
+        });
+        let seen: std::sync::Weak<dyn Drain> = Arc::downgrade(&feed) as _;
+        link.enter(number, seen)?;
+        link.feeds.add(&feed);
+        if let Err(error) = feed.announce().await {
+            feed.close();
+            return Err(error);
+        }
+        Ok(feed)
+    }
+
+    /// Writes its record, and waits until it is read.
+    pub(crate) async fn announce(&self) -> Result<(), TransportError> {
+        let member = Member {
+            pattern: self.pattern.as_str().to_owned(),
+            group: self.group.clone(),
+            durable: None,
+        };
+        self.link.announce(Key::Member(&self.id), &member).await
+    }
+
+    /// Whether it listens for itself, and did so when a message was written.
+    pub(crate) fn hears(&self, place: Place, number: i64) -> bool {
+        self.group.is_none() && self.from.get(&place).is_none_or(|from| number >= *from)
+    }
+
+    pub(crate) fn put(&self, message: &Arc<Message>) {
+        self.queue.put(message);
+    }
+
+    /// Ends the subscription for good, and with it whatever waits.
+    fn close(&self) {
+        self.link.leave(self.number);
+        self.withdraw();
+        for message in self.queue.end() {
+            self.give_up(&message);
+        }
+    }
+
+    /// Is dealt nothing any more.
+    fn withdraw(&self) {
+        self.link.feeds.remove(&self.id);
+        self.link.retract(&self.id);
+    }
+
+    /// Tells whoever waits for an answer that none will come. Those who merely listen owe none.
+    fn give_up(&self, request: &Message) {
+        if self.group.is_some() {
+            lose(&self.link, request);
+        }
+    }
+
+    /// Takes no new messages once what was published before is here.
+    async fn finish(self: Arc<Self>) {
+        if self.group.is_some() {
+            self.link.retract(&self.id);
+        }
+        self.link.lanes.catch_up(limits::STOP_TIMEOUT).await;
+        self.link.feeds.remove(&self.id);
+        self.queue.finish();
+        self.link.note_drained();
+        if self.group.is_none() {
+            self.link.retract(&self.id);
+        }
+    }
+}
+
+/// Tells the caller that its request will not be answered: as an error reply, which any peer
+/// understands, marked for those who know the difference.
+pub(crate) fn lose(link: &Link, request: &Message) {
+    let envelope = &request.envelope;
+    let inbox = Subject::from_text(&envelope.reply_to)
+        .ok()
+        .filter(Subject::is_inbox);
+    let Some(inbox) = inbox else { return };
+    let error = ErrorPayload::new(
+        ErrorCode::AgentUnavailable,
+        "the agent that had the request has gone; try again",
+    );
+    let Some((client, partition)) = home_of(envelope.reply_to.as_str()) else {
+        return;
+    };
+    let reply = envelope.error_reply(stamp(), envelope.to.clone(), &error);
+    let extra = Extra {
+        notice: Some(Notice::Lost),
+        replier: None,
+    };
+    let data = amb::encode(&Message::new(inbox, reply), &extra);
+    link.tell(client, partition, &data);
+}
+
+impl Drain for Feed {
+    fn stop(self: Arc<Self>) {
+        if self.queue.begin_stop() {
+            // At once, so that a publish that follows is dealt to somebody else.
+            if self.group.is_some() {
+                self.link.table.leave(&self.id);
+            }
+            let link = Arc::clone(&self.link);
+            link.spawn(self.finish());
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.queue.is_drained()
+    }
+
+    fn end(&self) -> usize {
+        let left = self.queue.end();
+        left.iter().for_each(|message| self.give_up(message));
+        left.len()
+    }
+
+    fn stats(&self) -> QueueStats {
+        self.queue
+            .stats(self.pattern.as_str(), self.group.as_deref())
+    }
+}
+
+/// A message in somebody's hands.
+#[derive(Debug)]
+struct Held {
+    feed: Arc<Feed>,
+    message: Arc<Message>,
+}
+
+impl Settle for Held {
+    fn settle(
+        self: Arc<Self>,
+        _token: u64,
+        verdict: Verdict,
+    ) -> Completion<Result<(), TransportError>> {
+        let link = &self.feed.link;
+        match verdict {
+            Verdict::Nak { attempt, delay, .. } if !link.is_closed() => {
+                let (message, ending) = (Arc::clone(&self.message), link.ending.clone());
+                if let Some(wait) = self.feed.queue.put_back(message, attempt, delay, ending) {
+                    link.spawn(wait);
+                }
+            }
+            Verdict::Nak { .. } | Verdict::Abandoned => self.feed.give_up(&self.message),
+            _ => {}
+        }
+        Completion::ready(Ok(()))
+    }
+}
+
+impl std::fmt::Debug for Feed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Feed")
+            .field("id", &self.id)
+            .field("pattern", &self.pattern)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Hands out what a feed has. Dropping it unsubscribes.
+#[derive(Debug)]
+pub(crate) struct FeedSource(pub(crate) Arc<Feed>);
+
+impl Source for FeedSource {
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        batch: &mut Vec<Received>,
+        max: usize,
+    ) -> Poll<usize> {
+        let feed = &self.0;
+        let settle = |message: &Arc<Message>| {
+            let (feed, message) = (Arc::clone(feed), Arc::clone(message));
+            Arc::new(Held { feed, message }) as Arc<dyn Settle>
+        };
+        let polled = feed.queue.poll(cx, batch, max, settle);
+        if feed.queue.is_drained() {
+            feed.link.note_drained();
+        }
+        polled
+    }
+
+    fn stop(&mut self) {
+        Arc::clone(&self.0).stop();
+    }
+}
+
+impl Drop for FeedSource {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
