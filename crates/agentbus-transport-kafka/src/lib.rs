@@ -1,4 +1,4 @@
-//! A transport over Kafka: one log of events, and calls beside it.
+//! A transport over Kafka: one log of events, calls beside it, and ledgers of who handled what.
 #![doc = include_str!("url.md")]
 
 mod address;
@@ -7,12 +7,17 @@ mod ear;
 mod feed;
 mod feeds;
 mod inbox;
+mod joining;
+mod keeper;
 mod lanes;
+mod ledger;
 pub mod limits;
 mod link;
+mod member;
 mod publish;
 mod record;
 mod table;
 mod transport;
+mod verdicts;
 
 pub use transport::KafkaTransport;

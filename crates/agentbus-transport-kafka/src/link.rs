@@ -1,12 +1,15 @@
 //! The connection while it lives: what the transport, its receivers and its tasks share.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use agentbus_transport::remote::{Drain, Receivers};
+use agentbus_transport::clock::unix_millis;
+use agentbus_transport::remote::{Drain, Leaving, Receivers};
 use agentbus_transport::{Drained, TransportError, TransportStats};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureRecord, Producer as _};
 use rdkafka::util::Timeout;
 use serde::Serialize;
@@ -20,8 +23,10 @@ use crate::broker::{self, NAME, Producer, Topics, carrier, failed};
 use crate::ear;
 use crate::feeds::Feeds;
 use crate::inbox::SharedInbox;
+use crate::joining;
 use crate::lanes::Lanes;
 use crate::limits;
+use crate::member::Member;
 use crate::table::{Durable, Key, Table};
 
 /// What everything of one transport shares.
@@ -36,7 +41,13 @@ pub(crate) struct Link {
     pub(crate) lanes: Lanes,
     pub(crate) feeds: Feeds,
     pub(crate) full: Full,
+    pub(crate) leaving: Leaving,
+    /// How far the broker's clock is ahead of ours, in milliseconds.
+    ahead: AtomicI64,
+    /// Durable subscriptions and replays that are open.
+    durables: AtomicUsize,
     receivers: Receivers,
+    members: parking_lot::Mutex<HashMap<u64, Weak<Member>>>,
     numbers: AtomicU64,
     published: AtomicU64,
     closed: AtomicBool,
@@ -68,7 +79,11 @@ impl Link {
             table_moved: Notify::new(),
             feeds: Feeds::default(),
             full: Full::default(),
+            leaving: Leaving::default(),
+            ahead: AtomicI64::new(0),
+            durables: AtomicUsize::new(0),
             receivers: Receivers::default(),
+            members: parking_lot::Mutex::default(),
             numbers: AtomicU64::new(0),
             published: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -121,7 +136,14 @@ impl Link {
         self.receivers.enter(NAME, number, receiver)
     }
 
+    /// Enters a member, so that it is announced again when others took this client for gone.
+    pub(crate) fn enter_member(&self, member: &Arc<Member>) {
+        let weak = Arc::downgrade(member);
+        self.members.lock().insert(member.number, weak);
+    }
+
     pub(crate) fn leave(&self, number: u64) {
+        self.members.lock().remove(&number);
         self.receivers.leave(number);
     }
 
@@ -145,7 +167,26 @@ impl Link {
         let written = self.producer.send(record, patience).await;
         let written = written.map_err(|(error, _)| failed(&error))?;
         let time = written.timestamp.to_millis().unwrap_or_default();
+        self.ahead.store(time - here(), Ordering::Relaxed);
         Ok((written.offset, time))
+    }
+
+    /// The time by the broker's clock, a moment late at the worst.
+    pub(crate) fn broker_time(&self) -> i64 {
+        here() + self.ahead.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place among the durable subscriptions; it is given back when it is dropped.
+    pub(crate) fn take_durable(self: &Arc<Self>) -> Result<DurablePlace, TransportError> {
+        let place = DurablePlace(Arc::clone(self));
+        if self.durables.fetch_add(1, Ordering::AcqRel) >= limits::DURABLES_MAX {
+            return Err(TransportError::TooMany {
+                transport: NAME,
+                what: "durable subscriptions and replays",
+                limit: limits::DURABLES_MAX,
+            });
+        }
+        Ok(place)
     }
 
     /// Writes a record of the table and waits until it is read here.
@@ -222,10 +263,21 @@ impl Link {
     async fn join_again(&self) {
         tracing::warn!("others took this client for gone, and it joins again");
         let beat = self.beat().await.map(drop);
+        let members: Vec<_> = self
+            .members
+            .lock()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
+        let mut announced = Ok(());
         for feed in self.feeds.all() {
-            if let Err(error) = feed.announce().await {
-                tracing::warn!(%error, "a subscription could not be announced again");
-            }
+            announced = announced.and(feed.announce().await);
+        }
+        for member in members {
+            announced = announced.and(joining::announce(&member).await);
+        }
+        if let Err(error) = announced {
+            tracing::warn!(%error, "a subscription could not be announced again");
         }
         if let Err(error) = beat {
             tracing::warn!(%error, "the broker did not take the heartbeat");
@@ -246,14 +298,23 @@ impl Link {
         });
     }
 
+    /// Hands a record to the library, which keeps the order in which it gets them.
+    pub(crate) fn send(
+        &self,
+        topic: &str,
+        partition: i32,
+        key: &str,
+        value: &[u8],
+    ) -> KafkaResult<DeliveryFuture> {
+        let record = FutureRecord::to(topic).partition(partition);
+        let sent = self.producer.send_result(record.key(key).payload(value));
+        sent.map_err(|(error, _)| error)
+    }
+
     /// Says something to a client about a call, for which nobody waits.
     pub(crate) fn tell(&self, client: &str, partition: i32, data: &[u8]) {
-        let record = FutureRecord::to(&self.topics.replies)
-            .partition(partition)
-            .key(client)
-            .payload(data);
         // The library sends it; a caller that does not hear it has its own timeout.
-        if let Err((error, _)) = self.producer.send_result(record) {
+        if let Err(error) = self.send(&self.topics.replies, partition, client, data) {
             tracing::debug!(%error, "a notice could not be sent");
         }
     }
@@ -298,6 +359,19 @@ impl Link {
             tracing::debug!(%error, "what was under way did not reach the broker");
         }
     }
+}
+
+/// A place among the durable subscriptions.
+pub(crate) struct DurablePlace(Arc<Link>);
+
+impl Drop for DurablePlace {
+    fn drop(&mut self) {
+        self.0.durables.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn here() -> i64 {
+    i64::try_from(unix_millis()).unwrap_or(i64::MAX)
 }
 
 /// Shows that the client is alive, and notices who is not, until the transport ends.

@@ -190,11 +190,12 @@ impl Outgoing {
         };
         link.lanes
             .note_written((lane, delivered.partition), delivered.offset + 1);
-        let durability = match lane {
-            Lane::Calls => Durability::Memory,
-            Lane::Events | Lane::Amb(_) => EVENTS,
-        };
-        Ok(Receipt::new(durability, None))
+        let number = u64::try_from(delivered.offset).unwrap_or_default();
+        Ok(match lane {
+            Lane::Events => Receipt::logged(EVENTS, None, number),
+            Lane::Amb(_) => Receipt::new(EVENTS, None),
+            Lane::Calls => Receipt::new(Durability::Memory, None),
+        })
     }
 
     fn refusal(&self, error: &KafkaError) -> TransportError {

@@ -26,7 +26,7 @@ pub(crate) struct Member {
     pub(crate) pattern: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) group: Option<String>,
-    /// The durable name from whose queue it takes.
+    /// The durable name from whose queue it takes; empty for a replay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) durable: Option<String>,
 }
@@ -77,7 +77,7 @@ pub(crate) fn client_of(member: &str) -> &str {
 pub(crate) struct Route {
     /// Whether anybody listens for themselves.
     plain: bool,
-    /// Whether a durable name keeps events of this subject.
+    /// Whether a durable name or a replay takes events of this subject from the log.
     kept: bool,
     /// Each group with its members.
     groups: Vec<(Arc<str>, Vec<Arc<str>>)>,
@@ -221,6 +221,27 @@ impl Table {
         self.state.lock().leave(id);
     }
 
+    pub(crate) fn durable(&self, name: &str) -> Option<Durable> {
+        let state = self.state.lock();
+        state.durables.get(name).map(|(durable, _)| durable.clone())
+    }
+
+    /// The members of a durable name, the first to join first.
+    pub(crate) fn members_of(&self, name: &str) -> Vec<Arc<str>> {
+        let state = self.state.lock();
+        let all = state.members.iter();
+        let of_name = all.filter(|(_, entry)| entry.member.durable.as_deref() == Some(name));
+        let mut found: Vec<_> = of_name.map(|(id, entry)| (entry.joined, id)).collect();
+        found.sort_unstable();
+        found.into_iter().map(|(_, id)| Arc::clone(id)).collect()
+    }
+
+    /// The broker's time at which a client was last heard; `None` for one that is gone.
+    pub(crate) fn last_heard(&self, client: &str) -> Option<i64> {
+        let state = self.state.lock();
+        state.clients.get(client).map(|life| life.said_at)
+    }
+
     /// Clients that are gone: silent for too many of our beats.
     pub(crate) fn silent(&self) -> Vec<String> {
         let state = self.state.lock();
@@ -331,7 +352,11 @@ impl State {
             ..Route::default()
         };
         for (id, entry) in &self.members {
-            if entry.member.durable.is_some() || !entry.pattern.matches(subject) {
+            if !entry.pattern.matches(subject) {
+                continue;
+            }
+            if entry.member.durable.is_some() {
+                route.kept = true;
                 continue;
             }
             let Some(group) = entry.member.group.as_deref() else {

@@ -13,6 +13,7 @@ use agentbus_transport::{
 use crate::address::Address;
 use crate::broker::NAME;
 use crate::feed::{Feed, FeedSource};
+use crate::joining;
 use crate::link::Link;
 use crate::publish::{self, EVENTS};
 
@@ -25,10 +26,10 @@ const CAPABILITIES: Capabilities = Capabilities {
     ack: true,
     redelivery: true,
     exact_attempts: false,
-    replay: false,
-    durable: false,
-    lease: false,
-    dead_letters: false,
+    replay: true,
+    durable: true,
+    lease: true,
+    dead_letters: true,
     idempotency: false,
     queue_groups: true,
     shared_queues: false,
@@ -81,6 +82,10 @@ impl Transport for KafkaTransport {
                 return Err(TransportError::Closed);
             }
             CAPABILITIES.check(&request)?;
+            if request.is_kept() {
+                let source = joining::join(&self.0, request).await?;
+                return Ok(Subscription::new(source));
+            }
             let feed = Feed::open(&self.0, request).await?;
             Ok(Subscription::new(FeedSource(feed)))
         })
