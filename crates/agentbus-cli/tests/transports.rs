@@ -79,7 +79,15 @@ fn semantics_prints_the_same_table() {
         .collect();
     assert_eq!(
         names,
-        ["memory", "sqlite", "nats", "jetstream", "redis", "agentbus"]
+        [
+            "memory",
+            "sqlite",
+            "nats",
+            "jetstream",
+            "redis",
+            "kafka",
+            "agentbus"
+        ]
     );
     assert_eq!(objects[1]["an accepted publish is"], "disk");
 }

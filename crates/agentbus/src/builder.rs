@@ -66,7 +66,7 @@ impl Builder {
 
 impl<L> Builder<L> {
     /// Carries over the transport of this URL: `memory://` (the default), a broker of its own in
-    /// this process; `sqlite://PATH`, a log in a file; `nats://`, `jetstream://` or `redis://`, a
+    /// this process; `sqlite://PATH`, a log in a file; `nats://`, `jetstream://`, `redis://` or `kafka://`, a
     /// server; or `http://HOST:PORT`, a running `agentbus serve`. See [`transports`].
     pub fn transport(mut self, url: impl Into<String>) -> Self {
         self.carrier = Carrier::Url(url.into());

@@ -91,6 +91,19 @@ const SCHEMES: &[Scheme] = &[
         open: None,
     },
     Scheme {
+        names: &["kafka"],
+        form: "kafka://HOST:PORT",
+        feature: "kafka",
+        #[cfg(feature = "kafka")]
+        capabilities: Some(agentbus_transport_kafka::KafkaTransport::CAPABILITIES),
+        #[cfg(not(feature = "kafka"))]
+        capabilities: None,
+        #[cfg(feature = "kafka")]
+        open: Some(kafka),
+        #[cfg(not(feature = "kafka"))]
+        open: None,
+    },
+    Scheme {
         names: &["http", "https", "ws", "wss"],
         form: "http://HOST:PORT",
         feature: "ws",
@@ -203,6 +216,14 @@ fn nats<'a>(url: &'a str, _agent: &'a str) -> Opening<'a> {
 fn redis<'a>(url: &'a str, _agent: &'a str) -> Opening<'a> {
     Box::pin(async move {
         let opened = agentbus_transport_redis::RedisTransport::connect(url).await?;
+        Ok(Arc::new(opened) as Arc<dyn Transport>)
+    })
+}
+
+#[cfg(feature = "kafka")]
+fn kafka<'a>(url: &'a str, _agent: &'a str) -> Opening<'a> {
+    Box::pin(async move {
+        let opened = agentbus_transport_kafka::KafkaTransport::connect(url).await?;
         Ok(Arc::new(opened) as Arc<dyn Transport>)
     })
 }
