@@ -88,16 +88,18 @@ impl SharedInbox {
         }
     }
 
-    /// Notes that a client has left. One that was killed told nobody, so its callers hear it here.
-    pub(crate) fn note_left(&self, client: &str) {
+    /// Notes that a client has left. Returns the calls that nobody will answer who has not yet.
+    pub(crate) fn note_left(&self, client: &str) -> Vec<Arc<Mailbox>> {
         self.gone_clients.note(client.to_owned());
+        let mut unanswered = Vec::new();
         for call in self.calls.lock().values_mut() {
             let before = call.asked.len();
             call.asked.retain(|member| client_of(member) != client);
             if call.asked.is_empty() && before > 0 {
-                call.mailbox.tell(Received::Lost);
+                unanswered.push(Arc::clone(&call.mailbox));
             }
         }
+        unanswered
     }
 
     /// Whether it is known that nobody reads this inbox any more.

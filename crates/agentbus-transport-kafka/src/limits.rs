@@ -68,6 +68,10 @@ pub const MISSED_BEATS: u64 = 3;
 /// Silence after which a client counts as gone that was silent already when we came.
 pub const CLIENT_LIFE: Duration = Duration::from_secs(10);
 
+/// Time for the last replies of a client that has left, which travel on another topic than the
+/// news that it has.
+pub const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Most members, durable names and clients that the bus knows of. A peer could otherwise fill our
 /// memory by joining.
 pub const TABLE_ENTRIES: usize = 200_000;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agentbus_transport::clock::unix_millis;
 use agentbus_transport::remote::{Drain, Leaving, Receivers};
-use agentbus_transport::{Drained, TransportError, TransportStats};
+use agentbus_transport::{Drained, Received, TransportError, TransportStats};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureRecord, Producer as _};
@@ -203,18 +203,35 @@ impl Link {
     async fn announce_raw(&self, key: &str, value: &[u8]) -> Result<i64, TransportError> {
         let members = &self.topics.members;
         let (at, time) = self.write(members, 0, key, Some(value)).await?;
+        self.read_table(at + 1).await?;
+        Ok(time)
+    }
+
+    /// Waits until the table is read up to a number.
+    async fn read_table(&self, next: i64) -> Result<(), TransportError> {
         let read = async {
             loop {
                 let moved = self.table_moved.notified();
-                if self.table.position() > at {
+                if self.table.position() >= next {
                     return;
                 }
                 moved.await;
             }
         };
         let read = timeout(limits::READY_TIMEOUT, read).await;
-        read.map_err(|_| carrier("the broker took a record and does not give it back"))?;
-        Ok(time)
+        read.map_err(|_| carrier("the broker does not give back what it took"))
+    }
+
+    /// Reads of everybody who had subscribed when this was called.
+    pub(crate) async fn catch_up(&self) -> Result<(), TransportError> {
+        let (producer, members) = (self.producer.clone(), self.topics.members.clone());
+        let asked = tokio::task::spawn_blocking(move || {
+            let client = producer.client();
+            client.fetch_watermarks(&members, 0, limits::RESPONSE_TIMEOUT)
+        });
+        let asked = asked.await.map_err(|_| TransportError::Closed)?;
+        let (_, end) = asked.map_err(|error| failed(&error))?;
+        self.read_table(end).await
     }
 
     /// Removes a record of the table, here at once.
@@ -253,7 +270,17 @@ impl Link {
     pub(crate) fn note_left(self: &Arc<Self>, client: &str) {
         if client != self.inbox.client {
             self.table.bury(client);
-            self.inbox.note_left(client);
+            let unanswered = self.inbox.note_left(client);
+            if !unanswered.is_empty() {
+                let ending = self.ending.clone();
+                self.spawn(async move {
+                    tokio::select! {
+                        () = ending.cancelled() => {}
+                        () = tokio::time::sleep(limits::LAST_WORDS) => {}
+                    }
+                    unanswered.iter().for_each(|call| call.tell(Received::Lost));
+                });
+            }
         } else if !self.is_closed() {
             let link = Arc::clone(self);
             self.spawn(async move { link.join_again().await });

@@ -44,16 +44,28 @@ enum Way {
 /// Publishes a message. It is on its way when this returns, in the order of the calls.
 pub(crate) fn publish(
     link: &Arc<Link>,
-    message: &Message,
+    message: &Arc<Message>,
     options: &PublishOptions,
 ) -> Completion<Outcome> {
     if link.is_closed() {
         return Completion::ready(Err(TransportError::Closed));
     }
-    let outgoing = match pack(link, message, options) {
-        Ok(outgoing) => outgoing,
-        Err(error) => return Completion::ready(Err(error)),
-    };
+    match pack(link, message, options) {
+        Ok(outgoing) => dispatch(link, outgoing),
+        // Before anybody is told that nobody listens, we look again: somebody may have begun to a
+        // moment ago, of whom we have not read.
+        Err(TransportError::NoResponder { subject }) if !subject.is_inbox() => {
+            let (link, message, options) = (Arc::clone(link), Arc::clone(message), options.clone());
+            Completion::waiting(async move {
+                link.catch_up().await?;
+                dispatch(&link, pack(&link, &message, &options)?).await
+            })
+        }
+        Err(error) => Completion::ready(Err(error)),
+    }
+}
+
+fn dispatch(link: &Arc<Link>, outgoing: Outgoing) -> Completion<Outcome> {
     link.count_publish();
     let sent = if link.full.is_anyone_waiting() {
         None

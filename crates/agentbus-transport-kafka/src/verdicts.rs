@@ -133,7 +133,7 @@ impl Member {
             let buried = async {
                 if let Some(letter) = member.letter(&dead, cause) {
                     let options = PublishOptions::default();
-                    publish::publish(&member.link, &letter, &options).await?;
+                    publish::publish(&member.link, &Arc::new(letter), &options).await?;
                 }
                 member.note(Step::Settle { of: dead.number }).await
             };
