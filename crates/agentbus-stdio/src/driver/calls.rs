@@ -43,7 +43,16 @@ impl Inner {
         routing: &Routing<'_>,
         line: &[u8],
     ) {
-        let worker = self.with_post(|core, post| core.dispatch(now, client, routing, line, post));
+        let mut post = self.mouths.post();
+        let worker = self.core.dispatch(now, client, routing, line, &mut post);
+        match worker {
+            // A worker that has work takes this line with those of the calls that come next. Its
+            // task, which runs after them, writes them all at once; written one by one, each
+            // would wake the worker for itself.
+            Some(worker) if self.core.in_flight_of(worker) > 1 => post.finish_later(worker),
+            _ => post.finish(),
+        }
+        self.wake_needed();
         if let Some(worker) = worker {
             self.weigh(worker);
         }

@@ -35,6 +35,8 @@ pub(crate) struct Out {
     staged: Vec<u8>,
     /// Whether the batch under way knows of this peer.
     noted: bool,
+    /// Whether the peer's task ends the batch under way.
+    held: bool,
     /// Numbers of waiting bytes that the peer's task has to hear of.
     marks: [usize; 2],
     /// Whether the peer's task has to hear of everything that is sent.
@@ -53,6 +55,7 @@ impl Out {
             queued: 0,
             staged: Vec::new(),
             noted: false,
+            held: false,
             marks: [usize::MAX; 2],
             watched: false,
             broken: false,
@@ -111,6 +114,7 @@ impl Out {
         self.queue.clear();
         self.queued = 0;
         self.staged = Vec::new();
+        self.held = false;
     }
 
     /// Marks the peer as gone.
@@ -176,9 +180,33 @@ impl Out {
         }
     }
 
+    /// Leaves the end of the batch to the peer's task, so that more can come into it.
+    pub(super) fn hold_batch(&mut self) {
+        if !self.staged.is_empty() {
+            self.held = true;
+            self.bell.ring();
+        }
+    }
+
+    /// Ends the batch if nobody else is to end it.
+    pub(super) fn end_batch_unless_held(&mut self) {
+        match self.held {
+            true => self.noted = false,
+            false => self.end_batch(),
+        }
+    }
+
+    /// Ends the batch that was left to the peer's task.
+    pub(super) fn end_held_batch(&mut self) {
+        if self.held {
+            self.end_batch();
+        }
+    }
+
     /// Sends the batch, or queues it behind what waits.
     pub(super) fn end_batch(&mut self) {
         self.noted = false;
+        self.held = false;
         if self.staged.is_empty() {
             return;
         }
@@ -317,6 +345,24 @@ mod tests {
         let (reader, writer) = pipe();
         out.attach(writer);
         assert_eq!(read(&reader), b"one\ntwo\n");
+    }
+
+    #[test]
+    fn a_held_batch_grows_until_it_is_ended() {
+        let (reader, writer) = pipe();
+        let mut out = Out::new(Some(writer), Framing::Ndjson);
+        for line in [b"one", b"two"] {
+            out.stage(Line::Own(line));
+            out.hold_batch();
+            out.end_batch_unless_held();
+        }
+        assert_eq!((out.queued(), read(&reader).len()), (8, 0));
+        out.send_run(b"run\n");
+        out.end_batch();
+        assert_eq!(read(&reader), b"one\ntwo\nrun\n");
+        out.stage(Line::Own(b"next"));
+        out.end_batch_unless_held();
+        assert_eq!(read(&reader), b"next\n");
     }
 
     #[test]

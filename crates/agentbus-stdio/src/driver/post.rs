@@ -129,6 +129,14 @@ impl Post<'_> {
         self.end_batches();
     }
 
+    /// Sends everything but what is for a worker, whose task is told to.
+    pub(super) fn finish_later(self, worker: WorkerId) {
+        if let Some(out) = self.mouths.workers.get_mut(worker.0 as usize) {
+            out.hold_batch();
+        }
+        self.finish();
+    }
+
     /// Sends everything, unless the whole chunk is a run for one peer: then returns that peer,
     /// whose queue may have the chunk's buffer itself.
     pub(super) fn finish_unless_whole(mut self) -> Option<Peer> {
@@ -149,7 +157,7 @@ impl Post<'_> {
         let mut dirty = std::mem::take(&mut self.mouths.dirty);
         for peer in dirty.drain(..) {
             if let Some(out) = self.mouths.out(peer) {
-                out.end_batch();
+                out.end_batch_unless_held();
             }
         }
         self.mouths.dirty = dirty;

@@ -198,7 +198,9 @@ impl Side for WorkerSide {
     }
 
     fn look(&mut self) -> Wish {
-        self.wish(&self.shared.lock())
+        let mut inner = self.shared.lock();
+        inner.mouths.workers[self.id.0 as usize].end_held_batch();
+        self.wish(&inner)
     }
 
     fn writer(&self) -> Option<Arc<OwnedFd>> {
