@@ -41,6 +41,7 @@ pub mod model;
 mod secret;
 mod stamp;
 pub mod store;
+mod turns;
 
 pub use ambient::{
     Ambient, BoxFuture, Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy,
@@ -55,3 +56,4 @@ pub use config::ChatConfig;
 pub use error::{AuthProblem, ChatError};
 pub use ids::{AgentId, EventId, MessageId, Seq, TemplateId, ThreadId};
 pub use stamp::Stamp;
+pub use turns::{Turns, TurnsConfig};

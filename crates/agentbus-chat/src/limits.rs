@@ -157,3 +157,29 @@ pub const EVENT_EXCERPT_CHARS: usize = 200;
 
 /// Rows that an import copies in one transaction.
 pub const IMPORT_BATCH: usize = 1_000;
+
+/// How far a turn may be from the message of somebody who is no live agent. Answers to answers lose
+/// what was asked; a person may ask again.
+pub const TURN_DEPTH_MAX: usize = 8;
+
+/// Turns that may come of one message, over all agents and threads.
+pub const TURNS_OF_ONE_MESSAGE_MAX: usize = 24;
+
+/// Messages back and forth between two agents, after which they are left to themselves.
+pub const TURN_PING_PONG: usize = 8;
+
+/// Messages that a turn shows at most; older ones can be read with `msg_list`.
+pub const TURN_BACKLOG: usize = 50;
+
+/// Longest answer that becomes a message, as large as a post may be; the rest is left out.
+pub const TURN_ANSWER_BYTES_MAX: usize = CONTENT_BYTES_MAX;
+
+/// How long an agent may be silent in a turn. Tools take minutes, and permissions take people.
+pub const TURN_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Agents in threads that are known at a time; idle ones are forgotten first, and are then shown the
+/// newest messages as if they were new to the thread.
+pub const TURN_SEATS_MAX: usize = 10_000;
+
+/// Messages of which it is remembered what they came of.
+pub const TURNS_REMEMBERED: usize = 10_000;

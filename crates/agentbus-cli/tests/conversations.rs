@@ -34,9 +34,16 @@ fn agentbus(directory: &Path) -> Command {
 
 impl Bus {
     fn start() -> Self {
+        Self::configured("")
+    }
+
+    fn configured(config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("bus.toml");
+        std::fs::write(&file, config).unwrap();
         let mut child = agentbus(&directory.path().join("data"))
-            .args(["--json", "serve", "--listen", "127.0.0.1:0"])
+            .args(["--json", "serve", "--listen", "127.0.0.1:0", "--config"])
+            .arg(file)
             .env("AGENTCHATBUS_RATE_LIMIT", "3")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -177,4 +184,46 @@ fn an_import_says_what_is_wrong() {
         .unwrap();
     assert_eq!(missing.status.code(), Some(10));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("nothing.db"));
+}
+
+/// A program that serves a target, ended with the test.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_program_answers_when_it_is_mentioned_in_a_thread() {
+    let bus = Bus::configured("chat_live_agents = [\"counter\"]\n");
+    let mut handler = agentbus(&bus.directory.path().join("data"))
+        .args(["--url", &bus.url, "handle", "counter", "--", "wc", "-l"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    BufReader::new(handler.stderr.take().unwrap())
+        .read_line(&mut ready)
+        .unwrap();
+    let _handler = Serving(handler);
+    bus.says(&["thread", "create", "plans"]);
+    bus.says(&["post", "plans", "one"]);
+    bus.says(&["post", "plans", "@counter how many lines is that?"]);
+    let begun = std::time::Instant::now();
+    let shown = loop {
+        let shown = bus.says(&["thread", "show", "plans"]);
+        if shown.contains("AgentBus (counter)") {
+            break shown;
+        }
+        assert!(begun.elapsed().as_secs() < 30, "{shown}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    // One line of introduction, and one for each of two messages.
+    let answer = shown
+        .lines()
+        .skip_while(|line| !line.contains("AgentBus (counter)"));
+    assert!(answer.collect::<String>().contains('3'), "{shown}");
 }

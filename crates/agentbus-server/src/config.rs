@@ -57,6 +57,8 @@ pub struct ServerConfig {
     /// The URL of the store in which conversations are kept, instead of a file: several hosts with
     /// the same `postgresql://…` hold the same conversations.
     pub chat_store: Option<String>,
+    /// Targets of the bus that answer when they are mentioned in a thread.
+    pub live_agents: Vec<String>,
     /// What guards the settings of conversations, besides the token of the bus.
     pub admin_token: Option<String>,
 }
@@ -102,6 +104,7 @@ impl ServerConfig {
             chat_database: None,
             mcp: McpConfig::default(),
             chat_store: None,
+            live_agents: Vec::new(),
             admin_token: None,
         }
     }

@@ -10,7 +10,11 @@ use std::sync::Arc;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
+use serde_json::Value;
+
+use super::Core;
 use crate::model::Event;
+use crate::store::{Promise, Tx};
 use crate::{Chat, ChatError, EventId, ThreadId, limits};
 
 /// Reads events in their order.
@@ -61,6 +65,17 @@ impl Chat {
             read: VecDeque::new(),
             behind: after < newest,
         })
+    }
+
+    /// Tells of something in a thread that is not a change of it.
+    pub(crate) async fn note(
+        &self,
+        kind: &'static str,
+        thread: ThreadId,
+        payload: Value,
+    ) -> Result<(), ChatError> {
+        let noted = move |core: &Core, tx: &mut dyn Tx| core.emit(tx, kind, Some(&thread), payload);
+        self.write_with(Promise::Soon, noted).await
     }
 
     /// The number of the newest event.

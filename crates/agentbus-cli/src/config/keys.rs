@@ -152,6 +152,14 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "Where conversations are kept, as a URL: `sqlite://PATH`, or `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`, which several buses may share. A password is better in the environment than in a file.",
     },
     Key {
+        name: "chat_live_agents",
+        kind: "list of names",
+        default: "[]",
+        variable: "",
+        flag: "",
+        meaning: "Targets of the bus that answer in a thread when somebody writes `@name` there. Whoever may post may ask them.",
+    },
+    Key {
         name: "chat_heartbeat_timeout_s",
         kind: "seconds",
         default: "60",
@@ -282,7 +290,7 @@ pub(crate) fn reference() -> String {
          flags override the environment. A key that is not listed here is an error, with its line \
          and the nearest key there is. The keys that decide who may use the bus, where its data goes \
          or what runs here (`auth`, `allow_hosts`, `allow_origins`, `data_dir`, `transport`, `pools`, `schemas`, \
-         `chat_database`, `chat_store`, \
+         `chat_database`, `chat_store`, `chat_live_agents`, \
          and a `listen` that is not loopback) count only in a file that was named: a directory may \
          have been filled by somebody else.\n\n\
          | key | value | default | environment | flag |\n|---|---|---|---|---|\n",

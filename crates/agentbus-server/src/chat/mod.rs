@@ -28,7 +28,7 @@ mod waiting;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agentbus_chat::{Background, Chat, Stamp};
+use agentbus_chat::{Background, Chat, Stamp, Turns, TurnsConfig};
 use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -95,6 +95,16 @@ pub(crate) async fn start(app: &Arc<App>) -> Result<(), ServerError> {
         source,
     })?;
     app.tasks.spawn(bridge.run());
+    let live = app.config.live_agents.clone();
+    if !live.is_empty() {
+        let (chat, bus) = (app.chat.chat.clone(), app.bus.clone());
+        let turns = Turns::begin(chat, bus, TurnsConfig::new(live), app.hang_up.clone()).await;
+        let turns = turns.map_err(|source| ServerError::Chat {
+            place: app.chat.place.clone(),
+            source,
+        })?;
+        app.tasks.spawn(turns.run());
+    }
     Ok(())
 }
 

@@ -1,0 +1,386 @@
+//! Live agents in threads: a mention opens a turn, and its answer comes into the thread.
+//!
+//! A live agent is a target of the bus that threads know by name: an ACP agent, a pool, a handler.
+//! Whoever writes `@name` asks it. It gets the messages that it has not seen, framed as data, and
+//! its answer is posted when the turn ends; while it grows, `chat.turn.delta` tells of it on the
+//! bus. One turn of an agent in a thread runs at a time; mentions in the meantime become one more.
+//!
+//! What would surprise: **agents that mention each other stop by themselves.** A turn that others
+//! caused counts how far it is from a person; [`guard`] has the rules. A turn that is refused,
+//! fails or ends without an answer says so in the thread: silence would look like work.
+
+mod answer;
+mod framing;
+mod guard;
+mod mentions;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentbus::Bus;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::model::{Message, Role};
+use crate::store::MessageQuery;
+use crate::{
+    AgentId, Chat, ChatError, Draft, EventReader, Followed, MessageId, NewAgent, Proof, Seq,
+    ThreadId, limits,
+};
+use answer::{Answer, Ended};
+use guard::{Guard, Refusal};
+
+/// The `ide` of agents that live on the bus.
+const LIVES_IN: &str = "AgentBus";
+
+/// Which agents threads know, and how long they may take.
+#[derive(Debug, Clone)]
+pub struct TurnsConfig {
+    /// Names of targets.
+    pub agents: Vec<String>,
+    /// How long an agent may be silent.
+    pub idle_timeout: Duration,
+}
+
+impl TurnsConfig {
+    /// These agents, with the usual time.
+    #[must_use]
+    pub fn new(agents: Vec<String>) -> Self {
+        Self {
+            agents,
+            idle_timeout: limits::TURN_IDLE_TIMEOUT,
+        }
+    }
+}
+
+/// Listens for mentions, from the moment it is made.
+#[derive(Debug)]
+pub struct Turns {
+    room: Arc<Room>,
+    events: EventReader,
+}
+
+/// Opens turns.
+#[derive(Debug)]
+struct Room {
+    chat: Chat,
+    bus: Bus,
+    config: TurnsConfig,
+    state: Mutex<State>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    guard: Guard,
+    /// The agents as conversations know them, by the name of their target.
+    ids: HashMap<String, AgentId>,
+    /// By thread and agent.
+    seats: HashMap<(ThreadId, String), Seat>,
+}
+
+/// An agent in a thread.
+#[derive(Debug, Default)]
+struct Seat {
+    /// Whether a turn runs, and what it was asked meanwhile.
+    running: bool,
+    asked: Option<Message>,
+    /// The last message that it was shown.
+    seen: Option<Seq>,
+}
+
+/// One turn on its way.
+struct Turn {
+    name: String,
+    agent: AgentId,
+    cause: Message,
+    id: String,
+}
+
+impl Turns {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// Fails when the store does.
+    pub async fn begin(
+        chat: Chat,
+        bus: Bus,
+        config: TurnsConfig,
+        stop: CancellationToken,
+    ) -> Result<Self, ChatError> {
+        let events = chat.follow(None, None).await?;
+        let room = Arc::new(Room {
+            chat,
+            bus,
+            config,
+            state: Mutex::default(),
+            stop,
+            tasks: TaskTracker::new(),
+        });
+        Ok(Self { room, events })
+    }
+
+    /// Opens turns until it is told to stop. Turns that run then are cancelled.
+    pub async fn run(mut self) {
+        if let Err(error) = self.listen().await {
+            tracing::error!(%error, "mentions open no turns any more");
+        }
+        self.room.tasks.close();
+        self.room.tasks.wait().await;
+    }
+
+    async fn listen(&mut self) -> Result<(), ChatError> {
+        let room = &self.room;
+        loop {
+            let next = tokio::select! {
+                () = room.stop.cancelled() => return Ok(()),
+                next = self.events.next() => next?,
+            };
+            let event = match next {
+                Some(Followed::Event(event)) => event,
+                Some(Followed::Gap(_)) => continue,
+                None => return Ok(()),
+            };
+            // Nodes that share a store would each open the turn.
+            if &*event.kind != "msg.new" || !room.chat.store().leads() {
+                continue;
+            }
+            let payload: Value = serde_json::from_str(&event.payload).unwrap_or_default();
+            let Some(id) = payload["msg_id"].as_str() else {
+                continue;
+            };
+            // A message may be gone already, with its thread.
+            if let Ok((message, _)) = room.chat.message(MessageId::new(id)).await {
+                room.hear(&message);
+            }
+        }
+    }
+}
+
+impl Room {
+    fn hear(self: &Arc<Self>, message: &Message) {
+        if message.role == Role::System || message.human_only {
+            return;
+        }
+        let mut state = self.state.lock();
+        let named = mentions::of(message, &self.config.agents, &state.ids);
+        for name in named {
+            let key = (message.thread_id.clone(), name.clone());
+            if !state.seats.contains_key(&key) && state.seats.len() >= limits::TURN_SEATS_MAX {
+                state.seats.retain(|_, seat| seat.running);
+            }
+            let seat = state.seats.entry(key).or_default();
+            // The next turn shows everything that is new, so the latest mention stands for all.
+            if seat.running {
+                seat.asked = Some(message.clone());
+                continue;
+            }
+            seat.running = true;
+            let (this, cause) = (Arc::clone(self), message.clone());
+            self.tasks
+                .spawn(async move { this.serve(name, cause).await });
+        }
+    }
+
+    /// Runs turns of one agent in one thread until nothing more was asked.
+    async fn serve(self: Arc<Self>, name: String, mut cause: Message) {
+        let thread = cause.thread_id.clone();
+        loop {
+            let turn = tokio::select! {
+                () = self.stop.cancelled() => return,
+                turn = self.turn(&name, cause) => turn,
+            };
+            if let Err(error) = turn {
+                tracing::warn!(%error, agent = name, "a turn could not be told of in its thread");
+            }
+            let mut state = self.state.lock();
+            let seat = state
+                .seats
+                .entry((thread.clone(), name.clone()))
+                .or_default();
+            match seat.asked.take() {
+                Some(asked) => cause = asked,
+                None => {
+                    seat.running = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn turn(&self, name: &str, cause: Message) -> Result<(), ChatError> {
+        let turn = Turn {
+            agent: self.agent(name).await?,
+            name: name.to_owned(),
+            id: format!("{}:{name}", cause.id),
+            cause,
+        };
+        let (tail, _) = self
+            .page(&turn.cause.thread_id, 0, limits::TURN_PING_PONG)
+            .await?;
+        let admitted = self
+            .state
+            .lock()
+            .guard
+            .admit(&turn.cause, &tail, &turn.agent);
+        if let Err(refusal) = admitted {
+            return self.refuse(&turn, refusal).await;
+        }
+        let prompt = self.prompt(&turn).await?;
+        self.tell(&turn, "turn.opened", json!({})).await?;
+        let call = self
+            .bus
+            .stream(name, &prompt)
+            .session(format!("thread-{}", turn.cause.thread_id))
+            .idle_timeout(self.config.idle_timeout);
+        let ended = match call.send().await {
+            Ok(frames) => self.gather(&turn, frames).await,
+            Err(error) => Ended::Failed(error.to_string()),
+        };
+        self.conclude(&turn, ended).await
+    }
+
+    /// Follows the answer while it grows.
+    async fn gather(&self, turn: &Turn, mut frames: agentbus::Frames) -> Ended {
+        let mut answer = Answer::default();
+        while let Some(frame) = frames.next().await {
+            let frame = match frame {
+                Ok(frame) => frame,
+                Err(error) => return Ended::Failed(error.to_string()),
+            };
+            let offset = answer.len();
+            match answer.take(&frame) {
+                Some(ended) => return ended,
+                None if answer.len() > offset => {
+                    let delta = json!({ "turn": turn.id, "thread_id": turn.cause.thread_id,
+                        "agent": turn.name, "offset": offset, "text": answer.since(offset) });
+                    // Whoever misses a piece has the message at the end.
+                    if let Err(error) = self.bus.publish("chat.turn.delta", &delta).await {
+                        tracing::debug!(%error, "a piece of an answer was not told");
+                    }
+                }
+                None => {}
+            }
+        }
+        answer.end()
+    }
+
+    async fn conclude(&self, turn: &Turn, ended: Ended) -> Result<(), ChatError> {
+        match ended {
+            Ended::Said { text, stop_reason } => {
+                let mut draft = Draft::new(turn.cause.thread_id.clone(), turn.agent.as_str(), text);
+                draft.role = Role::Assistant;
+                draft.proof = Proof::Agent(turn.agent.clone());
+                draft.reply_to = Some(turn.cause.id.clone());
+                let about = json!({ "id": turn.id, "stop_reason": stop_reason });
+                draft.merge_metadata("turn", about);
+                // Before the message is heard of, or an answer to it would count from here.
+                let posted = {
+                    let posted = self.chat.post(draft).await;
+                    match posted {
+                        Ok(posted) => posted.message,
+                        Err(error) => {
+                            let why = format!("its answer was refused: {error}");
+                            return self.give_up(turn, "turn.failed", &why).await;
+                        }
+                    }
+                };
+                self.state.lock().guard.said(&turn.cause, &posted.id);
+                let about = json!({ "message_id": posted.id, "seq": posted.seq });
+                self.tell(turn, "turn.ended", about).await
+            }
+            Ended::Silent { stop_reason } => {
+                let why = format!("it ended without an answer ({stop_reason})");
+                self.give_up(turn, "turn.silent", &why).await
+            }
+            Ended::Failed(why) => self.give_up(turn, "turn.failed", &why).await,
+        }
+    }
+
+    async fn refuse(&self, turn: &Turn, refusal: Refusal) -> Result<(), ChatError> {
+        self.give_up(turn, "turn.refused", &refusal.to_string())
+            .await
+    }
+
+    /// Says in the thread why there is no answer.
+    async fn give_up(&self, turn: &Turn, kind: &'static str, why: &str) -> Result<(), ChatError> {
+        self.tell(turn, kind, json!({ "reason": why })).await?;
+        let text = format!("{} does not answer: {why}.", turn.name);
+        let mut draft = Draft::new(turn.cause.thread_id.clone(), turn.agent.as_str(), text);
+        draft.role = Role::System;
+        draft.proof = Proof::Agent(turn.agent.clone());
+        draft.reply_to = Some(turn.cause.id.clone());
+        self.chat.post(draft).await.map(drop)
+    }
+
+    async fn tell(&self, turn: &Turn, kind: &'static str, about: Value) -> Result<(), ChatError> {
+        let mut payload = about;
+        payload["turn"] = json!(turn.id);
+        payload["agent"] = json!(turn.name);
+        payload["agent_id"] = json!(turn.agent);
+        payload["cause"] = json!(turn.cause.id);
+        let thread = turn.cause.thread_id.clone();
+        self.chat.note(kind, thread, payload).await
+    }
+
+    /// What the agent is shown: what is new to it, as data.
+    async fn prompt(&self, turn: &Turn) -> Result<String, ChatError> {
+        let thread = self.chat.thread(turn.cause.thread_id.clone()).await?;
+        let key = (thread.id.clone(), turn.name.clone());
+        let seen = self.state.lock().seats.get(&key).and_then(|seat| seat.seen);
+        let (mut messages, newest) = self
+            .page(&thread.id, seen.unwrap_or(0), limits::TURN_BACKLOG)
+            .await?;
+        messages.retain(|message| message.author_id.as_deref() != Some(turn.agent.as_str()));
+        if let Some(seat) = self.state.lock().seats.get_mut(&key) {
+            seat.seen = Some(newest.max(seen.unwrap_or(0)));
+        }
+        Ok(framing::prompt(&turn.name, &thread.topic, &messages))
+    }
+
+    /// The newest messages after a number, and the last number among them.
+    async fn page(
+        &self,
+        thread: &ThreadId,
+        after_seq: Seq,
+        limit: usize,
+    ) -> Result<(Vec<Message>, Seq), ChatError> {
+        let query = MessageQuery {
+            after_seq,
+            for_agents: true,
+            newest: true,
+            limit,
+            ..MessageQuery::default()
+        };
+        let (messages, _) = self.chat.messages(thread.clone(), query, false).await?;
+        let newest = messages.last().map_or(after_seq, |message| message.seq);
+        Ok((messages, newest))
+    }
+
+    /// The agent as conversations know it; it is registered once.
+    async fn agent(&self, name: &str) -> Result<AgentId, ChatError> {
+        if let Some(id) = self.state.lock().ids.get(name) {
+            return Ok(id.clone());
+        }
+        let known = self.chat.agents().await?;
+        let known = known
+            .into_iter()
+            .find(|agent| agent.ide == LIVES_IN && agent.model == name);
+        let id = match known {
+            Some(agent) => agent.id,
+            None => {
+                let mut new = NewAgent::new(LIVES_IN, name);
+                new.display_name = Some(name.to_owned());
+                self.chat.register(new).await?.agent.id
+            }
+        };
+        self.state.lock().ids.insert(name.to_owned(), id.clone());
+        Ok(id)
+    }
+}
