@@ -1,0 +1,3 @@
+//! The Agent Client Protocol in both directions.
+
+mod sdk;

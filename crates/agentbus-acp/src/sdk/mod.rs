@@ -1,0 +1,1 @@
+//! The one module that names the official crate, which changes its interface every other month.
