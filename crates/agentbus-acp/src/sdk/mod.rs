@@ -1,1 +1,3 @@
 //! The one module that names the official crate, which changes its interface every other month.
+
+pub(crate) mod driving;

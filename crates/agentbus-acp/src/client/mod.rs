@@ -1,0 +1,173 @@
+//! Agents as targets of the bus: `stream` is a prompt, `invoke` is one whose answer comes at once.
+//!
+//! A process is started when the first prompt needs it, and again when it has died. Sessions are
+//! those of the envelopes; within one, a turn follows the other.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use agentbus::{Bus, Error, Json, Request};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::config::AgentConfig;
+use crate::decide::Decider;
+use crate::limits;
+
+mod agent;
+mod files;
+mod host;
+mod intake;
+mod link;
+mod prompt;
+mod refusal;
+mod routes;
+mod session;
+mod terminals;
+mod turn;
+
+use agent::Agent;
+use files::Ground;
+
+/// Target through which agents are listed and their sessions closed.
+pub const OPERATOR: &str = "agentbus.agents";
+
+/// The agents that a bus drives. A handle that can be cloned and shared.
+#[derive(Debug, Clone)]
+pub struct AgentTargets {
+    agents: Arc<BTreeMap<String, Arc<Agent>>>,
+    bus_server: Arc<OnceLock<BusServer>>,
+}
+
+/// How an agent starts the MCP server that gives it the tools of the bus.
+#[derive(Debug, Clone)]
+pub struct BusServer {
+    /// The program, by its full path.
+    pub command: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Variables of its environment; the token is one of them.
+    pub env: Vec<(String, String)>,
+}
+
+/// What there is to know of an agent.
+#[derive(Debug, Clone, Serialize)]
+pub struct AgentStatus {
+    /// Its name, which is its target.
+    pub agent: String,
+    /// `asleep` before its first prompt, then `starting`, `running`, or `failing`.
+    pub state: &'static str,
+    /// Its process.
+    pub pid: Option<i32>,
+    /// The sessions that are remembered.
+    pub sessions: Vec<String>,
+    /// Updates for sessions that nobody knows.
+    pub ignored_updates: u64,
+}
+
+/// What can be asked for, as `{"do":"list"}`.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "do", rename_all = "lowercase", deny_unknown_fields)]
+enum Order {
+    /// Tell about all agents.
+    List,
+    /// Close a session that has no turn.
+    Close { agent: String, session: String },
+}
+
+impl AgentTargets {
+    /// Serves each agent under its name. None is started before it is needed.
+    ///
+    /// # Errors
+    ///
+    /// When a configuration is wrong, a name is there twice, or a name cannot be a target.
+    pub async fn start(
+        bus: &Bus,
+        configs: Vec<AgentConfig>,
+        decider: Arc<dyn Decider>,
+    ) -> Result<Self, Error> {
+        let bus_server = Arc::<OnceLock<BusServer>>::default();
+        let mut agents = BTreeMap::new();
+        for config in configs {
+            config
+                .check()
+                .map_err(|error| Error::Setup(error.to_string()))?;
+            let name = config.name.clone();
+            let ground = ground(&config)?;
+            let (decider, server) = (Arc::clone(&decider), Arc::clone(&bus_server));
+            let agent = Arc::new(Agent::new(config, ground, decider, server));
+            if agents.insert(name.clone(), agent).is_some() {
+                return Err(Error::Setup(format!("there are two agents named `{name}`")));
+            }
+        }
+        let targets = Self {
+            agents: Arc::new(agents),
+            bus_server,
+        };
+        targets.serve(bus).await?;
+        Ok(targets)
+    }
+
+    async fn serve(&self, bus: &Bus) -> Result<(), Error> {
+        for (name, agent) in self.agents.iter() {
+            let agent = Arc::clone(agent);
+            let handler = move |request, out| turn::run(Arc::clone(&agent), request, out);
+            let handle = bus.handle_stream(name.as_str(), handler);
+            handle.concurrency(limits::TURNS_MAX).await?;
+        }
+        let targets = self.clone();
+        bus.handle(OPERATOR, move |request| operate(targets.clone(), request))
+            .await?;
+        Ok(())
+    }
+
+    /// Gives the tools of the bus to every session from now on; only the first call counts.
+    pub fn offer(&self, server: BusServer) {
+        let _ = self.bus_server.set(server);
+    }
+
+    /// Tells about every agent.
+    #[must_use]
+    pub fn list(&self) -> Vec<AgentStatus> {
+        self.agents.values().map(|agent| agent.status()).collect()
+    }
+
+    /// Cancels what is under way and ends every process.
+    pub async fn shutdown(&self) {
+        let ending = self.agents.values().map(|agent| agent.shutdown());
+        futures_util::future::join_all(ending).await;
+    }
+
+    fn find(&self, name: &str) -> Result<&Arc<Agent>, Error> {
+        self.agents.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.agents.keys().map(String::as_str).collect();
+            let known = known.join(", ");
+            Error::invalid_request(format!("there is no agent `{name}`; there is {known}"))
+        })
+    }
+}
+
+async fn operate(targets: AgentTargets, request: Request) -> Result<Json<Value>, Error> {
+    match request.json()? {
+        Order::List => Ok(Json(json!({ "agents": targets.list() }))),
+        Order::Close { agent, session } => {
+            let closed = targets.find(&agent)?.close_named(&session).await?;
+            Ok(Json(json!({ "closed": closed })))
+        }
+    }
+}
+
+fn ground(config: &AgentConfig) -> Result<Option<Arc<Ground>>, Error> {
+    let Some(root) = &config.root else {
+        return Ok(None);
+    };
+    let ground = Ground::open(root).map_err(|error| {
+        Error::Setup(format!(
+            "agents.{}: root {}: {error}",
+            config.name,
+            root.display()
+        ))
+    })?;
+    Ok(Some(Arc::new(ground)))
+}

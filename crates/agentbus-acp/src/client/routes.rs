@@ -1,0 +1,98 @@
+//! Which session an update belongs to, and who waits for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use agentbus::Payload;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::turn::Heard;
+
+/// The sessions of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    sessions: Mutex<HashMap<String, Route>>,
+    /// Updates for sessions that are not known, and lines that are no updates at all.
+    ignored: AtomicU64,
+}
+
+/// One session, by the agent's own name for it.
+#[derive(Debug)]
+struct Route {
+    /// What the session is called on the bus.
+    name: String,
+    turn: Option<Turn>,
+}
+
+/// The turn that runs in a session.
+#[derive(Debug, Clone)]
+pub(super) struct Turn {
+    pub(super) heard: mpsc::Sender<Heard>,
+    /// Fires when the turn was told to stop: from then on nothing is allowed in it any more.
+    pub(super) cancelled: CancellationToken,
+    /// Questions of this turn that wait for an answer.
+    pub(super) asking: Arc<AtomicUsize>,
+}
+
+impl Routes {
+    /// Makes a session known.
+    pub(super) fn open(&self, session: &str, name: &str) {
+        let route = Route {
+            name: name.to_owned(),
+            turn: None,
+        };
+        self.sessions.lock().insert(session.to_owned(), route);
+    }
+
+    pub(super) fn close(&self, session: &str) {
+        self.sessions.lock().remove(session);
+    }
+
+    /// Sends the session's updates to a turn from now on.
+    pub(super) fn begin(&self, session: &str, turn: Turn) {
+        if let Some(route) = self.sessions.lock().get_mut(session) {
+            route.turn = Some(turn);
+        }
+    }
+
+    pub(super) fn end(&self, session: &str) {
+        if let Some(route) = self.sessions.lock().get_mut(session) {
+            route.turn = None;
+        }
+    }
+
+    /// The session's name on the bus and the turn that runs in it.
+    pub(super) fn find(&self, session: &str) -> Option<(String, Option<Turn>)> {
+        let sessions = self.sessions.lock();
+        let route = sessions.get(session)?;
+        Some((route.name.clone(), route.turn.clone()))
+    }
+
+    /// Hands an update to whoever waits for it, and waits while they have no room: a caller who
+    /// does not read stops the agent's output.
+    pub(super) async fn pass(&self, session: &str, update: Payload) {
+        let turn = match self.sessions.lock().get(session) {
+            // Between two turns an agent tells of its commands and modes; nobody waits for that.
+            Some(route) => route.turn.clone(),
+            None => {
+                self.ignore();
+                return;
+            }
+        };
+        if let Some(turn) = turn {
+            // Fails when the caller has left; the agent is being told to stop.
+            let _ = turn.heard.send(Heard::Update(update)).await;
+        }
+    }
+
+    pub(super) fn ignore(&self) {
+        self.ignored.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn ignored(&self) -> u64 {
+        self.ignored.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,100 @@
+//! Every limit of this crate, with its reason.
+
+use std::time::Duration;
+
+/// Turns of one agent that are under way or wait: 256.
+///
+/// Each holds a prompt in memory; what comes later waits on the bus, where it costs less.
+pub const TURNS_MAX: usize = 256;
+
+/// Sessions of one agent that are remembered: 256.
+///
+/// An agent keeps the whole conversation of each. Beyond it, the session that has been idle the
+/// longest is closed.
+pub const SESSIONS_MAX: usize = 256;
+
+/// Turns that wait for the one that runs in their session: 16.
+///
+/// Turns take minutes. Whoever would be the seventeenth is better told than kept.
+pub const SESSION_QUEUE: usize = 16;
+
+/// Bytes of a session's name: 255, as of every name on the bus.
+pub const SESSION_NAME_BYTES: usize = 255;
+
+/// Updates that wait for the caller of a turn: 256.
+///
+/// The same as frames in an inbox: a burst fits, and a caller who does not read stops the agent's
+/// output instead of filling memory.
+pub const UPDATES_WAITING: usize = 256;
+
+/// Bytes of one line that an agent may write: 8 MiB.
+///
+/// An image in base64 is the largest thing that agents send.
+pub const LINE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Lines of one process that are no message before it is given up: 64.
+///
+/// Enough for a banner or a stray warning; an agent that goes on like this speaks something else.
+pub const GARBAGE_LINES: u32 = 64;
+
+/// Requests of an agent that wait for an answer of ours: 64.
+///
+/// Agents ask one thing at a time for each tool that runs. Beyond it they are refused.
+pub const AGENT_REQUESTS: usize = 64;
+
+/// Lines that wait to be written to an agent: 16.
+///
+/// An agent that does not read has to notice; prompts are few and large.
+pub const LINES_WAITING: usize = 16;
+
+/// Text of a turn that is collected for the final frame: 2 MiB.
+///
+/// It has to fit into an envelope with room to spare. What is longer was streamed all the same.
+pub const TEXT_BYTES: usize = 2 * 1024 * 1024;
+
+/// How long an agent may take to answer `initialize`: 60 s.
+///
+/// An agent that `npx` starts may be fetched first.
+pub const INITIALIZE: Duration = Duration::from_secs(60);
+
+/// How long an agent may take to open a session: 60 s; it starts its MCP servers meanwhile.
+pub const SESSION_OPENING: Duration = Duration::from_secs(60);
+
+/// How long a cancelled turn may take to end: 10 s.
+///
+/// An agent has to stop its model and its tools. Afterwards its session is given up.
+pub const CANCEL_GRACE: Duration = Duration::from_secs(10);
+
+/// How long a question waits for a person: 5 min, then it is answered `cancelled`.
+///
+/// Long enough to come back from another window; a turn that waits forever holds its session.
+pub const DECISION: Duration = Duration::from_secs(300);
+
+/// Silence after which the caller of a turn is told that it still waits for a decision: 20 s.
+///
+/// Streams end after a silence of two minutes, and a person may take longer.
+pub const STILL_WAITING: Duration = Duration::from_secs(20);
+
+/// How long a process may take to end by itself after SIGTERM: 2 s.
+pub const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// How long the exit of a process that hung up is waited for before it is killed: 100 ms.
+///
+/// Those who wait for its turn have to learn of it within a quarter of a second.
+pub const EXIT_GRACE: Duration = Duration::from_millis(100);
+
+/// Longest pause between two attempts to start an agent that does not start: 30 s.
+pub const RESTART_PAUSE: Duration = Duration::from_secs(30);
+
+/// Bytes of a file that an agent may read or write through the bus: 4 MiB.
+///
+/// It travels as one line; larger files are not text that a model reads.
+pub const FILE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Terminals that one agent may have open: 16.
+pub const TERMINALS_MAX: usize = 16;
+
+/// Output that is kept of a terminal: 1 MiB, or less if the agent asks for less.
+///
+/// The oldest goes first, as the protocol says.
+pub const TERMINAL_BYTES: usize = 1024 * 1024;

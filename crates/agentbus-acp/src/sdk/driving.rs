@@ -1,0 +1,484 @@
+//! The bus as a client of an agent: typed calls to it, and its requests in words of our own.
+//!
+//! It promises that every request of the agent is answered. It does not see `session/update`: those
+//! lines never reach the SDK, whose queues have no bound.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agent_client_protocol::schema::ProtocolVersion;
+use agent_client_protocol::v1::ConnectionTo;
+use agent_client_protocol::v1::schema::{
+    AgentRequest, CancelNotification, ClientCapabilities, CloseSessionRequest, ContentBlock,
+    CreateTerminalResponse, EnvVariable, ErrorCode, FileSystemCapabilities, Implementation,
+    InitializeRequest, KillTerminalResponse, LoadSessionRequest, McpServer, McpServerStdio,
+    NewSessionRequest, PromptCapabilities, PromptRequest, ReadTextFileResponse,
+    ReleaseTerminalResponse, RequestPermissionOutcome, RequestPermissionRequest,
+    RequestPermissionResponse, ResumeSessionRequest, SelectedPermissionOutcome, StopReason,
+    TerminalExitStatus, TerminalOutputResponse, WaitForTerminalExitResponse, WriteTextFileResponse,
+};
+use agent_client_protocol::{
+    Agent, Client, Error, JsonRpcRequest, Lines, is_connection_terminated,
+    is_incoming_transport_closed, on_receive_request,
+};
+use futures_util::{Sink, Stream};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::BusServer;
+use crate::decide::Choice;
+
+/// What an agent asks of whoever drives it.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Permission {
+        session: String,
+        title: String,
+        kind: Option<String>,
+        detail: Value,
+        options: Vec<Choice>,
+    },
+    Read {
+        path: PathBuf,
+        line: Option<u32>,
+        limit: Option<u32>,
+    },
+    Write {
+        path: PathBuf,
+        content: String,
+    },
+    CreateTerminal {
+        argv: Vec<String>,
+        env: Vec<(String, String)>,
+        cwd: Option<PathBuf>,
+        output_bytes: Option<u64>,
+    },
+    TerminalOutput(String),
+    TerminalExit(String),
+    KillTerminal(String),
+    ReleaseTerminal(String),
+    /// A method that nobody here serves.
+    Unknown(String),
+}
+
+/// What it is answered; each fits one kind of question.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// The option that was chosen; `None` if the turn was cancelled.
+    Chosen(Option<String>),
+    Text(String),
+    Written,
+    Terminal(String),
+    Output {
+        text: String,
+        truncated: bool,
+        exit: Option<TerminalExit>,
+    },
+    Exited(TerminalExit),
+    Killed,
+    Released,
+}
+
+/// How the program in a terminal ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TerminalExit {
+    pub(crate) code: Option<u32>,
+    pub(crate) signal: Option<String>,
+}
+
+/// Why it is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The request itself is wrong, for example a path outside of the root.
+    Invalid(String),
+    /// There is no such file or terminal.
+    Missing(String),
+    /// Nobody serves this.
+    Unserved(String),
+    /// It could not be done.
+    Failed(String),
+}
+
+/// Answers what an agent asks.
+pub(crate) trait Host: Send + Sync + 'static {
+    fn answer(&self, ask: Ask) -> impl Future<Output = Result<Answer, Refusal>> + Send;
+}
+
+/// An error that an agent answered with.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Fault {
+    pub(crate) code: i64,
+    pub(crate) message: String,
+    pub(crate) data: Option<Value>,
+    /// Not the agent's own: the connection ended before it answered.
+    pub(crate) hung_up: bool,
+}
+
+/// What an agent said about itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Abilities {
+    pub(crate) name: Option<String>,
+    pub(crate) load: bool,
+    pub(crate) resume: bool,
+    pub(crate) close: bool,
+    /// How one may log in, for the sentence that says that one must.
+    pub(crate) logins: Vec<String>,
+    prompt: PromptCapabilities,
+}
+
+/// Why a turn ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    EndTurn,
+    MaxTokens,
+    MaxTurnRequests,
+    Refusal,
+    Cancelled,
+    /// A reason that this version of the protocol does not know.
+    Other,
+}
+
+/// The content of a prompt.
+#[derive(Debug, Clone)]
+pub(crate) struct Prompt(Vec<ContentBlock>);
+
+/// Calls an agent. Cloning gives another handle.
+#[derive(Clone)]
+pub(crate) struct Caller(ConnectionTo<Agent>);
+
+/// Runs one connection until `stop`, or until the agent hangs up.
+///
+/// `ready` gets the handle for calls as soon as there is one.
+pub(crate) async fn drive<H: Host>(
+    outgoing: impl Sink<String, Error = io::Error> + Send + 'static,
+    incoming: impl Stream<Item = io::Result<String>> + Send + 'static,
+    host: Arc<H>,
+    ready: oneshot::Sender<Caller>,
+    stop: CancellationToken,
+) {
+    let serve =
+        async move |request: AgentRequest, responder: Responder, cx: ConnectionTo<Agent>| {
+            let host = Arc::clone(&host);
+            // Beside the loop: a question may wait for a person, and the rest must not.
+            cx.spawn(async move {
+                let answer = host.answer(ask(request)).await;
+                // Fails only when the agent is gone.
+                let _ = responder.respond_with_result(answered(answer));
+                Ok(())
+            })
+        };
+    let ended = Client
+        .v1()
+        .name("agentbus")
+        .on_receive_request(serve, on_receive_request!())
+        .connect_with(Lines::new(outgoing, incoming), async |cx| {
+            let _ = ready.send(Caller(cx));
+            stop.cancelled().await;
+            Ok(())
+        })
+        .await;
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection to an agent ended");
+    }
+}
+
+type Responder = agent_client_protocol::v1::Responder<Value>;
+
+impl Caller {
+    /// Says who we are and what we serve, and learns the same of the agent.
+    pub(crate) async fn initialize(&self, serves: bool) -> Result<Abilities, Fault> {
+        let files = FileSystemCapabilities::new()
+            .read_text_file(serves)
+            .write_text_file(serves);
+        let serves = ClientCapabilities::new().fs(files).terminal(serves);
+        let us = Implementation::new("agentbus", env!("CARGO_PKG_VERSION"));
+        let request = InitializeRequest::new(ProtocolVersion::V1)
+            .client_capabilities(serves)
+            .client_info(us);
+        let said = self.call(request).await?;
+        let can = said.agent_capabilities;
+        Ok(Abilities {
+            name: said.agent_info.map(|info| info.name),
+            load: can.load_session,
+            resume: can.session_capabilities.resume.is_some(),
+            close: can.session_capabilities.close.is_some(),
+            logins: said
+                .auth_methods
+                .iter()
+                .map(|method| method.name().to_owned())
+                .collect(),
+            prompt: can.prompt_capabilities,
+        })
+    }
+
+    /// Opens a session and returns its id.
+    pub(crate) async fn open(
+        &self,
+        cwd: PathBuf,
+        bus: Option<&BusServer>,
+    ) -> Result<String, Fault> {
+        let request = NewSessionRequest::new(cwd).mcp_servers(servers(bus));
+        Ok(self.call(request).await?.session_id.to_string())
+    }
+
+    /// Takes a session up again without its history.
+    pub(crate) async fn resume(
+        &self,
+        session: &str,
+        cwd: PathBuf,
+        bus: Option<&BusServer>,
+    ) -> Result<(), Fault> {
+        let request = ResumeSessionRequest::new(session.to_owned(), cwd).mcp_servers(servers(bus));
+        self.call(request).await.map(drop)
+    }
+
+    /// Takes a session up again; the agent repeats its history as updates first.
+    pub(crate) async fn load(
+        &self,
+        session: &str,
+        cwd: PathBuf,
+        bus: Option<&BusServer>,
+    ) -> Result<(), Fault> {
+        let request = LoadSessionRequest::new(session.to_owned(), cwd).mcp_servers(servers(bus));
+        self.call(request).await.map(drop)
+    }
+
+    /// Lets the agent forget a session that is not needed any more.
+    pub(crate) async fn close(&self, session: &str) -> Result<(), Fault> {
+        let request = CloseSessionRequest::new(session.to_owned());
+        self.call(request).await.map(drop)
+    }
+
+    /// Opens a turn and waits for its end.
+    pub(crate) async fn prompt(&self, session: &str, prompt: Prompt) -> Result<Stop, Fault> {
+        let request = PromptRequest::new(session.to_owned(), prompt.0);
+        Ok(match self.call(request).await?.stop_reason {
+            StopReason::EndTurn => Stop::EndTurn,
+            StopReason::MaxTokens => Stop::MaxTokens,
+            StopReason::MaxTurnRequests => Stop::MaxTurnRequests,
+            StopReason::Refusal => Stop::Refusal,
+            StopReason::Cancelled => Stop::Cancelled,
+            _ => Stop::Other,
+        })
+    }
+
+    /// Asks the agent to end its turn.
+    pub(crate) fn cancel(&self, session: &str) {
+        // Fails only when the agent is gone, and then the turn has ended.
+        let _ = self
+            .0
+            .send_notification(CancelNotification::new(session.to_owned()));
+    }
+
+    async fn call<R>(&self, request: R) -> Result<R::Response, Fault>
+    where
+        R: JsonRpcRequest,
+    {
+        let answer = self.0.send_request(request).block_task().await;
+        answer.map_err(Fault::from)
+    }
+}
+
+impl std::fmt::Debug for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Caller")
+    }
+}
+
+impl Stop {
+    /// The word of the protocol.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::EndTurn => "end_turn",
+            Self::MaxTokens => "max_tokens",
+            Self::MaxTurnRequests => "max_turn_requests",
+            Self::Refusal => "refusal",
+            Self::Cancelled => "cancelled",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl Prompt {
+    /// A prompt that is one text.
+    pub(crate) fn text(text: &str) -> Self {
+        Self(vec![text.into()])
+    }
+
+    /// Reads content blocks.
+    pub(crate) fn blocks(blocks: Value) -> Result<Self, String> {
+        let blocks: Vec<ContentBlock> =
+            serde_json::from_value(blocks).map_err(|error| error.to_string())?;
+        match blocks.is_empty() {
+            true => Err("a prompt has at least one block".to_owned()),
+            false => Ok(Self(blocks)),
+        }
+    }
+
+    /// Names the kind of content that the agent does not take, if there is one.
+    pub(crate) fn beyond(&self, abilities: &Abilities) -> Option<&'static str> {
+        let can = &abilities.prompt;
+        self.0.iter().find_map(|block| match block {
+            ContentBlock::Image(_) if !can.image => Some("image"),
+            ContentBlock::Audio(_) if !can.audio => Some("audio"),
+            ContentBlock::Resource(_) if !can.embedded_context => Some("resource"),
+            _ => None,
+        })
+    }
+}
+
+impl Fault {
+    /// Whether the agent wants somebody to log in first.
+    pub(crate) fn wants_login(&self) -> bool {
+        self.code == i64::from(i32::from(ErrorCode::AuthRequired))
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self {
+            hung_up: is_incoming_transport_closed(&error) || is_connection_terminated(&error),
+            code: i64::from(i32::from(error.code)),
+            message: error.message,
+            data: error.data,
+        }
+    }
+}
+
+/// The server of the bus as an agent has to start it.
+fn servers(bus: Option<&BusServer>) -> Vec<McpServer> {
+    let stdio = |bus: &BusServer| {
+        let env = bus.env.iter();
+        let env = env.map(|(name, value)| EnvVariable::new(name.clone(), value.clone()));
+        let server = McpServerStdio::new("agentbus", bus.command.clone())
+            .args(bus.args.clone())
+            .env(env.collect());
+        McpServer::Stdio(server)
+    };
+    bus.map(stdio).into_iter().collect()
+}
+
+fn ask(request: AgentRequest) -> Ask {
+    match request {
+        AgentRequest::RequestPermissionRequest(request) => permission(&request),
+        AgentRequest::ReadTextFileRequest(request) => Ask::Read {
+            path: request.path,
+            line: request.line,
+            limit: request.limit,
+        },
+        AgentRequest::WriteTextFileRequest(request) => Ask::Write {
+            path: request.path,
+            content: request.content,
+        },
+        AgentRequest::CreateTerminalRequest(request) => {
+            let mut argv = vec![request.command];
+            argv.extend(request.args);
+            let env = request.env.into_iter();
+            Ask::CreateTerminal {
+                argv,
+                env: env
+                    .map(|variable| (variable.name, variable.value))
+                    .collect(),
+                cwd: request.cwd,
+                output_bytes: request.output_byte_limit,
+            }
+        }
+        AgentRequest::TerminalOutputRequest(request) => {
+            Ask::TerminalOutput(request.terminal_id.to_string())
+        }
+        AgentRequest::WaitForTerminalExitRequest(request) => {
+            Ask::TerminalExit(request.terminal_id.to_string())
+        }
+        AgentRequest::KillTerminalRequest(request) => {
+            Ask::KillTerminal(request.terminal_id.to_string())
+        }
+        AgentRequest::ReleaseTerminalRequest(request) => {
+            Ask::ReleaseTerminal(request.terminal_id.to_string())
+        }
+        other => Ask::Unknown(other.method().to_owned()),
+    }
+}
+
+fn permission(request: &RequestPermissionRequest) -> Ask {
+    let fields = &request.tool_call.fields;
+    let title = fields.title.clone();
+    let options = request.options.iter().map(|option| Choice {
+        id: option.option_id.to_string(),
+        name: option.name.clone(),
+        kind: word(&option.kind).unwrap_or_default(),
+    });
+    Ask::Permission {
+        session: request.session_id.to_string(),
+        title: title.unwrap_or_else(|| format!("tool call {}", request.tool_call.tool_call_id)),
+        kind: fields.kind.as_ref().and_then(word),
+        options: options.collect(),
+        detail: serde_json::to_value(&request.tool_call).unwrap_or_default(),
+    }
+}
+
+/// The word that a value of the protocol is written as.
+fn word(value: &impl Serialize) -> Option<String> {
+    let value = serde_json::to_value(value).ok()?;
+    value.as_str().map(str::to_owned)
+}
+
+fn answered(answer: Result<Answer, Refusal>) -> Result<Value, Error> {
+    let answer = answer.map_err(refused)?;
+    let value = match answer {
+        Answer::Chosen(None) => serde_json::to_value(RequestPermissionResponse::new(
+            RequestPermissionOutcome::Cancelled,
+        )),
+        Answer::Chosen(Some(option)) => {
+            let chosen = SelectedPermissionOutcome::new(option);
+            let outcome = RequestPermissionOutcome::Selected(chosen);
+            serde_json::to_value(RequestPermissionResponse::new(outcome))
+        }
+        Answer::Text(text) => serde_json::to_value(ReadTextFileResponse::new(text)),
+        Answer::Written => serde_json::to_value(WriteTextFileResponse::new()),
+        Answer::Terminal(id) => serde_json::to_value(CreateTerminalResponse::new(id)),
+        Answer::Output {
+            text,
+            truncated,
+            exit,
+        } => {
+            let output = TerminalOutputResponse::new(text, truncated).exit_status(exit.map(status));
+            serde_json::to_value(output)
+        }
+        Answer::Exited(exit) => {
+            serde_json::to_value(WaitForTerminalExitResponse::new(status(exit)))
+        }
+        Answer::Killed => serde_json::to_value(KillTerminalResponse::new()),
+        Answer::Released => serde_json::to_value(ReleaseTerminalResponse::new()),
+    };
+    value.map_err(Error::into_internal_error)
+}
+
+fn status(exit: TerminalExit) -> TerminalExitStatus {
+    TerminalExitStatus::new()
+        .exit_code(exit.code)
+        .signal(exit.signal)
+}
+
+fn refused(refusal: Refusal) -> Error {
+    let (code, message) = match refusal {
+        Refusal::Invalid(message) => (ErrorCode::InvalidParams, message),
+        Refusal::Missing(message) => (ErrorCode::ResourceNotFound, message),
+        Refusal::Unserved(method) => {
+            let message = format!("the bus does not serve `{method}`");
+            (ErrorCode::MethodNotFound, message)
+        }
+        Refusal::Failed(message) => (ErrorCode::InternalError, message),
+    };
+    Error::new(code, message)
+}
+
+/// An error line for a request that is refused before the SDK sees it.
+pub(crate) fn too_many_requests(id: &[u8]) -> String {
+    let id: Value = serde_json::from_slice(id).unwrap_or_default();
+    let error = json!({ "code": i32::from(ErrorCode::InternalError),
+        "message": "too many requests wait for an answer; ask again later" });
+    json!({ "jsonrpc": "2.0", "id": id, "error": error }).to_string()
+}

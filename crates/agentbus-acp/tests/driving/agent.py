@@ -1,0 +1,86 @@
+"""An agent on the Python SDK. Its prompts say what it does."""
+
+import asyncio
+import os
+import uuid
+
+import acp
+from acp import helpers, schema
+
+
+class Agent(acp.Agent):
+    def __init__(self):
+        self.sessions = {}
+
+    def on_connect(self, conn):
+        self.client = conn
+
+    async def initialize(self, protocol_version, **kwargs):
+        return schema.InitializeResponse(protocol_version=acp.PROTOCOL_VERSION)
+
+    async def new_session(self, cwd, **kwargs):
+        session_id = str(uuid.uuid4())
+        self.sessions[session_id] = {"prompts": 0, "cancelled": asyncio.Event()}
+        return schema.NewSessionResponse(session_id=session_id)
+
+    async def cancel(self, session_id, **kwargs):
+        self.sessions[session_id]["cancelled"].set()
+
+    async def say(self, session_id, text):
+        await self.client.session_update(session_id, helpers.update_agent_message_text(text))
+
+    async def prompt(self, session_id, prompt, **kwargs):
+        session = self.sessions[session_id]
+        session["prompts"] += 1
+        verb, _, argument = prompt[0].text.partition(" ")
+        if verb == "stream":
+            await self.stream(session_id)
+        elif verb == "permission":
+            await self.permission(session_id)
+        elif verb == "read":
+            await self.read(session_id, argument)
+        elif verb == "count":
+            await self.say(session_id, str(session["prompts"]))
+        elif verb == "crash":
+            os._exit(9)
+        elif verb == "wait":
+            session["cancelled"].clear()
+            await self.say(session_id, "waiting")
+            await session["cancelled"].wait()
+            return schema.PromptResponse(stop_reason="cancelled")
+        return schema.PromptResponse(stop_reason="end_turn")
+
+    async def stream(self, session_id):
+        for update in [
+            helpers.update_agent_thought_text("hm"),
+            helpers.update_plan([helpers.plan_entry("count", priority="high", status="in_progress")]),
+            helpers.update_agent_message_text("one "),
+            helpers.start_tool_call("t1", "Count", kind="think", status="in_progress"),
+            helpers.update_agent_message_text("two "),
+            helpers.update_tool_call("t1", status="completed"),
+            helpers.update_agent_message_text("three"),
+        ]:
+            await self.client.session_update(session_id, update)
+
+    async def permission(self, session_id):
+        answer = await self.client.request_permission(
+            session_id=session_id,
+            tool_call=schema.ToolCallUpdate(tool_call_id="t2", title="Edit a file", kind="edit"),
+            options=[
+                schema.PermissionOption(option_id="allow", name="Allow", kind="allow_once"),
+                schema.PermissionOption(option_id="reject", name="Reject", kind="reject_once"),
+            ],
+        )
+        chosen = answer.outcome
+        said = f"allowed with {chosen.option_id}" if chosen.outcome == "selected" else "cancelled"
+        await self.say(session_id, said)
+
+    async def read(self, session_id, path):
+        try:
+            answer = await self.client.read_text_file(session_id=session_id, path=path)
+            await self.say(session_id, answer.content)
+        except acp.RequestError as error:
+            await self.say(session_id, f"refused: {error}")
+
+
+asyncio.run(acp.run_agent(Agent()))
