@@ -12,6 +12,7 @@ pub mod config;
 pub mod decide;
 pub mod limits;
 mod sdk;
+pub mod worker;
 
 pub use client::{AgentStatus, AgentTargets, BusServer};
 pub use config::{AgentConfig, AgentLimits, Policy};

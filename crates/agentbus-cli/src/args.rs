@@ -2,6 +2,7 @@
 
 mod chat;
 mod mcp;
+mod worker;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -17,6 +18,8 @@ use crate::config::Config;
 use crate::failure::EXIT_CODES;
 
 pub(crate) use mcp::{InitArgs, McpArgs, McpProfile};
+
+pub(crate) use worker::{AcpWorker, Engine};
 
 pub(crate) use chat::{ImportFrom, PostArgs, SearchArgs, ThreadVerb, WaitArgs};
 
@@ -306,12 +309,14 @@ pub(crate) enum Pool {
     },
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Worker {
     /// Answers each request with its own parameters.
     Echo,
     /// Is an MCP server with a few small tools.
     McpEcho,
+    /// Is an ACP agent, with sessions on disk and the MCP servers that its client names.
+    Acp(AcpWorker),
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

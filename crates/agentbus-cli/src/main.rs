@@ -85,7 +85,7 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
             }
             Command::Init(asked) => commands::init(&asked, output),
             Command::Pool(pool) => commands::pool(&client, pool).await,
-            Command::Worker(worker) => commands::worker(worker).await,
+            Command::Worker(worker) => commands::worker(worker, output).await,
             Command::Thread(verb) => commands::thread(&api, verb).await,
             Command::Post(post) => commands::post(&api, post).await,
             Command::Wait(wait) => commands::wait(&api, wait).await,

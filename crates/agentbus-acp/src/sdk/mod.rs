@@ -1,3 +1,4 @@
 //! The one module that names the official crate, which changes its interface every other month.
 
 pub(crate) mod driving;
+pub(crate) mod serving;

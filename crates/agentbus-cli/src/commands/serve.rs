@@ -121,8 +121,9 @@ fn server_config(config: &Config) -> Result<ServerConfig, Failure> {
 }
 
 pub(crate) fn start_logging(filter: &str, output: &Output) -> Result<(), Failure> {
-    // The MCP library tells of every session, and of clients that leave; who wants that names it.
-    let quieter = format!("rmcp=off,{filter}");
+    // The MCP library tells of every session, and of clients that leave, the one of ACP of every
+    // refusal; who wants that names it.
+    let quieter = format!("rmcp=off,agent_client_protocol=off,{filter}");
     let filter = EnvFilter::try_new(quieter).map_err(|error| {
         Failure::new(
             Exit::Configuration,

@@ -6,6 +6,8 @@
 )]
 
 mod init;
+#[path = "../support/install.rs"]
+mod install;
 mod python;
 mod readme;
 mod sdk;

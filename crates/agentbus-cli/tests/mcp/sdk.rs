@@ -1,40 +1,14 @@
-//! Installing the SDKs, and a bus for them to tour.
+//! A bus for the SDKs to tour.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
-/// Installations go one after the other, because tests of one SDK share a directory.
-static INSTALLING: Mutex<()> = Mutex::new(());
+pub(crate) use crate::install::installed;
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_agentbus");
-
-/// Returns a directory in which these commands have run; `None` if they cannot run here.
-pub(crate) fn installed(name: &str, commands: &[&[&str]]) -> Option<PathBuf> {
-    let _one_at_a_time = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let wanted = format!("{commands:?}");
-    let done = directory.join("installed");
-    if std::fs::read_to_string(&done).is_ok_and(|text| text == wanted) {
-        return Some(directory);
-    }
-    std::fs::create_dir_all(&directory).unwrap();
-    for command in commands {
-        let mut run = Command::new(command[0]);
-        run.args(&command[1..]).current_dir(&directory);
-        let ran = run.stdin(Stdio::null()).stdout(Stdio::null()).status();
-        if !ran.is_ok_and(|status| status.success()) {
-            println!("SKIPPED: `{}` does not work here", command.join(" "));
-            return None;
-        }
-    }
-    std::fs::write(done, wanted).unwrap();
-    Some(directory)
-}
 
 /// A running bus.
 pub(crate) struct Bus {

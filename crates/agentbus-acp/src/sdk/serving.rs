@@ -1,0 +1,255 @@
+//! Being an ACP agent on lines: the official crate reads and writes them, a trait of ours answers.
+//!
+//! It promises that requests reach the [`Agent`] in the order of arrival, that every request is
+//! answered once, and that what an agent says faster than its client reads makes the agent wait.
+//! It knows neither where the lines come from nor what an agent does with a prompt.
+//!
+//! The surprising invariant: **the end of the input is held back** until the requests under way have
+//! had a moment to be answered, so that whoever writes three lines and closes gets three answers.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+
+use agent_client_protocol as acp;
+use agent_client_protocol::schema::ProtocolVersion;
+use agent_client_protocol::v1::{ConnectionTo, Responder};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, Sink, SinkExt, Stream, StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use agent_client_protocol::Error;
+pub(crate) use agent_client_protocol::v1::schema;
+
+use crate::worker::limits::{END_GRACE, STOP_GRACE, UPDATES_UNWRITTEN_MAX};
+
+/// The codes of JSON-RPC.
+const INVALID_REQUEST: i32 = -32600;
+const INVALID_PARAMS: i32 = -32602;
+const INTERNAL_ERROR: i32 = -32603;
+
+/// The version that every agent of ours speaks, whatever it is asked for.
+pub(crate) const VERSION: ProtocolVersion = ProtocolVersion::V1;
+
+/// What an agent answers a request with.
+pub(crate) type Answer = Result<schema::AgentResponse, Error>;
+
+/// An answer, and what is to be said right after it.
+pub(crate) struct Reply {
+    answer: Answer,
+    then: Option<BoxFuture<'static, ()>>,
+}
+
+impl Reply {
+    /// Says something once the answer is out: about a session that the client knows only then.
+    pub(crate) fn then(mut self, then: impl Future<Output = ()> + Send + 'static) -> Self {
+        // After a refusal there is nothing to speak of.
+        self.then = self.answer.is_ok().then(|| then.boxed());
+        self
+    }
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        Self { answer, then: None }
+    }
+}
+
+/// An ACP agent, free of what carries its messages.
+pub(crate) trait Agent: Send + Sync + 'static {
+    /// Takes a request, in the order of arrival.
+    ///
+    /// Must not wait: what waits belongs into the future. `cancelled` fires when the client no
+    /// longer wants the answer; it is for the agent to decide what that means.
+    fn request(
+        &self,
+        request: schema::ClientRequest,
+        client: Client,
+        cancelled: CancellationToken,
+    ) -> BoxFuture<'static, Reply>;
+
+    /// Takes a notification, in the order of arrival; must not wait.
+    fn notification(&self, notification: schema::ClientNotification);
+
+    /// Cancels every turn, because the connection ends.
+    fn stop(&self);
+}
+
+/// The client of an agent: whoever sent the request at hand.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    connection: ConnectionTo<acp::Client>,
+    /// One permit for each update that may be on its way to the output.
+    room: Arc<Semaphore>,
+}
+
+impl Client {
+    /// Sends an update of a session; waits while too many are unwritten. Cancel safe.
+    pub(crate) async fn update(
+        &self,
+        session: &schema::SessionId,
+        update: schema::SessionUpdate,
+    ) -> Result<(), Error> {
+        // Given back by the output once the line is written.
+        let permit = self.room.acquire().await;
+        permit.map_err(Error::into_internal_error)?.forget();
+        self.connection
+            .send_notification(schema::SessionNotification::new(session.clone(), update))
+    }
+
+    /// Asks the client whether a tool may run. Dropping the future withdraws the question.
+    pub(crate) async fn ask_permission(
+        &self,
+        request: schema::RequestPermissionRequest,
+    ) -> Result<schema::RequestPermissionOutcome, Error> {
+        let answer = self.connection.send_request(request).block_task().await?;
+        Ok(answer.outcome)
+    }
+}
+
+/// Serves an agent until its input ends or `stop` fires.
+///
+/// # Errors
+///
+/// The failure of the input or the output.
+pub(crate) async fn serve(
+    agent: Arc<impl Agent>,
+    incoming: impl Stream<Item = io::Result<String>> + Send + 'static,
+    outgoing: impl Sink<String, Error = io::Error> + Send + 'static,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let room = Arc::new(Semaphore::new(UPDATES_UNWRITTEN_MAX));
+    let open = Arc::new(watch::Sender::new(0));
+    let end = end(Arc::clone(&agent), open.subscribe(), stop.clone());
+    let asked_for = Arc::clone(&open);
+    let incoming = incoming
+        .inspect_ok(move |line| {
+            asked_for.send_modify(|open| *open += usize::from(is_request(line)));
+        })
+        .take_until(stop.cancelled_owned())
+        .chain(stream::once(end).filter_map(async |()| None));
+    let outgoing = counted(outgoing, Arc::clone(&room), open);
+    let notified = Arc::clone(&agent);
+    // Whatever is under way when this returns, or is dropped, ends with it.
+    let over = CancellationToken::new();
+    let _ends = over.clone().drop_guard();
+    let asked = async move |request: schema::ClientRequest,
+                            responder: Responder,
+                            connection: ConnectionTo<acp::Client>| {
+        let room = Arc::clone(&room);
+        let client = Client { connection, room };
+        let answer = answer(agent.as_ref(), request, responder, client);
+        tokio::spawn(over.clone().run_until_cancelled_owned(answer));
+        Ok(())
+    };
+    acp::Agent
+        .v1()
+        .on_receive_request(asked, acp::on_receive_request!())
+        .on_receive_notification(
+            async move |notification: schema::ClientNotification, _| {
+                notified.notification(notification);
+                Ok(())
+            },
+            acp::on_receive_notification!(),
+        )
+        .connect_to(acp::Lines::new(outgoing, incoming))
+        .await
+}
+
+/// Hands a request to the agent at once, and returns what waits for its answer.
+fn answer(
+    agent: &impl Agent,
+    request: schema::ClientRequest,
+    responder: Responder,
+    client: Client,
+) -> impl Future<Output = ()> + Send + 'static {
+    let cancelled = CancellationToken::new();
+    let withdrawn = responder.cancellation();
+    let work = agent.request(request, client, cancelled.clone());
+    async move {
+        let mut work = pin!(work);
+        let reply = tokio::select! {
+            reply = &mut work => reply,
+            () = withdrawn.cancelled() => {
+                cancelled.cancel();
+                work.await
+            }
+        };
+        // A client that is gone does not want its answer.
+        let _ = responder.respond_with_result(reply.answer.and_then(json));
+        if let Some(then) = reply.then {
+            then.await;
+        }
+    }
+}
+
+/// Lets the requests under way end: after a moment by themselves, or at once if told to stop.
+async fn end(agent: Arc<impl Agent>, mut open: watch::Receiver<usize>, stop: CancellationToken) {
+    if !stop.is_cancelled() {
+        tokio::select! {
+            _ = open.wait_for(|open| *open == 0) => return,
+            () = tokio::time::sleep(END_GRACE) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    agent.stop();
+    // What does not end now is dropped.
+    let _ = tokio::time::timeout(STOP_GRACE, open.wait_for(|open| *open == 0)).await;
+}
+
+/// Gives a permit back for each update that is written, and counts the answers.
+fn counted(
+    outgoing: impl Sink<String, Error = io::Error> + Send + 'static,
+    room: Arc<Semaphore>,
+    open: Arc<watch::Sender<usize>>,
+) -> impl Sink<String, Error = io::Error> + Send + 'static {
+    outgoing.with(move |line: String| {
+        if let Ok(seen) = serde_json::from_str::<Seen<'_>>(&line) {
+            match seen.method {
+                Some("session/update") => room.add_permits(1),
+                None if seen.id.is_some() => {
+                    open.send_modify(|open| *open = open.saturating_sub(1));
+                }
+                _ => {}
+            }
+        }
+        std::future::ready(Ok(line))
+    })
+}
+
+/// What is looked at of a line. Methods have no escapes; one that has is none of the protocol's.
+#[derive(Deserialize)]
+struct Seen<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    method: Option<&'a str>,
+}
+
+/// Tells whether a line asks for an answer.
+fn is_request(line: &str) -> bool {
+    let seen = serde_json::from_str::<Seen<'_>>(line);
+    seen.is_ok_and(|seen| seen.id.is_some() && seen.method.is_some())
+}
+
+/// Refuses what a client asked for, in a sentence that says what to do.
+pub(crate) fn invalid(sentence: impl Into<String>) -> Error {
+    Error::new(INVALID_PARAMS, sentence)
+}
+
+/// Refuses what cannot be now.
+pub(crate) fn refused(sentence: impl Into<String>) -> Error {
+    Error::new(INVALID_REQUEST, sentence)
+}
+
+/// Tells of a failure on this side.
+pub(crate) fn failed(sentence: impl Into<String>) -> Error {
+    Error::new(INTERNAL_ERROR, sentence)
+}
+
+fn json(response: schema::AgentResponse) -> Result<Value, Error> {
+    serde_json::to_value(response).map_err(Error::into_internal_error)
+}

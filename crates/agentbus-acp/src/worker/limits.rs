@@ -1,0 +1,91 @@
+//! What the workers bound, and why there.
+
+use std::time::Duration;
+
+/// Updates that an agent of ours may have said and its client not yet read: enough to keep a fast
+/// client busy, and a few hundred kilobytes at most with text in chunks.
+pub(crate) const UPDATES_UNWRITTEN_MAX: usize = 1024;
+
+/// What requests under way get to be answered when the input ends: an echo needs none of it, and
+/// nobody should wait for a program whose input he closed.
+pub(crate) const END_GRACE: Duration = Duration::from_millis(500);
+
+/// What cancelled turns get to say so before the connection is closed under them.
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// Longest line from a client: as long as the process bus passes on by default.
+pub(crate) const LINE_BYTES: usize = 10 * 1024 * 1024;
+
+/// Routing ids remembered for requests without an answer. A client beyond this many gets its
+/// answers without the routing id, which the bus then finds by the request's own id.
+pub(crate) const ROUTED_REQUESTS_MAX: usize = 10_000;
+
+/// Sessions whose routing id is remembered, at two short strings each.
+pub(crate) const ROUTED_SESSIONS_MAX: usize = 10_000;
+
+/// Sessions open at a time; each may have processes of its own.
+pub(crate) const SESSIONS_OPEN_MAX: usize = 256;
+
+/// Prompts of one session that wait behind the running one: more than a person types ahead.
+pub(crate) const PROMPTS_WAITING_MAX: usize = 16;
+
+/// Sessions kept on disk; the one that was silent for longest makes room.
+pub(crate) const SESSIONS_KEPT_MAX: usize = 1000;
+
+/// Sessions in one page of a list.
+pub(crate) const SESSIONS_PAGE: usize = 100;
+
+/// Bytes of one session's history, on disk and in memory. What is older than the newer half is
+/// forgotten, whole turns at a time.
+pub(crate) const HISTORY_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// Characters of a session's title, which is the beginning of its first prompt.
+pub(crate) const TITLE_CHARS_MAX: usize = 80;
+
+/// MCP servers of one session, each a process or a connection.
+pub(crate) const SERVERS_MAX: usize = 32;
+
+/// Tools of one session, over all of its servers; a model reads all of them with each request.
+pub(crate) const TOOLS_MAX: usize = 512;
+
+/// Longest that an MCP server may take to start and to say who it is. Package runners fetch
+/// their package first.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest that an MCP server may take to list its tools.
+pub(crate) const LIST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest that a tool may run. Builds and test suites take minutes; what takes longer hangs.
+pub(crate) const TOOL_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// What an MCP server gets to end after its input is closed.
+pub(crate) const SERVER_GRACE: Duration = Duration::from_secs(1);
+
+/// Longest `/wait` of the echo engine.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(600);
+
+/// Times that a model may call tools before its turn ends. People stop reading long before.
+pub(crate) const ROUNDS_MAX: usize = 32;
+
+/// Calls in one answer of a model.
+pub(crate) const CALLS_MAX: usize = 64;
+
+/// Bytes of one answer of a model, more than any of them can write.
+pub(crate) const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Longest silence of an endpoint, before its answer or in the middle of it. Models that think
+/// first are silent for a minute.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(180);
+
+/// Times that a request is sent again because the endpoint asked for a pause.
+pub(crate) const RETRIES_MAX: usize = 3;
+
+/// Longest pause that is made; a person who waits longer should know why.
+pub(crate) const RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes of an endpoint's refusal that are shown.
+pub(crate) const REFUSAL_BYTES_MAX: usize = 2000;
+
+/// Longest wait for the words of a refusal; that it is one is known already.
+pub(crate) const REFUSAL_WAIT_MAX: Duration = Duration::from_secs(5);
+

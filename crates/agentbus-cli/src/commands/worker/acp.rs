@@ -1,0 +1,90 @@
+//! `agentbus worker acp`: an ACP agent on standard input and output.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use agentbus_acp::worker::{self, EngineOptions, OpenAi, Options};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{AcpWorker, Engine};
+use crate::commands::serve::{asked_to_stop, start_logging};
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+/// Tokens that a model can look at, unless said otherwise: those of the default one.
+const CONTEXT_TOKENS: u64 = 128_000;
+
+/// Serves until the input ends or a signal asks to stop; both are a success.
+pub(super) async fn serve(args: AcpWorker, output: &Output) -> Result<(), Failure> {
+    start_logging(&args.log, output)?;
+    let options = Options {
+        engine: engine(args.engine)?,
+        data_directory: args.data_dir.or_else(state_directory).ok_or_else(|| {
+            let message =
+                "there is no home directory to keep sessions in; name a directory with --data-dir";
+            Failure::new(Exit::Configuration, message)
+        })?,
+    };
+    let stop = stopped_by_signal();
+    let served = worker::serve(options, tokio::io::stdin(), tokio::io::stdout(), stop).await;
+    served.map_err(|error| Failure::unexpected(error.to_string()))
+}
+
+fn engine(engine: Engine) -> Result<EngineOptions, Failure> {
+    Ok(match engine {
+        Engine::Echo => EngineOptions::Echo,
+        Engine::OpenAi => EngineOptions::OpenAi(model()?),
+    })
+}
+
+/// Reads where the model is from the variables that every tool of its kind reads.
+fn model() -> Result<OpenAi, Failure> {
+    let models = set("OPENAI_MODEL").unwrap_or_else(|| "gpt-4o".to_owned());
+    let models = models
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty());
+    Ok(OpenAi {
+        base_url: set("OPENAI_BASE_URL").unwrap_or_else(|| "https://api.openai.com/v1".to_owned()),
+        api_key: set("OPENAI_API_KEY").unwrap_or_default(),
+        models: models.map(str::to_owned).collect(),
+        system_prompt: set("OPENAI_SYSTEM_PROMPT"),
+        max_tokens: number("OPENAI_MAX_TOKENS")?,
+        temperature: number("OPENAI_TEMPERATURE")?,
+        context_tokens: number("OPENAI_CONTEXT_TOKENS")?.unwrap_or(CONTEXT_TOKENS),
+    })
+}
+
+/// Returns a variable; an empty one is none.
+fn set(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn number<T: FromStr>(name: &str) -> Result<Option<T>, Failure> {
+    let parsed = set(name).map(|text| {
+        let wrong = format!("{name} is `{text}`, which is no number that fits");
+        text.parse()
+            .map_err(|_| Failure::new(Exit::Configuration, wrong))
+    });
+    parsed.transpose()
+}
+
+/// Returns a token that fires when a signal asks to stop.
+fn stopped_by_signal() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let asked = asked_to_stop();
+    let fired = stop.clone();
+    // Ends with the program.
+    tokio::spawn(async move {
+        asked.await;
+        fired.cancel();
+    });
+    stop
+}
+
+/// Where this user's programs keep what they can do without.
+fn state_directory() -> Option<PathBuf> {
+    let home = || Some(PathBuf::from(set("HOME")?).join(".local/state"));
+    let state = set("XDG_STATE_HOME").map(PathBuf::from).or_else(home)?;
+    Some(state.join("agentbus/worker"))
+}

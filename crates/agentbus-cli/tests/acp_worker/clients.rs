@@ -1,0 +1,101 @@
+//! The clients: the TypeScript SDK, the Python SDK, and acpx.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use crate::support::frames::TYPESCRIPT;
+use crate::support::install::installed;
+use crate::tap::{PROGRAM, Tap, script};
+
+/// Runs a client to its end; it must succeed.
+fn run(command: &mut Command, tap: &Tap) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.current_dir(tap.directory.path()).output().unwrap();
+    let (said, complained) = (
+        String::from_utf8_lossy(&stdout),
+        String::from_utf8_lossy(&stderr),
+    );
+    assert!(status.success(), "{said}\n{complained}");
+    said.into_owned()
+}
+
+fn node() -> Option<(PathBuf, Command)> {
+    let home = installed("acp-typescript", TYPESCRIPT)?;
+    let node = Command::new(home.join("node_modules/node/bin/node"));
+    Some((home, node))
+}
+
+#[test]
+fn the_typescript_sdk_tours_the_worker() {
+    let Some((home, mut node)) = node() else {
+        return;
+    };
+    let tap = Tap::new();
+    // Node looks for packages beside the script.
+    let copy = home.join(format!("tour-{}.mjs", std::process::id()));
+    std::fs::copy(script("tour.mjs"), &copy).unwrap();
+    let said = run(node.arg(&copy).arg(tap.command()).arg(PROGRAM), &tap);
+    assert!(said.contains("the tour is complete"), "{said}");
+    let checked = tap.check();
+    assert!(checked > 30, "only {checked} frames");
+}
+
+#[test]
+fn the_python_sdk_tours_the_worker() {
+    let make: &[&str] = &["python3", "-m", "venv", "."];
+    let install: &[&str] = &[
+        "bin/pip",
+        "install",
+        "--quiet",
+        "agent-client-protocol==0.12.1",
+    ];
+    let Some(home) = installed("acp-python", &[make, install]) else {
+        return;
+    };
+    let tap = Tap::new();
+    let mut python = Command::new(home.join("bin/python"));
+    let said = run(
+        python
+            .arg(script("tour.py"))
+            .arg(tap.command())
+            .arg(PROGRAM),
+        &tap,
+    );
+    assert!(said.contains("the tour is complete"), "{said}");
+    let checked = tap.check();
+    assert!(checked > 25, "only {checked} frames");
+}
+
+#[test]
+fn acpx_completes_turns_with_tools_and_lists() {
+    let Some((home, _)) = node() else { return };
+    let tap = Tap::new();
+    let servers = serde_json::json!({ "mcpServers": [{ "name": "echo", "type": "stdio", "command": PROGRAM, "args": ["worker", "mcp-echo"], "env": [] }] });
+    let config = tap.directory.path().join("mcp.json");
+    std::fs::write(&config, servers.to_string()).unwrap();
+    let acpx = |words: &[&str]| {
+        let mut command = Command::new(home.join("node_modules/node/bin/node"));
+        command
+            .arg(home.join("node_modules/acpx/dist/cli.js"))
+            .arg("--agent")
+            .arg(tap.command())
+            .args(["--approve-all", "--format", "json", "--mcp-config"])
+            .arg(&config)
+            .args(words)
+            .env("HOME", tap.directory.path());
+        run(&mut command, &tap)
+    };
+    let said = acpx(&["exec", "hello acpx"]);
+    assert!(said.contains("\"text\":\"hello acpx\""), "{said}");
+    assert!(said.contains("\"stopReason\":\"end_turn\""), "{said}");
+    let said = acpx(&["exec", "/tool reverse {\"text\":\"abc\"}"]);
+    assert!(said.contains("\"text\":\"cba\""), "{said}");
+    assert!(said.contains("session/request_permission"), "{said}");
+    let said = acpx(&["sessions", "list"]);
+    assert!(said.contains("hello acpx"), "{said}");
+    let checked = tap.check();
+    assert!(checked > 20, "only {checked} frames");
+}

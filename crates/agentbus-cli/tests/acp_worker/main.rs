@@ -1,0 +1,12 @@
+//! Independent ACP clients against the real program, every frame of theirs checked.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on should say where, and one that is left out should say so"
+)]
+
+mod clients;
+#[path = "../../../agentbus-acp/tests/support/mod.rs"]
+mod support;
+mod tap;

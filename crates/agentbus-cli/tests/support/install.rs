@@ -1,0 +1,30 @@
+//! Installing packages of other languages once, beside the build.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Returns a directory in which these commands have run; `None` if they cannot run here.
+pub(crate) fn installed(name: &str, commands: &[&[&str]]) -> Option<PathBuf> {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&directory).unwrap();
+    // Tests of one package share a directory, and may be processes of their own.
+    let one_at_a_time = File::create(directory.join("installing")).unwrap();
+    one_at_a_time.lock().unwrap();
+    let wanted = format!("{commands:?}");
+    let done = directory.join("installed");
+    if std::fs::read_to_string(&done).is_ok_and(|text| text == wanted) {
+        return Some(directory);
+    }
+    for command in commands {
+        let mut run = Command::new(command[0]);
+        run.args(&command[1..]).current_dir(&directory);
+        let ran = run.stdin(Stdio::null()).stdout(Stdio::null()).status();
+        if !ran.is_ok_and(|status| status.success()) {
+            println!("SKIPPED: `{}` does not work here", command.join(" "));
+            return None;
+        }
+    }
+    std::fs::write(done, wanted).unwrap();
+    Some(directory)
+}
