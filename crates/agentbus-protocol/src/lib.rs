@@ -38,7 +38,7 @@ pub use error::{ErrorCode, ErrorPayload};
 pub use event::{EventType, FrameKind};
 pub use id::EventId;
 pub use metadata::Metadata;
-pub use pattern::{Pattern, PatternError};
+pub use pattern::{Pattern, PatternError, overlap};
 pub use payload::{Payload, PayloadError};
 pub use subject::{Subject, SubjectError, SubjectSpace};
 pub use time::{Timestamp, TimestampError};

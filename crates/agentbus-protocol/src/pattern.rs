@@ -86,6 +86,22 @@ impl Pattern {
     }
 }
 
+/// Whether there is a subject that both patterns match.
+#[must_use]
+pub fn overlap(one: &str, other: &str) -> bool {
+    let (mut left, mut right) = (one.split('.'), other.split('.'));
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return true,
+            (None, _) | (_, None) => return false,
+            (Some(">"), _) | (_, Some(">")) => return true,
+            (Some("*"), _) | (_, Some("*")) => {}
+            (Some(a), Some(b)) if a == b => {}
+            _ => return false,
+        }
+    }
+}
+
 fn check(text: &str, limit: usize) -> Result<(), PatternError> {
     let what = "pattern";
     if text.is_empty() {
@@ -134,5 +150,28 @@ impl fmt::Display for Pattern {
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pattern({})", self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_overlap_when_one_subject_fits_both() {
+        for (one, other, expected) in [
+            ("a.b", "a.b", true),
+            ("a.b", "a.*", true),
+            ("a.*", "*.b", true),
+            ("a.*.c", "a.b.*", true),
+            ("a.>", "a.b.c", true),
+            ("a.>", "a", false),
+            ("a.b", "b.*", false),
+            ("a.*", "a.b.c", false),
+            (">", "x", true),
+        ] {
+            assert_eq!(overlap(one, other), expected, "{one} and {other}");
+            assert_eq!(overlap(other, one), expected, "{other} and {one}");
+        }
     }
 }

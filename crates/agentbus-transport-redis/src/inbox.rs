@@ -1,75 +1,42 @@
-//! One inbox for all calls of a connection.
-//!
-//! The connection hears one channel, `_INBOX.{client}`, and gives each call a token under it. A
-//! reply names its call by the subject it carries, so a call costs the server nothing but its two
-//! messages.
+//! What a connection hears on its own channel: replies to its calls, and echoes of its questions.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use agentbus_protocol::{Envelope, EventType, Subject};
-use agentbus_transport::remote::amb::{self, Extra, Notice};
-use agentbus_transport::remote::{INBOX, Mailbox, stamp, token};
-use agentbus_transport::{Departed, Message, Received, TransportError, limits as common};
+use agentbus_transport::remote::{Inboxes, amb};
 use bytes::Bytes;
-use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::commands::NAME;
-use crate::limits;
 use crate::names::Names;
 
 /// What an echo begins with; no JSON object does.
 const ECHO: u8 = b'?';
 
-/// The tokens of one connection, and what waits at each.
+/// The inboxes of one connection, and its questions to itself.
 #[derive(Debug)]
 pub(crate) struct SharedInbox {
-    client: String,
     names: Names,
-    /// `_INBOX.{client}.`
-    prefix: String,
-    calls: Mutex<HashMap<String, Arc<Mailbox>, RandomState>>,
+    calls: Arc<Inboxes>,
     questions: Mutex<HashMap<u64, oneshot::Sender<()>>>,
     numbers: AtomicU64,
-    gone: Departed,
 }
 
 impl SharedInbox {
     pub(crate) fn new(client: &str, names: Names) -> Self {
         Self {
-            client: client.to_owned(),
             names,
-            prefix: format!("{INBOX}{client}."),
-            calls: Mutex::default(),
+            calls: Arc::new(Inboxes::new(NAME, client)),
             questions: Mutex::default(),
             numbers: AtomicU64::new(0),
-            gone: Departed::new(limits::GONE_INBOXES),
         }
     }
 
-    /// Opens an inbox and returns its token and its subject.
-    pub(crate) fn open(&self, mailbox: Arc<Mailbox>) -> Result<(String, Subject), TransportError> {
-        // Only who was sent a token may answer, so it cannot be guessed.
-        let token = token();
-        let subject = Subject::parse(&format!("{}{token}", self.prefix));
-        let subject = subject.map_err(|error| TransportError::Address(error.to_string()))?;
-        let mut calls = self.calls.lock();
-        if calls.len() >= common::INBOXES_MAX {
-            return Err(TransportError::TooMany {
-                transport: NAME,
-                what: "inboxes",
-                limit: common::INBOXES_MAX,
-            });
-        }
-        calls.insert(token.clone(), mailbox);
-        Ok((token, subject))
-    }
-
-    pub(crate) fn close(&self, token: &str) {
-        self.calls.lock().remove(token);
+    /// The calls in flight.
+    pub(crate) const fn calls(&self) -> &Arc<Inboxes> {
+        &self.calls
     }
 
     /// Makes a question to ourselves, and what hears its echo.
@@ -85,31 +52,7 @@ impl SharedInbox {
 
     /// The channel of a subject that is an inbox: all inboxes of one client share one.
     pub(crate) fn channel_of(&self, inbox: &str) -> String {
-        let rest = inbox.strip_prefix(INBOX).unwrap_or(inbox);
-        let client = rest.split('.').next().unwrap_or(rest);
-        self.names.inbox(client)
-    }
-
-    /// Whether it is known that nobody reads this inbox any more.
-    pub(crate) fn is_gone(&self, subject: &str) -> bool {
-        match subject.strip_prefix(&self.prefix) {
-            Some(token) => !self.calls.lock().contains_key(token),
-            None => self.gone.contains(subject),
-        }
-    }
-
-    /// Who is told when the inbox of a reply is closed: nobody for our own, which are looked up.
-    pub(crate) fn replier(&self, subject: &str) -> Option<&str> {
-        (!subject.starts_with(&self.prefix)).then_some(&*self.client)
-    }
-
-    /// All calls in flight.
-    pub(crate) fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
-        self.calls.lock().values().map(Arc::clone).collect()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.calls.lock().len()
+        self.names.inbox(Inboxes::client_of(inbox))
     }
 
     /// Takes what arrived. Returns what is to be published because of it, and where.
@@ -118,26 +61,16 @@ impl SharedInbox {
             self.answer(data);
             return None;
         }
-        let read = match amb::decode(data) {
-            Ok(read) => read,
+        match amb::decode(data) {
+            Ok(read) => {
+                let (client, notice) = self.calls.take(read)?;
+                Some((self.names.inbox(&client), notice))
+            }
             Err(error) => {
                 tracing::warn!(%error, "a reply cannot be read");
-                return None;
+                None
             }
-        };
-        let subject = read.message.subject.clone();
-        if read.notice == Some(Notice::Gone) {
-            self.gone.note(subject.as_str().to_owned());
-            return None;
         }
-        let token = subject.as_str().strip_prefix(&self.prefix)?;
-        let mailbox = self.calls.lock().get(token).map(Arc::clone);
-        match mailbox {
-            Some(mailbox) if read.notice == Some(Notice::Lost) => mailbox.tell(Received::Lost),
-            Some(mailbox) => mailbox.post(read.message),
-            None => return Some((self.names.inbox(&read.replier?), gone(subject))),
-        }
-        None
     }
 
     fn answer(&self, data: &[u8]) {
@@ -150,15 +83,4 @@ impl SharedInbox {
             let _ = asked.send(());
         }
     }
-}
-
-/// Tells a replier that its inbox is closed. The server would do so only when the whole
-/// connection is gone.
-fn gone(inbox: Subject) -> Vec<u8> {
-    let message = Message::new(inbox, Envelope::new(stamp(), EventType::from("inbox.gone")));
-    let extra = Extra {
-        notice: Some(Notice::Gone),
-        replier: None,
-    };
-    amb::encode(&message, &extra)
 }

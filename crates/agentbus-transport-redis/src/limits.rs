@@ -96,9 +96,5 @@ pub const INTERRUPT_PAUSE: Duration = Duration::from_millis(10);
 /// in the server's list.
 pub const INTERRUPTS: usize = 50;
 
-/// Most inboxes elsewhere whose reader is known to have left. The oldest is forgotten, which costs
-/// one message to learn it again.
-pub const GONE_INBOXES: usize = 10_000;
-
 /// Longest name of a namespace, in bytes: it stands before every key and channel.
 pub const NAMESPACE_BYTES_MAX: usize = 64;

@@ -187,7 +187,7 @@ impl Link {
     pub(crate) fn stats(&self) -> TransportStats {
         TransportStats {
             published: self.published.load(Ordering::Relaxed),
-            inboxes: self.inbox.len(),
+            inboxes: self.inbox.calls().len(),
             queues: self.receivers.stats(),
         }
     }
@@ -198,7 +198,7 @@ impl Link {
             return Drained::default();
         }
         let deadline = Instant::now() + drain;
-        let mailboxes = self.inbox.mailboxes();
+        let mailboxes = self.inbox.calls().mailboxes();
         mailboxes.iter().for_each(|mailbox| mailbox.stop());
         let abandoned = self.receivers.drain(deadline).await;
         let unread: usize = mailboxes.iter().map(|mailbox| mailbox.unread()).sum();

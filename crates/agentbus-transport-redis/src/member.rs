@@ -12,9 +12,8 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use agentbus_protocol::{ErrorCode, ErrorPayload, Subject, Text};
-use agentbus_transport::remote::amb::{self, Extra, Notice};
-use agentbus_transport::remote::{Drain, stamp};
+use agentbus_protocol::{Subject, Text};
+use agentbus_transport::remote::{Drain, amb};
 use agentbus_transport::{
     Delivery, Message, QueueStats, Received, Source, Subscribe, TransportError, limits as common,
 };
@@ -226,18 +225,8 @@ impl Member {
     /// Tells the caller that its request will not be answered: as an error reply, which any peer
     /// understands, marked for those who know the difference.
     pub(crate) async fn lose(&self, request: &Message, inbox: Subject) {
-        let envelope = &request.envelope;
-        let error = ErrorPayload::new(
-            ErrorCode::AgentUnavailable,
-            "the agent that had the request has gone; try again",
-        );
-        let reply = envelope.error_reply(stamp(), envelope.to.clone(), &error);
         let channel = self.link.inbox().channel_of(inbox.as_str());
-        let extra = Extra {
-            notice: Some(Notice::Lost),
-            replier: None,
-        };
-        let data = amb::encode(&Message::new(inbox, reply), &extra);
+        let data = amb::encode_lost(&request.envelope, inbox);
         self.link.tell(channel, data).await;
     }
 

@@ -62,7 +62,7 @@ fn pack(
         return Err(TransportError::Expired { subject });
     }
     let is_reply = subject.is_inbox();
-    if is_reply && link.inbox().is_gone(subject.as_str()) {
+    if is_reply && link.inbox().calls().is_gone(subject.as_str()) {
         return Err(TransportError::NoResponder { subject });
     }
     let key = options.idempotency_key.as_deref().unwrap_or_default();
@@ -77,7 +77,7 @@ fn pack(
         notice: None,
         // After the last reply there is nothing left to stop.
         replier: (is_reply && !message.envelope.is_final)
-            .then(|| link.inbox().replier(subject.as_str()))
+            .then(|| link.inbox().calls().replier(subject.as_str()))
             .flatten(),
     };
     let data = amb::encode(message, &extra);

@@ -110,44 +110,7 @@ impl Routes {
             !name.starts_with("d:")
                 && **name != *queue
                 && route.group.as_deref() == Some(group)
-                && overlap(&route.pattern, pattern)
+                && agentbus_protocol::overlap(&route.pattern, pattern)
         })
-    }
-}
-
-/// Whether there is a subject that both patterns match.
-fn overlap(one: &str, other: &str) -> bool {
-    let (mut left, mut right) = (one.split('.'), other.split('.'));
-    loop {
-        match (left.next(), right.next()) {
-            (None, None) => return true,
-            (None, _) | (_, None) => return false,
-            (Some(">"), _) | (_, Some(">")) => return true,
-            (Some("*"), _) | (_, Some("*")) => {}
-            (Some(a), Some(b)) if a == b => {}
-            _ => return false,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_overlap_when_one_subject_fits_both() {
-        for (one, other, expected) in [
-            ("a.b", "a.b", true),
-            ("a.b", "a.*", true),
-            ("a.*.c", "a.b.*", true),
-            ("a.>", "a.b.c", true),
-            ("a.>", "a", false),
-            ("a.b", "b.*", false),
-            ("a.*", "a.b.c", false),
-            (">", "x", true),
-        ] {
-            assert_eq!(overlap(one, other), expected, "{one} and {other}");
-            assert_eq!(overlap(other, one), expected, "{other} and {one}");
-        }
     }
 }

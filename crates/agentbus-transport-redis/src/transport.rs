@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentbus_protocol::limits::ENVELOPE_BYTES_MAX;
-use agentbus_transport::remote::{Mailbox, MailboxSource};
 use agentbus_transport::{
     BoxFuture, Capabilities, Completion, Confirmation, Drained, Durability, Inbox, Message,
     Ordering, PublishOptions, Receipt, Start, Subscribe, Subscription, Transport, TransportError,
@@ -93,11 +92,7 @@ impl Transport for RedisTransport {
         if self.0.is_closed() {
             return Err(TransportError::Closed);
         }
-        let mailbox = Arc::new(Mailbox::default());
-        let (token, subject) = self.0.inbox().open(Arc::clone(&mailbox))?;
-        let link = Arc::clone(&self.0);
-        let close = move || link.inbox().close(&token);
-        Ok(Inbox::new(subject, MailboxSource::new(mailbox, close)))
+        self.0.inbox().calls().open(Arc::clone(&self.0))
     }
 
     fn close(&self, drain: Duration) -> BoxFuture<'_, Drained> {

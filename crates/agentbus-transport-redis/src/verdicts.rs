@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentbus_protocol::SubjectSpace;
 use agentbus_transport::clock::millis;
 use agentbus_transport::dead_letter::{self, Death};
 use agentbus_transport::{
@@ -166,15 +165,9 @@ impl Member {
         format!("dlq {entry} {}", scripts::hash(&self.plan.queue))
     }
 
-    /// The letter of a dead message. One that was a letter itself is only reported: it would come
-    /// back to whoever failed on it for ever.
+    /// The letter of a dead message. One that was a letter itself is only reported.
     fn letter(&self, message: &Message, attempts: u32, cause: &str) -> Option<Message> {
-        let subject = &message.subject;
-        let prefix = self.dead_letters.as_str();
-        if subject.as_str().starts_with(&format!("{prefix}.dlq.")) {
-            tracing::error!(%subject, attempts, "a dead letter could not be handled either and is given up");
-            return None;
-        }
+        let (subject, prefix) = (&message.subject, self.dead_letters.as_str());
         let error = match cause {
             "given back" => "the message was given back too often",
             "lease" => "nobody settled the message before its lease ended",
@@ -186,11 +179,10 @@ impl Member {
             first_error: error,
             last_error: error,
         };
-        let letter = dead_letter::letter(message, death);
-        let space = SubjectSpace::new(prefix, "").unwrap_or_default();
-        let grave = space
-            .dlq(letter.event_type.as_str())
-            .or_else(|_| space.dlq("unknown"));
-        Some(Message::new(grave.ok()?, letter))
+        let letter = dead_letter::addressed(message, prefix, death);
+        if letter.is_none() {
+            tracing::error!(%subject, attempts, "a dead letter could not be handled either and is given up");
+        }
+        letter
     }
 }

@@ -487,16 +487,10 @@ impl Driver {
         more
     }
 
-    /// The letter of a dead message. One that was a letter itself is only reported: it would come
-    /// back to whoever failed on it for ever.
+    /// The letter of a dead message. One that was a letter itself is only reported.
     fn letter(&self, plan: &Plan, dead: &Dead<Arc<Message>>) -> Option<Record> {
         let (subject, attempts) = (&dead.message.subject, dead.attempts);
         let prefix = plan.dead_letters.as_str();
-        let graves = format!("{prefix}.dlq.");
-        if subject.as_str().starts_with(&graves) {
-            tracing::error!(%subject, attempts, "a dead letter could not be handled either and is given up");
-            return None;
-        }
         let (reason, error) = explain(dead.cause);
         let death = Death {
             reason,
@@ -504,13 +498,11 @@ impl Driver {
             first_error: error,
             last_error: error,
         };
-        let letter = dead_letter::letter(&dead.message, death);
-        let space = agentbus_protocol::SubjectSpace::new(prefix, "").unwrap_or_default();
-        let grave = space
-            .dlq(letter.event_type.as_str())
-            .or_else(|_| space.dlq("unknown"));
-        let message = Message::new(grave.ok()?, letter);
-        let record = Record::new(Arc::new(message), &self.store.clock);
+        let Some(letter) = dead_letter::addressed(&dead.message, prefix, death) else {
+            tracing::error!(%subject, attempts, "a dead letter could not be handled either and is given up");
+            return None;
+        };
+        let record = Record::new(Arc::new(letter), &self.store.clock);
         record
             .inspect_err(
                 |error| tracing::error!(%subject, %error, "a dead letter could not be written"),

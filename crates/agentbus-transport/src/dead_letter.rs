@@ -3,7 +3,7 @@
 //! The bus writes dead letters when a handler fails, a durable transport when a message has used up
 //! its attempts. Both write the same metadata, so that whoever reads them need not know which.
 
-use agentbus_protocol::Envelope;
+use agentbus_protocol::{Envelope, SubjectSpace};
 
 use crate::{Message, limits};
 
@@ -57,6 +57,22 @@ pub fn letter(message: &Message, death: Death<'_>) -> Envelope {
     // A number always has a JSON form.
     let _ = metadata.insert(ATTEMPTS, &death.attempts);
     letter
+}
+
+/// The letter of a dead message, addressed to `{prefix}.dlq.{event type}`; `None` for one that was a
+/// letter itself: it would come back to whoever failed on it for ever.
+#[must_use]
+pub fn addressed(message: &Message, prefix: &str, death: Death<'_>) -> Option<Message> {
+    let graves = format!("{prefix}.dlq.");
+    if message.subject.as_str().starts_with(&graves) {
+        return None;
+    }
+    let letter = letter(message, death);
+    let space = SubjectSpace::new(prefix, "").unwrap_or_default();
+    let grave = space
+        .dlq(letter.event_type.as_str())
+        .or_else(|_| space.dlq("unknown"));
+    Some(Message::new(grave.ok()?, letter))
 }
 
 fn cut(text: &str) -> &str {

@@ -22,6 +22,10 @@ pub const INBOX_CAPACITY: usize = 256;
 /// this is larger than in memory; a reader who is further behind is told that it lost some.
 pub const REMOTE_INBOX_CAPACITY: usize = 65_536;
 
+/// Most inboxes elsewhere whose reader is known to have left. The oldest is forgotten, which costs
+/// one message to learn it again.
+pub const GONE_INBOXES: usize = 10_000;
+
 /// Most subscriptions of one broker.
 pub const SUBSCRIPTIONS_MAX: usize = 100_000;
 

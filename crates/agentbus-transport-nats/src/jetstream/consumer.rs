@@ -238,7 +238,9 @@ pub(super) async fn check_group(
             return Ok(());
         };
         let other = info.name.starts_with(&prefix) && info.name != plan.name();
-        if other && names::overlap(&info.config.filter_subject, &plan.config.filter_subject) {
+        if other
+            && agentbus_protocol::overlap(&info.config.filter_subject, &plan.config.filter_subject)
+        {
             return Err(super::mixed_group());
         }
     }

@@ -81,22 +81,9 @@ pub(super) fn covers(wide: &str, narrow: &str) -> bool {
     }
 }
 
-/// Whether some subject is matched by both.
-pub(super) fn overlap(one: &str, other: &str) -> bool {
-    let (mut one, mut other) = (one.split('.'), other.split('.'));
-    loop {
-        match (one.next(), other.next()) {
-            (Some(">"), Some(_)) | (Some(_), Some(">")) | (None, None) => return true,
-            (Some("*"), Some(_)) | (Some(_), Some("*")) => {}
-            (Some(token), Some(same)) if token == same => {}
-            _ => return false,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{covers, durable, group, group_prefix, overlap};
+    use super::{covers, durable, group, group_prefix};
 
     #[test]
     fn a_pattern_contains_what_is_narrower() {
@@ -114,21 +101,6 @@ mod tests {
             (">", "a", true),
         ] {
             assert_eq!(covers(wide, narrow), expect, "{wide} {narrow}");
-        }
-    }
-
-    #[test]
-    fn patterns_overlap_when_a_subject_is_in_both() {
-        for (one, other, expect) in [
-            ("a.*", "*.b", true),
-            ("a.>", "a.b.c", true),
-            ("a.b", "a.b", true),
-            ("a.b", "a.c", false),
-            ("a.*", "a.b.c", false),
-            ("a.>", "a", false),
-        ] {
-            assert_eq!(overlap(one, other), expect, "{one} {other}");
-            assert_eq!(overlap(other, one), expect, "{other} {one}");
         }
     }
 

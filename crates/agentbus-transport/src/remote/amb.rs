@@ -11,14 +11,15 @@
 use std::time::{Duration, SystemTime};
 
 use agentbus_protocol::{
-    DecodeError, Envelope, EventId, EventType, Metadata, Payload, Stamp, Subject, SubjectError,
-    Timestamp,
+    DecodeError, Envelope, ErrorCode, ErrorPayload, EventId, EventType, Metadata, Payload, Stamp,
+    Subject, SubjectError, Timestamp,
 };
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::stamp;
 use crate::clock::{instant_at, millis, unix_millis, unix_millis_in};
 use crate::{Message, Priority};
 
@@ -171,6 +172,22 @@ pub fn encode(message: &Message, extra: &Extra<'_>) -> Vec<u8> {
         None => append(envelope, &mut out),
     }
     out
+}
+
+/// Writes the answer to a request that nobody will answer: an error reply, which any peer
+/// understands, marked for those who know the difference.
+#[must_use]
+pub fn encode_lost(request: &Envelope, inbox: Subject) -> Vec<u8> {
+    let error = ErrorPayload::new(
+        ErrorCode::AgentUnavailable,
+        "the agent that had the request has gone; try again",
+    );
+    let reply = request.error_reply(stamp(), request.to.clone(), &error);
+    let extra = Extra {
+        notice: Some(Notice::Lost),
+        replier: None,
+    };
+    encode(&Message::new(inbox, reply), &extra)
 }
 
 /// Adds the envelope's own members behind those that are there.

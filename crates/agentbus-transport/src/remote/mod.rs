@@ -1,6 +1,8 @@
 //! Pieces for carriers that reach subscribers in other processes through a broker.
 
 pub mod amb;
+mod backoff;
+mod inboxes;
 mod leaving;
 mod mailbox;
 mod queue;
@@ -9,6 +11,8 @@ mod receivers;
 use agentbus_protocol::{EventId, Stamp, Subject, Timestamp};
 use rand::RngExt;
 
+pub use backoff::Backoff;
+pub use inboxes::Inboxes;
 pub use leaving::Leaving;
 pub use mailbox::{Mailbox, MailboxSource};
 pub use queue::Queue;
