@@ -86,6 +86,7 @@ fn semantics_prints_the_same_table() {
             "jetstream",
             "redis",
             "kafka",
+            "rabbitmq",
             "agentbus"
         ]
     );
@@ -191,6 +192,10 @@ fn the_walk_in_docs_goes_as_it_is_written() {
 
 /// Starts a bus over a log and returns its address.
 fn serve(dir: &Path) -> (Child, String) {
+    serve_over(dir, "sqlite://bus.db")
+}
+
+fn serve_over(dir: &Path, transport: &str) -> (Child, String) {
     let listen = [
         "serve",
         "--json",
@@ -201,7 +206,7 @@ fn serve(dir: &Path) -> (Child, String) {
     ];
     let mut server = agentbus(dir)
         .args(listen)
-        .args(["--transport", "sqlite://bus.db"])
+        .args(["--transport", transport])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -261,8 +266,22 @@ fn a_url_that_names_nothing_is_answered_with_one_that_does() {
 
 #[test]
 fn invoke_and_handle_work_over_a_log() {
+    invoke_and_handle_work_over("sqlite://bus.db");
+}
+
+#[test]
+fn invoke_and_handle_work_over_rabbitmq() {
+    let Ok(broker) = std::env::var("AGENTBUS_RABBITMQ_URL") else {
+        eprintln!("not run: AGENTBUS_RABBITMQ_URL names no broker; `cargo xtask test` starts one");
+        return;
+    };
+    let namespace = format!("cli{}", std::process::id());
+    invoke_and_handle_work_over(&format!("{broker}?namespace={namespace}"));
+}
+
+fn invoke_and_handle_work_over(transport: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let (mut server, url) = serve(dir.path());
+    let (mut server, url) = serve_over(dir.path(), transport);
     let mut agent = agentbus(dir.path())
         .args(["--url", &url, "handle", "count", "--", "wc", "-w"])
         .stderr(Stdio::piped())

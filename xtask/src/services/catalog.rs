@@ -85,7 +85,7 @@ pub(super) const SERVICES: &[Service] = &[
         is_ready: probe::rabbitmq,
         url: |port| format!("amqp://guest:guest@127.0.0.1:{port}"),
         variable: "AGENTBUS_RABBITMQ_URL",
-        needed_by_tests: false,
+        needed_by_tests: true,
         clean: end_epmd,
     },
     Service {
@@ -147,6 +147,8 @@ fn rabbitmq(place: &Place) -> Result<Command, Failure> {
         &place.program
     };
     let data = place.data();
+    // The node is called after its port, so it would never find what an earlier one has left.
+    let _ = fs::remove_dir_all(data.join("mnesia"));
     let plugins = data.join("enabled_plugins");
     fs::write(&plugins, "[].\n").map_err(|error| Failure::read(&plugins, &error))?;
     let config = data.join("rabbitmq.conf");

@@ -121,9 +121,9 @@ fn server_config(config: &Config) -> Result<ServerConfig, Failure> {
 }
 
 pub(crate) fn start_logging(filter: &str, output: &Output) -> Result<(), Failure> {
-    // The MCP library tells of every session, and of clients that leave, the one of ACP of every
-    // refusal; who wants that names it.
-    let quieter = format!("rmcp=off,agent_client_protocol=off,{filter}");
+    // The libraries tell of every session and of clients that leave (MCP), of every refusal (ACP),
+    // and of every message that nobody wanted (RabbitMQ). Who wants that names them.
+    let quieter = format!("rmcp=off,agent_client_protocol=off,lapin=error,{filter}");
     let filter = EnvFilter::try_new(quieter).map_err(|error| {
         Failure::new(
             Exit::Configuration,

@@ -104,6 +104,19 @@ const SCHEMES: &[Scheme] = &[
         open: None,
     },
     Scheme {
+        names: &["amqp", "amqps"],
+        form: "amqp://HOST:PORT",
+        feature: "rabbitmq",
+        #[cfg(feature = "rabbitmq")]
+        capabilities: Some(agentbus_transport_rabbitmq::RabbitTransport::CAPABILITIES),
+        #[cfg(not(feature = "rabbitmq"))]
+        capabilities: None,
+        #[cfg(feature = "rabbitmq")]
+        open: Some(rabbitmq),
+        #[cfg(not(feature = "rabbitmq"))]
+        open: None,
+    },
+    Scheme {
         names: &["http", "https", "ws", "wss"],
         form: "http://HOST:PORT",
         feature: "ws",
@@ -224,6 +237,14 @@ fn redis<'a>(url: &'a str, _agent: &'a str) -> Opening<'a> {
 fn kafka<'a>(url: &'a str, _agent: &'a str) -> Opening<'a> {
     Box::pin(async move {
         let opened = agentbus_transport_kafka::KafkaTransport::connect(url).await?;
+        Ok(Arc::new(opened) as Arc<dyn Transport>)
+    })
+}
+
+#[cfg(feature = "rabbitmq")]
+fn rabbitmq<'a>(url: &'a str, _agent: &'a str) -> Opening<'a> {
+    Box::pin(async move {
+        let opened = agentbus_transport_rabbitmq::RabbitTransport::connect(url).await?;
         Ok(Arc::new(opened) as Arc<dyn Transport>)
     })
 }

@@ -1,0 +1,108 @@
+//! The real AMB package, driven line by line.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::messages::within;
+
+/// What is installed, exactly.
+const PACKAGES: [&str; 2] = ["amb-core==0.3.0", "aio-pika==9.6.2"];
+
+/// A peer in a process of its own.
+pub(crate) struct Peer {
+    child: Child,
+    input: ChildStdin,
+    answers: mpsc::UnboundedReceiver<Value>,
+    messages: mpsc::UnboundedReceiver<Value>,
+}
+
+impl Peer {
+    pub(crate) async fn start(url: &str) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/amb/peer.py");
+        let mut child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(python())
+            .args([&*script, Path::new(url)])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = child.stdin.take().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (answer, answers) = mpsc::unbounded_channel();
+        let (heard, messages) = mpsc::unbounded_channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let mut line: Value = serde_json::from_str(&line).unwrap();
+                let sent = match line.get_mut("heard") {
+                    Some(message) => heard.send(message.take()),
+                    None => answer.send(line["done"].take()),
+                };
+                if sent.is_err() {
+                    return;
+                }
+            }
+        });
+        let mut peer = Self {
+            child,
+            input,
+            answers,
+            messages,
+        };
+        assert_eq!(peer.answer().await, "ready");
+        peer
+    }
+
+    /// Gives an order and returns what came of it.
+    pub(crate) async fn run(&mut self, order: Value) -> Value {
+        writeln!(self.input, "{order}").unwrap();
+        self.answer().await
+    }
+
+    async fn answer(&mut self) -> Value {
+        let answer = within("the peer's answer", self.answers.recv()).await;
+        answer.unwrap()
+    }
+
+    /// The next message that it heard.
+    pub(crate) async fn heard(&mut self) -> Value {
+        within("a message at the peer", self.messages.recv())
+            .await
+            .unwrap()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The interpreter of an environment that has the packages.
+fn python() -> PathBuf {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+    let folder = target.join("amb-core-0.3.0-rabbitmq");
+    let python = folder.join("bin/python");
+    // Written last, so that an installation that was cut short is made again.
+    let complete = folder.join("complete");
+    if !complete.exists() {
+        std::fs::create_dir_all(&target).unwrap();
+        run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+        run(Command::new(&python)
+            .args(["-m", "pip", "install", "-q"])
+            .args(PACKAGES));
+        std::fs::write(complete, PACKAGES.join("\n")).unwrap();
+    }
+    python
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed: {said}");
+}
