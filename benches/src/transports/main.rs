@@ -16,6 +16,7 @@ mod report;
 
 mod messages;
 mod nats;
+mod rabbitmq;
 mod redis;
 mod sqlite;
 
@@ -65,6 +66,12 @@ async fn measure() -> Report {
     }
     if chosen("jetstream confirmed") {
         nats::confirmed(&mut report).await;
+    }
+    if chosen("rabbitmq single") {
+        rabbitmq::single(&mut report).await;
+    }
+    if chosen("rabbitmq pipelined") {
+        rabbitmq::pipelined(&mut report).await;
     }
     if chosen("redis single") {
         redis::single(&mut report).await;
