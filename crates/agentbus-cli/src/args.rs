@@ -19,7 +19,7 @@ use crate::failure::EXIT_CODES;
 
 pub(crate) use mcp::{InitArgs, McpArgs, McpProfile};
 
-pub(crate) use worker::{AcpWorker, Engine};
+pub(crate) use worker::{AcpWorker, Engine, ProxyWorker, RegistryWorker};
 
 pub(crate) use chat::{ImportFrom, PostArgs, SearchArgs, ThreadVerb, WaitArgs};
 
@@ -317,6 +317,10 @@ pub(crate) enum Worker {
     McpEcho,
     /// Is an ACP agent, with sessions on disk and the MCP servers that its client names.
     Acp(AcpWorker),
+    /// Launches the agents of an ACP registry, and routes to them by `agentId`.
+    Registry(RegistryWorker),
+    /// Is an MCP server whose one tool prompts an ACP agent behind a process bus.
+    McpProxy(ProxyWorker),
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -89,3 +89,35 @@ pub(crate) const REFUSAL_BYTES_MAX: usize = 2000;
 /// Longest wait for the words of a refusal; that it is one is known already.
 pub(crate) const REFUSAL_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// Bytes of a registry's index; the public one has a tenth of it.
+pub(crate) const INDEX_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Longest that an index may take to arrive; there is a copy of the last one.
+pub(crate) const INDEX_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Bytes of an agent's archive; the largest ones bring their own Node.
+pub(crate) const ARCHIVE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// Longest that an archive may take to arrive.
+pub(crate) const ARCHIVE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Requests of clients, and questions of agents, that wait for an answer in the launcher.
+pub(crate) const LAUNCHED_PENDING_MAX: usize = 10_000;
+
+/// Lines that wait for a launched agent, while it starts or because it does not read.
+pub(crate) const LAUNCHED_QUEUE: usize = 256;
+
+/// Lines of launched agents that wait for the client to read; the agents then wait too.
+pub(crate) const LAUNCHED_EVENTS: usize = 256;
+
+/// Longest wait for a cancelled prompt's answer; the connection is opened anew after it.
+pub(crate) const CANCEL_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Longest that an MCP client waits to hear the agent's own name.
+pub(crate) const HELLO_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Calls of the proxy's tool at a time; all but one of them wait.
+pub(crate) const PROXY_CALLS_MAX: usize = 64;
+
+/// Answers of the proxy that its client has not read.
+pub(crate) const PROXY_ANSWERS: usize = 64;

@@ -8,6 +8,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,8 @@ mod kinds;
 pub(crate) mod limits;
 mod lines;
 mod mcp;
+pub mod proxy;
+pub mod registry;
 mod replay;
 mod routing;
 mod session;
@@ -32,7 +35,6 @@ pub use self::engine::OpenAi;
 use self::engine::{Engine, Model};
 use self::store::Store;
 use crate::sdk::serving;
-use std::sync::Arc;
 
 /// What a worker is to be.
 #[derive(Debug, Clone)]
@@ -66,7 +68,7 @@ pub enum WorkerError {
         source: io::Error,
     },
     /// No HTTP client can be made.
-    #[error("cannot make an HTTP client: {0}; are the certificates of the system installed?")]
+    #[error("cannot make an HTTP client: {0}")]
     Http(String),
     /// The connection failed.
     #[error("the connection to the client failed: {0}")]
@@ -92,7 +94,7 @@ pub async fn serve(
         EngineOptions::Echo => Engine::Echo,
         EngineOptions::OpenAi(options) => {
             let model = Model::new(options);
-            Engine::OpenAi(model.map_err(|error| WorkerError::Http(error.to_string()))?)
+            Engine::OpenAi(model.map_err(WorkerError::Http)?)
         }
     };
     let worker = Worker::new(engine, store);

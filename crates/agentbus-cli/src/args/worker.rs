@@ -19,6 +19,63 @@ pub(crate) struct AcpWorker {
     pub(crate) log: String,
 }
 
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RegistryWorker {
+    /// The index of the registry: a file or a URL.
+    #[arg(long, env = "ACP_REGISTRY_URL", value_name = "FILE|URL")]
+    pub(crate) registry: Option<String>,
+    /// Agents of one's own, in the form of an index; they win over those of the registry.
+    #[arg(long, env = "ACP_CUSTOM_AGENTS_PATH", value_name = "FILE")]
+    pub(crate) custom_agents: Option<PathBuf>,
+    /// Keys of agents: {"agents":{"ID":{"apiKey":"…","env":{}}}}.
+    #[arg(long, env = "ACP_API_KEYS_PATH", value_name = "FILE")]
+    pub(crate) api_keys: Option<PathBuf>,
+    /// What must be met by an agent: {"ID":{"version":"…","sha256":"…"}}.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pins: Option<PathBuf>,
+    /// Fetch no index; use the copy of last time.
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// The agent of messages that name none, so that any ACP client can be served.
+    #[arg(long, value_name = "ID")]
+    pub(crate) agent: Option<String>,
+    /// Print which agents have the key that they need, and end.
+    #[arg(long)]
+    pub(crate) auth_status: bool,
+    /// How long agents get to end, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub(crate) shutdown_timeout: u64,
+    /// Where the copy of the index and fetched programs are kept; `agentbus/registry` in the
+    /// user's state directory unless given.
+    #[arg(long, env = "AGENTBUS_REGISTRY_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// What to log on standard error; `info` shows what agents write there.
+    #[arg(long, value_name = "FILTER", default_value = "warn")]
+    pub(crate) log: String,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ProxyWorker {
+    /// The socket of the bus, instead of a port.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) unix: Option<PathBuf>,
+    /// The host of the bus.
+    #[arg(long, env = "ACP_HOST", default_value = "127.0.0.1")]
+    pub(crate) host: String,
+    /// The port of the bus.
+    #[arg(long, env = "ACP_PORT", default_value_t = 9000)]
+    pub(crate) port: u16,
+    /// The agent to prompt, if a registry launcher is behind the bus.
+    #[arg(long, env = "AGENT_ID", value_name = "ID")]
+    pub(crate) agent: Option<String>,
+    /// Let the agent run tools that it asks permission for; otherwise they are rejected.
+    #[arg(long)]
+    pub(crate) allow_tools: bool,
+    /// What to log on standard error.
+    #[arg(long, value_name = "FILTER", default_value = "warn")]
+    pub(crate) log: String,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Engine {
     /// Says what it is told.

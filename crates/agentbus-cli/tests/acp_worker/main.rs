@@ -7,6 +7,8 @@
 )]
 
 mod clients;
+mod proxy;
+mod registry;
 #[path = "../../../agentbus-acp/tests/support/mod.rs"]
 mod support;
 mod tap;

@@ -80,7 +80,7 @@ impl Connection {
         url: &str,
         headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<Self, String> {
-        let client = web::client().map_err(|error| error.to_string())?;
+        let client = web::client()?;
         let config_of = StreamableHttpClientTransportConfig::with_uri(url).custom_headers(headers);
         let transport = StreamableHttpClientTransport::with_client(client, config_of);
         Self::open(serve_client(config(), transport).await)

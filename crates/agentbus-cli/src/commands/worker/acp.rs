@@ -1,13 +1,12 @@
 //! `agentbus worker acp`: an ACP agent on standard input and output.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use agentbus_acp::worker::{self, EngineOptions, OpenAi, Options};
-use tokio_util::sync::CancellationToken;
 
+use super::{set, state_directory, stopped_by_signal};
 use crate::args::{AcpWorker, Engine};
-use crate::commands::serve::{asked_to_stop, start_logging};
+use crate::commands::serve::start_logging;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
@@ -19,11 +18,10 @@ pub(super) async fn serve(args: AcpWorker, output: &Output) -> Result<(), Failur
     start_logging(&args.log, output)?;
     let options = Options {
         engine: engine(args.engine)?,
-        data_directory: args.data_dir.or_else(state_directory).ok_or_else(|| {
-            let message =
-                "there is no home directory to keep sessions in; name a directory with --data-dir";
-            Failure::new(Exit::Configuration, message)
-        })?,
+        data_directory: match args.data_dir {
+            Some(directory) => directory,
+            None => state_directory("worker")?,
+        },
     };
     let stop = stopped_by_signal();
     let served = worker::serve(options, tokio::io::stdin(), tokio::io::stdout(), stop).await;
@@ -55,11 +53,6 @@ fn model() -> Result<OpenAi, Failure> {
     })
 }
 
-/// Returns a variable; an empty one is none.
-fn set(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
 fn number<T: FromStr>(name: &str) -> Result<Option<T>, Failure> {
     let parsed = set(name).map(|text| {
         let wrong = format!("{name} is `{text}`, which is no number that fits");
@@ -67,24 +60,4 @@ fn number<T: FromStr>(name: &str) -> Result<Option<T>, Failure> {
             .map_err(|_| Failure::new(Exit::Configuration, wrong))
     });
     parsed.transpose()
-}
-
-/// Returns a token that fires when a signal asks to stop.
-fn stopped_by_signal() -> CancellationToken {
-    let stop = CancellationToken::new();
-    let asked = asked_to_stop();
-    let fired = stop.clone();
-    // Ends with the program.
-    tokio::spawn(async move {
-        asked.await;
-        fired.cancel();
-    });
-    stop
-}
-
-/// Where this user's programs keep what they can do without.
-fn state_directory() -> Option<PathBuf> {
-    let home = || Some(PathBuf::from(set("HOME")?).join(".local/state"));
-    let state = set("XDG_STATE_HOME").map(PathBuf::from).or_else(home)?;
-    Some(state.join("agentbus/worker"))
 }

@@ -69,7 +69,7 @@ pub(in crate::worker) struct Model {
 }
 
 impl Model {
-    pub(in crate::worker) fn new(options: OpenAi) -> Result<Self, reqwest::Error> {
+    pub(in crate::worker) fn new(options: OpenAi) -> Result<Self, String> {
         let client = web::client()?;
         Ok(Self { options, client })
     }

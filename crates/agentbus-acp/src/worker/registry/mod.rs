@@ -1,0 +1,294 @@
+//! The registry launcher: the agents of an ACP registry behind one connection.
+//!
+//! Each message names its agent in the top-level `agentId`; the agent is started at its first
+//! message and again after its end. What an agent asks its client, permissions and files included,
+//! goes to the client.
+//!
+//! It does not log anybody in: an agent that needs a login gets a key from the API keys file, or
+//! its own `authenticate` is passed through.
+
+mod agent;
+mod codes;
+mod index;
+mod launch;
+mod router;
+mod source;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::{Sink, SinkExt, StreamExt};
+use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::agent::Event;
+use self::codes::Refusal;
+use self::router::{Router, Step};
+use super::limits::{LAUNCHED_EVENTS, LAUNCHED_QUEUE};
+use super::lines;
+
+/// What the launcher launches, and from where.
+#[derive(Debug, Clone, Default)]
+pub struct RegistryOptions {
+    /// The index: a file or a URL.
+    pub registry: Option<String>,
+    /// Agents of one's own, in the form of an index; they win.
+    pub custom_agents: Option<PathBuf>,
+    /// Keys of agents.
+    pub api_keys: Option<PathBuf>,
+    /// Versions and hashes that must be met: a file.
+    pub pins: Option<PathBuf>,
+    /// Whether to use the copy of last time and fetch nothing.
+    pub offline: bool,
+    /// The agent of messages that name none.
+    pub default_agent: Option<String>,
+    /// Where the copy of the index and fetched programs are kept.
+    pub data_directory: PathBuf,
+    /// What agents get to end.
+    pub grace: Duration,
+}
+
+/// Why the launcher did not start, or ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// The index cannot be used.
+    #[error("the index {place} cannot be used: {why}; name another one with --registry")]
+    Index {
+        /// The file or the URL.
+        place: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A file of the options cannot be used.
+    #[error("{} cannot be used: {why}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The connection failed.
+    #[error("the connection to the client failed: {0}")]
+    Connection(#[from] io::Error),
+}
+
+/// What must be met by an agent before it is started.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pin {
+    version: Option<String>,
+    sha256: Option<String>,
+}
+
+/// Keys of agents: variables for their programs.
+#[derive(Debug, Default, Deserialize)]
+struct Keys {
+    #[serde(default)]
+    agents: BTreeMap<String, Key>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Key {
+    api_key: Option<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for Key {
+    // Secrets stay out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Key").finish_non_exhaustive()
+    }
+}
+
+impl Keys {
+    /// Returns the variables of an agent; its key is `AGENT_API_KEY`.
+    fn of(&self, agent: &str) -> Vec<(&str, &str)> {
+        let Some(key) = self.agents.get(agent) else {
+            return Vec::new();
+        };
+        let named = key
+            .api_key
+            .iter()
+            .map(|key| ("AGENT_API_KEY", key.as_str()));
+        let env = key
+            .env
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        named.chain(env).collect()
+    }
+}
+
+/// Tells of each agent in the index whether it can be used, a line each.
+///
+/// # Errors
+///
+/// A [`RegistryError`] if a file or the index cannot be read.
+pub async fn auth_status(options: &RegistryOptions) -> Result<Vec<String>, RegistryError> {
+    let index = source::index(options).await?;
+    let keys: Keys = read(options.api_keys.as_deref())?;
+    let line = |entry: &index::Entry| {
+        let keyed = keys.agents.contains_key(&entry.id);
+        let state = match (entry.auth_required, keyed) {
+            (_, true) => "has a key",
+            (true, false) => "needs a key",
+            (false, false) => "needs none",
+        };
+        format!("{} ({} {}): {state}", entry.id, entry.name, entry.version)
+    };
+    Ok(index.entries().map(line).collect())
+}
+
+/// Serves one connection until its input ends or `stop` fires.
+///
+/// # Errors
+///
+/// A [`RegistryError`]; the end of the input is none.
+pub async fn serve(
+    options: RegistryOptions,
+    input: impl AsyncRead + Unpin + Send + 'static,
+    output: impl AsyncWrite + Send + 'static,
+    stop: CancellationToken,
+) -> Result<(), RegistryError> {
+    let index = source::index(&options).await?;
+    let keys: Keys = read(options.api_keys.as_deref())?;
+    let pins = read(options.pins.as_deref())?;
+    let keyed = keys.agents.keys().cloned().collect();
+    let router = Router::new(index, options.default_agent.clone(), keyed);
+    let (to_launcher, events) = mpsc::channel(LAUNCHED_EVENTS);
+    let mut launcher = Launcher {
+        options: options.into(),
+        keys: keys.into(),
+        pins,
+        router,
+        running: HashMap::new(),
+        tasks: TaskTracker::new(),
+        to_launcher,
+        // Agents end with the connection, however it ends.
+        stop: stop.child_token(),
+    };
+    let ends = launcher.stop.clone().drop_guard();
+    let (incoming, outgoing) = (lines::read(input), Box::pin(lines::written(output)));
+    let served = launcher.run(Box::pin(incoming), outgoing, events).await;
+    drop(ends);
+    launcher.tasks.close();
+    launcher.tasks.wait().await;
+    Ok(served?)
+}
+
+/// Reads a file of the options; none is an empty one.
+fn read<T: Default + for<'a> Deserialize<'a>>(path: Option<&Path>) -> Result<T, RegistryError> {
+    let Some(path) = path else {
+        return Ok(T::default());
+    };
+    let unusable = |why: String| RegistryError::File {
+        path: path.to_owned(),
+        why,
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))
+}
+
+struct Launcher {
+    options: std::sync::Arc<RegistryOptions>,
+    keys: std::sync::Arc<Keys>,
+    pins: BTreeMap<String, Pin>,
+    router: Router,
+    /// The agents under way, by what writes to them.
+    running: HashMap<String, mpsc::Sender<String>>,
+    tasks: TaskTracker,
+    to_launcher: mpsc::Sender<Event>,
+    stop: CancellationToken,
+}
+
+impl Launcher {
+    async fn run(
+        &mut self,
+        mut incoming: impl StreamExt<Item = io::Result<String>> + Unpin,
+        mut outgoing: impl Sink<String, Error = io::Error> + Unpin,
+        mut events: mpsc::Receiver<Event>,
+    ) -> io::Result<()> {
+        loop {
+            let said = tokio::select! {
+                line = incoming.next() => match line {
+                    None => return Ok(()),
+                    Some(line) => self.take(&line?),
+                },
+                Some(event) = events.recv() => self.hear(event),
+                () = self.stop.cancelled() => return Ok(()),
+            };
+            for line in said {
+                outgoing.send(line).await?;
+            }
+        }
+    }
+
+    /// Takes a line of the client; returns what it is told at once.
+    fn take(&mut self, line: &str) -> Vec<String> {
+        match self.router.client_said(line) {
+            Step::Nothing => Vec::new(),
+            Step::Answer(line) => vec![line],
+            Step::Forward {
+                agent,
+                line,
+                request,
+            } => {
+                let queue = self.queue_of(&agent);
+                let taken = queue.try_send(line).is_ok();
+                let full = Refusal::too_many(&agent);
+                match request {
+                    Some(request) if !taken => {
+                        self.router.refuse(request, &full).into_iter().collect()
+                    }
+                    _ => Vec::new(),
+                }
+            }
+        }
+    }
+
+    /// Takes what an agent did; returns what the client is told.
+    fn hear(&mut self, event: Event) -> Vec<String> {
+        match event {
+            Event::Line(agent, line) => self.router.agent_said(&agent, &line).into_iter().collect(),
+            Event::Gone(agent, refusal) => {
+                self.running.remove(&agent);
+                self.router.gone(&agent, &refusal)
+            }
+        }
+    }
+
+    /// Returns what writes to an agent, which is started if it does not run.
+    fn queue_of(&mut self, agent: &str) -> mpsc::Sender<String> {
+        if let Some(queue) = self.running.get(agent) {
+            return queue.clone();
+        }
+        let (queue, lines) = mpsc::channel(LAUNCHED_QUEUE);
+        self.running.insert(agent.to_owned(), queue.clone());
+        let entry = self.router.index().get(agent).cloned();
+        let pin = self.pins.get(agent).cloned();
+        let (options, keys) = (self.options.clone(), self.keys.clone());
+        let (events, stop, id) = (
+            self.to_launcher.clone(),
+            self.stop.clone(),
+            agent.to_owned(),
+        );
+        self.tasks.spawn(async move {
+            let program = match &entry {
+                Some(entry) => {
+                    launch::program(entry, &keys, pin.as_ref(), &options.data_directory).await
+                }
+                // Only an agent of the index is ever asked for.
+                None => Err(Refusal::not_found(&id)),
+            };
+            agent::serve(id, program, lines, events, stop, options.grace).await;
+        });
+        queue
+    }
+}

@@ -1,0 +1,358 @@
+//! The registry launcher, with the worker as its agent.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::tap::PROGRAM;
+
+/// Longest that anything may take. Nothing waits this long unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Launcher {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<Value>,
+}
+
+impl Launcher {
+    fn start(directory: &Path, words: &[&str]) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .args(["worker", "registry", "--data-dir"])
+            .arg(directory.join("registry"))
+            .args(words)
+            .current_dir(directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = child.stdin.take();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (to_test, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let _ = to_test.send(serde_json::from_str(&line).unwrap());
+            }
+        });
+        Self {
+            child,
+            stdin,
+            lines,
+        }
+    }
+
+    fn send(&mut self, message: &Value) {
+        let mut stdin = self.stdin.as_ref().unwrap();
+        writeln!(stdin, "{message}").unwrap();
+    }
+
+    fn read(&self) -> Value {
+        self.lines.recv_timeout(PATIENCE).unwrap()
+    }
+
+    /// Reads until the answer with this id; what comes before it is passed over.
+    fn answer(&self, id: &Value) -> Value {
+        loop {
+            let frame = self.read();
+            if frame["id"] == *id && frame.get("method").is_none() {
+                return frame;
+            }
+        }
+    }
+
+    fn ask(&mut self, id: &str, agent: &str, method: &str, params: &Value) -> Value {
+        self.send(&json!({ "jsonrpc": "2.0", "id": id, "agentId": agent, "sessionId": "r", "method": method, "params": params }));
+        self.answer(&json!(id))
+    }
+
+    fn end(mut self) {
+        drop(self.stdin.take());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+fn entry(id: &str, distribution: &Value) -> Value {
+    json!({ "id": id, "name": id, "version": "1.0.0", "description": "d", "distribution": distribution })
+}
+
+fn platform() -> String {
+    format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+fn binary(id: &str, cmd: &str, args: &[&str]) -> Value {
+    entry(
+        id,
+        &json!({ "binary": { platform(): { "cmd": cmd, "args": args } } }),
+    )
+}
+
+/// An index with a worker, one whose program is missing, and one for no machine.
+fn index(directory: &Path) -> String {
+    let data = directory.join("data");
+    let worker = binary(
+        "echo",
+        PROGRAM,
+        &["worker", "acp", "--data-dir", data.to_str().unwrap()],
+    );
+    let agents = json!([
+        worker,
+        binary("missing", "/nowhere/agent", &[]),
+        entry("elsewhere", &json!({ "binary": { "plan9-mips": { "cmd": "x" } } })),
+        binary("silent", "sleep", &["600"]),
+        { "id": "broken" },
+    ]);
+    json!({ "version": "1.0.0", "agents": agents }).to_string()
+}
+
+fn written() -> (TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("index.json");
+    std::fs::write(&file, index(directory.path())).unwrap();
+    let file = file.to_str().unwrap().to_owned();
+    (directory, file)
+}
+
+#[test]
+fn a_turn_goes_through_and_the_client_is_asked_for_permission() {
+    let (directory, file) = written();
+    let mut launcher = Launcher::start(directory.path(), &["--registry", &file]);
+    let said = launcher.ask("1", "echo", "initialize", &json!({ "protocolVersion": 1 }));
+    assert_eq!(said["result"]["agentInfo"]["name"], "agentbus-worker");
+    assert_eq!(said["sessionId"], "r");
+    let servers =
+        json!([{ "name": "e", "command": PROGRAM, "args": ["worker", "mcp-echo"], "env": [] }]);
+    let made = launcher.ask(
+        "2",
+        "echo",
+        "session/new",
+        &json!({ "cwd": "/", "mcpServers": servers }),
+    );
+    let session = made["result"]["sessionId"].clone();
+    let text = "/tool reverse {\"text\":\"abc\"}";
+    let prompt = json!({ "sessionId": session, "prompt": [{ "type": "text", "text": text }] });
+    launcher.send(&json!({ "jsonrpc": "2.0", "id": "3", "agentId": "echo", "sessionId": "r", "method": "session/prompt", "params": prompt }));
+    let mut told = String::new();
+    loop {
+        let frame = launcher.read();
+        assert_eq!(frame["sessionId"], "r", "{frame}");
+        if frame["method"] == "session/request_permission" {
+            let chosen = json!({ "outcome": { "outcome": "selected", "optionId": "allow_once" } });
+            launcher.send(&json!({ "jsonrpc": "2.0", "id": frame["id"], "result": chosen }));
+        }
+        told.push_str(
+            frame["params"]["update"]["content"]["text"]
+                .as_str()
+                .unwrap_or_default(),
+        );
+        if frame["id"] == "3" {
+            assert_eq!(frame["result"]["stopReason"], "end_turn");
+            break;
+        }
+    }
+    assert_eq!(told, "cba");
+    launcher.end();
+}
+
+#[test]
+fn agents_that_cannot_be_started_are_refused_with_their_codes() {
+    let (directory, file) = written();
+    let mut launcher = Launcher::start(directory.path(), &["--registry", &file]);
+    for (agent, code, why) in [
+        ("missing", -32003, "/nowhere/agent"),
+        ("elsewhere", -32002, "elsewhere"),
+        ("broken", -32001, "broken"),
+        ("nobody", -32001, "nobody"),
+    ] {
+        let error = launcher.ask("1", agent, "initialize", &json!({}))["error"].clone();
+        assert_eq!(
+            (&error["code"], &error["data"]["agentId"]),
+            (&json!(code), &json!(agent))
+        );
+        assert!(error["message"].as_str().unwrap().contains(why), "{error}");
+    }
+    launcher.end();
+}
+
+#[test]
+fn an_agent_that_is_killed_answers_at_once_and_is_started_again() {
+    let (directory, file) = written();
+    let mut launcher = Launcher::start(directory.path(), &["--registry", &file]);
+    launcher
+        .send(&json!({ "jsonrpc": "2.0", "id": 1, "agentId": "silent", "method": "initialize" }));
+    // The launcher has dealt with it once it answers this.
+    launcher.send(&json!({ "jsonrpc": "2.0", "id": 2, "method": "initialize" }));
+    launcher.answer(&json!(2));
+    let agent = child_of(launcher.child.id());
+    let killed = Instant::now();
+    assert!(
+        Command::new("kill")
+            .args(["-9", &agent])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let error = launcher.answer(&json!(1))["error"].clone();
+    assert!(
+        killed.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        killed.elapsed()
+    );
+    assert!(
+        error["data"]["ended"].as_str().unwrap().contains("killed"),
+        "{error}"
+    );
+    let said = launcher.ask("3", "echo", "initialize", &json!({ "protocolVersion": 1 }));
+    assert_eq!(said["result"]["protocolVersion"], 1);
+    launcher.end();
+}
+
+/// Waits for the process that another one started, and returns its number.
+fn child_of(parent: u32) -> String {
+    let begun = Instant::now();
+    loop {
+        let found = Command::new("pgrep")
+            .args(["-P", &parent.to_string()])
+            .output()
+            .unwrap();
+        let found = String::from_utf8(found.stdout).unwrap();
+        if let Some(child) = found.lines().next() {
+            return child.to_owned();
+        }
+        assert!(begun.elapsed() < PATIENCE, "the agent was not started");
+        std::thread::yield_now();
+    }
+}
+
+/// Serves these bodies, one a connection, and then nothing.
+fn web(bodies: Vec<Vec<u8>>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for body in bodies {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            )
+            .unwrap();
+            stream.write_all(&body).unwrap();
+        }
+    });
+    url
+}
+
+#[test]
+fn an_index_from_a_url_is_kept_for_when_there_is_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = web(vec![index(directory.path()).into_bytes()]) + "/registry.json";
+    for words in [
+        vec!["--registry", &url],
+        vec!["--registry", &url],
+        vec!["--registry", &url, "--offline"],
+    ] {
+        let mut launcher = Launcher::start(directory.path(), &words);
+        let said = launcher.ask("1", "echo", "initialize", &json!({ "protocolVersion": 1 }));
+        assert_eq!(said["result"]["protocolVersion"], 1, "{words:?}");
+        launcher.end();
+    }
+}
+
+#[test]
+fn a_program_in_an_archive_is_fetched_checked_and_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = format!("#!/bin/sh\nexec '{PROGRAM}' worker acp --data-dir data\n");
+    std::fs::write(directory.path().join("agent.sh"), script).unwrap();
+    let shell = |command: &str| {
+        let output = Command::new("sh")
+            .args(["-c", command])
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let digest = shell("chmod +x agent.sh && tar -czf a.tar.gz agent.sh && sha256sum a.tar.gz");
+    let digest = digest.split(' ').next().unwrap();
+    let archive = std::fs::read(directory.path().join("a.tar.gz")).unwrap();
+    let url = web(vec![archive.clone(), archive]) + "/a.tar.gz";
+    let distribution = json!({ "binary": { platform(): { "archive": url, "cmd": "./agent.sh" } } });
+    let index = json!({ "version": "1", "agents": [entry("packed", &distribution)] });
+    std::fs::write(directory.path().join("index.json"), index.to_string()).unwrap();
+    for (pin, starts) in [
+        (json!({ "sha256": "00" }), false),
+        (json!({ "version": "2.0.0" }), false),
+        (json!({ "sha256": digest, "version": "1.0.0" }), true),
+        // It is there already, and needs no network.
+        (json!({}), true),
+    ] {
+        std::fs::write(
+            directory.path().join("pins.json"),
+            json!({ "packed": pin }).to_string(),
+        )
+        .unwrap();
+        let mut launcher = Launcher::start(
+            directory.path(),
+            &["--registry", "index.json", "--pins", "pins.json"],
+        );
+        let said = launcher.ask(
+            "1",
+            "packed",
+            "initialize",
+            &json!({ "protocolVersion": 1 }),
+        );
+        match starts {
+            true => assert_eq!(said["result"]["protocolVersion"], 1, "{said}"),
+            false => {
+                assert_eq!(said["error"]["code"], -32003);
+                assert!(
+                    said["error"]["message"]
+                        .as_str()
+                        .unwrap()
+                        .contains("pinned"),
+                    "{said}"
+                );
+            }
+        }
+        launcher.end();
+    }
+}
+
+#[test]
+fn the_status_of_keys_is_printed() {
+    let (directory, file) = written();
+    let keys = directory.path().join("keys.json");
+    std::fs::write(&keys, "{\"agents\":{\"echo\":{\"apiKey\":\"k\"}}}").unwrap();
+    let output = Command::new(PROGRAM)
+        .args([
+            "worker",
+            "registry",
+            "--auth-status",
+            "--registry",
+            &file,
+            "--api-keys",
+        ])
+        .arg(&keys)
+        .arg("--data-dir")
+        .arg(directory.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("echo (echo 1.0.0): has a key"), "{said}");
+    assert!(
+        said.contains("missing (missing 1.0.0): needs none"),
+        "{said}"
+    );
+}
