@@ -11,9 +11,11 @@ pub mod client;
 pub mod config;
 pub mod decide;
 pub mod limits;
+pub mod log;
 mod sdk;
 pub mod worker;
 
 pub use client::{AgentStatus, AgentTargets, BusServer};
 pub use config::{AgentConfig, AgentLimits, Policy};
 pub use decide::{Choice, Decider, Question};
+pub use log::SessionLog;

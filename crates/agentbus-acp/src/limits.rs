@@ -98,3 +98,33 @@ pub const TERMINALS_MAX: usize = 16;
 ///
 /// The oldest goes first, as the protocol says.
 pub const TERMINAL_BYTES: usize = 1024 * 1024;
+
+/// Entries of sessions that wait to be written: 4096.
+pub const LOG_WAITING: usize = 4096;
+
+/// Bytes of entries that wait to be written: 16 MiB.
+///
+/// Two of the longest lines. Whoever adds more waits, and with them the agent.
+pub const LOG_BYTES_WAITING: usize = 16 * 1024 * 1024;
+
+/// Entries that are committed together: 1024.
+pub const LOG_GROUP: usize = 1024;
+
+/// Entries that a reader takes at a time: 512.
+pub const LOG_PAGE: usize = 512;
+
+/// Bytes that a reader takes at a time, but for one entry: 1 MiB.
+///
+/// Entries can be as long as a line of an agent, and there may be many readers.
+pub const LOG_PAGE_BYTES: usize = 1024 * 1024;
+
+/// Bytes of an agent's error that are passed on: 4 KiB.
+pub const ERROR_BYTES: usize = 4 * 1024;
+
+/// Bytes that are kept of one session: 64 MiB.
+///
+/// Days of work in text. Beyond it the older half is forgotten.
+pub const SESSION_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Sessions that the log keeps: 1000; the one that was not used for the longest goes first.
+pub const SESSIONS_KEPT: usize = 1000;

@@ -3,8 +3,9 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use agentbus::Error;
+use agentbus::{Error, Payload};
 use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,11 +13,13 @@ use tokio_util::task::TaskTracker;
 use super::files::Ground;
 use super::host::AgentHost;
 use super::link::Link;
+use super::routes::Routes;
 use super::session::{At, Session, Sessions, Slot};
 use super::{AgentStatus, BusServer, refusal};
 use crate::config::AgentConfig;
 use crate::decide::Decider;
 use crate::limits;
+use crate::log::{Key, Kind, SessionLog};
 
 /// An agent behind its target.
 #[derive(Debug)]
@@ -25,11 +28,13 @@ pub(super) struct Agent {
     ground: Option<Arc<Ground>>,
     decider: Arc<dyn Decider>,
     bus_server: Arc<OnceLock<BusServer>>,
+    log: Option<SessionLog>,
     sessions: Sessions,
     /// Held while a process starts, so that callers who need one wait for the same.
     running: tokio::sync::Mutex<Running>,
-    /// Turns and connections; waited for at the end.
-    pub(super) tasks: TaskTracker,
+    /// Waited for before the connections are ended.
+    pub(super) turns: TaskTracker,
+    connections: TaskTracker,
     pub(super) stopping: CancellationToken,
 }
 
@@ -70,6 +75,7 @@ impl Agent {
         ground: Option<Arc<Ground>>,
         decider: Arc<dyn Decider>,
         bus_server: Arc<OnceLock<BusServer>>,
+        log: Option<SessionLog>,
     ) -> Self {
         Self {
             sessions: Sessions::new(config.limits.sessions),
@@ -77,8 +83,10 @@ impl Agent {
             ground,
             decider,
             bus_server,
+            log,
             running: tokio::sync::Mutex::default(),
-            tasks: TaskTracker::new(),
+            turns: TaskTracker::new(),
+            connections: TaskTracker::new(),
             stopping: CancellationToken::new(),
         }
     }
@@ -91,7 +99,7 @@ impl Agent {
         })?;
         if gone.is_some() {
             let agent = Arc::clone(self);
-            self.tasks.spawn(async move { agent.close(gone).await });
+            self.turns.spawn(async move { agent.close(gone).await });
         }
         Ok(session)
     }
@@ -114,8 +122,14 @@ impl Agent {
             }
         }
         running.epoch += 1;
-        let host = |routes| AgentHost::new(&self.config, &self.decider, &self.ground, routes);
-        let started = Link::start(&self.config, running.epoch, host, &self.tasks);
+        let routes = Arc::new(Routes::new(name, self.log.clone()));
+        let host = AgentHost::new(
+            &self.config,
+            &self.decider,
+            &self.ground,
+            Arc::clone(&routes),
+        );
+        let started = Link::start(&self.config, running.epoch, routes, host, &self.connections);
         let started = tokio::select! {
             started = started => started,
             () = self.stopping.cancelled() => return Err(refusal::stopping()),
@@ -148,8 +162,32 @@ impl Agent {
                 slot.at = Some(at);
                 return Ok(Opened::Kept);
             }
+            None if !slot.looked => self.remembered(name).await,
             known => known,
         };
+        slot.looked = true;
+        let opened = self.open_anew(link, slot, name, known).await?;
+        if let (Some(log), Some(at)) = (self.log(name), &slot.at) {
+            let data = json!({ "opened": opened, "agent_session": at.id });
+            log.opened(&self.key(name), &at.id, Payload::json(&data)?)
+                .await;
+        }
+        Ok(opened)
+    }
+
+    /// What the session was before this process began.
+    async fn remembered(&self, name: &str) -> Option<At> {
+        let id = self.log(name)?.agent_session(&self.key(name)).await?;
+        Some(At { id, epoch: 0 })
+    }
+
+    async fn open_anew(
+        &self,
+        link: &Link,
+        slot: &mut Slot,
+        name: &str,
+        known: Option<At>,
+    ) -> Result<Opened, Error> {
         let was_known = known.is_some();
         if let Some(at) = known
             && let Some(opened) = self.take_up(link, &at.id, name).await?
@@ -178,7 +216,7 @@ impl Agent {
         let cwd = self.config.directory();
         let bus = self.bus_server();
         // Before the call: an agent that loads repeats the history first.
-        link.routes.open(id, name);
+        link.routes.open_repeating(id, name);
         let (taken, opened) = if link.abilities.resume {
             let taken = self.patiently(link, link.caller.resume(id, cwd, bus));
             (taken.await?, Opened::Resumed)
@@ -190,7 +228,10 @@ impl Agent {
             return Ok(None);
         };
         match taken {
-            Ok(()) => Ok(Some(opened)),
+            Ok(()) => {
+                link.routes.open(id, name);
+                Ok(Some(opened))
+            }
             Err(fault) => {
                 tracing::info!(agent = %self.config.name, session = %id, fault = %fault.message, "an agent cannot take up a session");
                 link.routes.close(id);
@@ -237,6 +278,25 @@ impl Agent {
         Ok(known)
     }
 
+    /// The log, for a session that has a name.
+    fn log(&self, name: &str) -> Option<&SessionLog> {
+        self.log.as_ref().filter(|_| !name.is_empty())
+    }
+
+    fn key(&self, name: &str) -> Key {
+        Key {
+            agent: self.config.name.clone(),
+            session: name.to_owned(),
+        }
+    }
+
+    /// Notes what happens in a session.
+    pub(super) async fn note(&self, name: &str, kind: Kind, what: &Value) {
+        if let (Some(log), Ok(data)) = (self.log(name), Payload::json(what)) {
+            log.append(&self.key(name), kind, data).await;
+        }
+    }
+
     fn bus_server(&self) -> Option<&BusServer> {
         self.bus_server.get().filter(|_| self.config.bus_tools)
     }
@@ -265,17 +325,14 @@ impl Agent {
         self.stopping.cancel();
         let link = self.running.lock().await.link.take();
         // The turns first: an agent that is told to stop may still say where it got to.
-        self.tasks.close();
-        let turns = async {
-            while self.tasks.len() > 1 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let _ = tokio::time::timeout(limits::STOP_GRACE, turns).await;
+        self.turns.close();
+        let _ = tokio::time::timeout(limits::STOP_GRACE, self.turns.wait()).await;
         if let Some(link) = link {
             link.stop().await;
         }
-        self.tasks.wait().await;
+        self.turns.wait().await;
+        self.connections.close();
+        self.connections.wait().await;
     }
 }
 

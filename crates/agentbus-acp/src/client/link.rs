@@ -57,12 +57,12 @@ impl Link {
     pub(super) async fn start(
         config: &AgentConfig,
         epoch: u64,
-        host: impl FnOnce(Arc<Routes>) -> AgentHost,
+        routes: Arc<Routes>,
+        host: AgentHost,
         tasks: &TaskTracker,
     ) -> Result<Self, StartError> {
         let mut process = program(config)?.spawn().await.map_err(StartError::Spawn)?;
         let pid = process.id();
-        let routes = Arc::<Routes>::default();
         let (lines, outgoing) = mpsc::channel(limits::LINES_WAITING);
         let shared = Arc::new(Shared {
             routes: Arc::clone(&routes),
@@ -76,7 +76,7 @@ impl Link {
         };
         let incoming = Intake::new(stdout.lines(), Arc::clone(&shared)).into_stream();
         let writing = write(stdin, outgoing, Arc::clone(&shared));
-        let host = Arc::new(host(Arc::clone(&routes)));
+        let host = Arc::new(host);
         let (ready, caller) = oneshot::channel();
         let (publish, mut gone) = watch::channel(None);
         let stop = CancellationToken::new();

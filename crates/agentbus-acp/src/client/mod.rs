@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::config::AgentConfig;
 use crate::decide::Decider;
 use crate::limits;
+use crate::log::SessionLog;
 
 mod agent;
 mod files;
@@ -77,7 +78,8 @@ enum Order {
 }
 
 impl AgentTargets {
-    /// Serves each agent under its name. None is started before it is needed.
+    /// Serves each agent under its name, and keeps what happens in its sessions in the log, if there
+    /// is one. No agent is started before it is needed.
     ///
     /// # Errors
     ///
@@ -86,6 +88,7 @@ impl AgentTargets {
         bus: &Bus,
         configs: Vec<AgentConfig>,
         decider: Arc<dyn Decider>,
+        log: Option<SessionLog>,
     ) -> Result<Self, Error> {
         let bus_server = Arc::<OnceLock<BusServer>>::default();
         let mut agents = BTreeMap::new();
@@ -96,7 +99,7 @@ impl AgentTargets {
             let name = config.name.clone();
             let ground = ground(&config)?;
             let (decider, server) = (Arc::clone(&decider), Arc::clone(&bus_server));
-            let agent = Arc::new(Agent::new(config, ground, decider, server));
+            let agent = Arc::new(Agent::new(config, ground, decider, server, log.clone()));
             if agents.insert(name.clone(), agent).is_some() {
                 return Err(Error::Setup(format!("there are two agents named `{name}`")));
             }

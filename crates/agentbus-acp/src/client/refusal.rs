@@ -3,6 +3,7 @@
 use agentbus::{Error, ErrorCode, ErrorPayload};
 
 use super::link::{Gone, StartError};
+use crate::limits::ERROR_BYTES;
 use crate::sdk::driving::{Abilities, Fault};
 
 fn error(code: ErrorCode, retryable: bool, message: String) -> Error {
@@ -77,6 +78,8 @@ pub(super) fn answered(agent: &str, fault: &Fault, abilities: &Abilities) -> Err
         Some(data) => format!("{} {data}", fault.message),
         None => fault.message.clone(),
     };
+    // What an agent adds can be a whole page; the reader needs its beginning.
+    let told = &told[..told.floor_char_boundary(ERROR_BYTES)];
     let message = format!(
         "the agent `{agent}` answered with error {}: {told}",
         fault.code

@@ -10,10 +10,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::turn::Heard;
+use crate::log::{Key, Kind, SessionLog};
 
 /// The sessions of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Routes {
+    agent: String,
+    log: Option<SessionLog>,
     sessions: Mutex<HashMap<String, Route>>,
     /// Updates for sessions that are not known, and lines that are no updates at all.
     ignored: AtomicU64,
@@ -23,7 +26,9 @@ pub(super) struct Routes {
 #[derive(Debug)]
 struct Route {
     /// What the session is called on the bus.
-    name: String,
+    key: Key,
+    /// The agent repeats what was said before, which is in the log already.
+    repeating: bool,
     turn: Option<Turn>,
 }
 
@@ -38,10 +43,33 @@ pub(super) struct Turn {
 }
 
 impl Routes {
+    pub(super) fn new(agent: &str, log: Option<SessionLog>) -> Self {
+        Self {
+            agent: agent.to_owned(),
+            log,
+            sessions: Mutex::default(),
+            ignored: AtomicU64::new(0),
+        }
+    }
+
     /// Makes a session known.
     pub(super) fn open(&self, session: &str, name: &str) {
+        self.add(session, name, false);
+    }
+
+    /// Makes a session known whose history the agent repeats; [`open`](Self::open) ends that.
+    pub(super) fn open_repeating(&self, session: &str, name: &str) {
+        self.add(session, name, true);
+    }
+
+    fn add(&self, session: &str, name: &str, repeating: bool) {
+        let key = Key {
+            agent: self.agent.clone(),
+            session: name.to_owned(),
+        };
         let route = Route {
-            name: name.to_owned(),
+            key,
+            repeating,
             turn: None,
         };
         self.sessions.lock().insert(session.to_owned(), route);
@@ -68,20 +96,25 @@ impl Routes {
     pub(super) fn find(&self, session: &str) -> Option<(String, Option<Turn>)> {
         let sessions = self.sessions.lock();
         let route = sessions.get(session)?;
-        Some((route.name.clone(), route.turn.clone()))
+        Some((route.key.session.clone(), route.turn.clone()))
     }
 
     /// Hands an update to whoever waits for it, and waits while they have no room: a caller who
     /// does not read stops the agent's output.
     pub(super) async fn pass(&self, session: &str, update: Payload) {
-        let turn = match self.sessions.lock().get(session) {
+        let (turn, key) = match self.sessions.lock().get(session) {
+            Some(route) if route.repeating => return,
             // Between two turns an agent tells of its commands and modes; nobody waits for that.
-            Some(route) => route.turn.clone(),
+            Some(route) => (route.turn.clone(), route.key.clone()),
             None => {
                 self.ignore();
                 return;
             }
         };
+        // A session without a name ends with its turn, and nobody can come back to it.
+        if let Some(log) = self.log.as_ref().filter(|_| !key.session.is_empty()) {
+            log.append(&key, Kind::Update, update.clone()).await;
+        }
         if let Some(turn) = turn {
             // Fails when the caller has left; the agent is being told to stop.
             let _ = turn.heard.send(Heard::Update(update)).await;

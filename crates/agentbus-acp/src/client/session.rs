@@ -33,6 +33,8 @@ pub(super) struct Session {
 pub(super) struct Slot {
     /// What the agent calls it, and in which process; `None` before it was opened.
     pub(super) at: Option<At>,
+    /// Whether the log was asked for what the session was before this process.
+    pub(super) looked: bool,
 }
 
 /// A session in a process.

@@ -18,6 +18,7 @@ use super::routes::Turn;
 use super::session::{Session, Slot};
 use super::{prompt, refusal};
 use crate::limits;
+use crate::log::Kind;
 use crate::sdk::driving::{Fault, Prompt, Stop};
 
 /// What the handler hears of its turn.
@@ -51,7 +52,7 @@ pub(super) async fn run(
         heard,
         asking: Arc::clone(&asking),
     };
-    agent.tasks.spawn(conductor.conduct(slot, prompt));
+    agent.turns.spawn(conductor.conduct(slot, prompt));
     let mut text = Text::default();
     loop {
         let next = tokio::select! {
@@ -181,6 +182,10 @@ impl Conductor {
             // The caller left while the agent started; nothing has been asked of it yet.
             return Ok(Stop::Cancelled);
         }
+        let said = json!({ "prompt": prompt.as_json() });
+        self.agent
+            .note(&self.session.name, Kind::Prompt, &said)
+            .await;
         let cancelled = CancellationToken::new();
         let turn = Turn {
             heard: self.heard.clone(),
@@ -196,7 +201,14 @@ impl Conductor {
             link.routes.close(&id);
             slot.at = None;
         }
-        Ok(ended?.unwrap_or(Stop::Cancelled))
+        let ended = ended.map(|stop| stop.unwrap_or(Stop::Cancelled));
+        let told = match &ended {
+            Ok(stop) => json!({ "stop_reason": stop.as_str() }),
+            Err(error) => json!({ "error": error.to_payload() }),
+        };
+        let name = &self.session.name;
+        self.agent.note(name, Kind::Ended, &told).await;
+        ended
     }
 
     /// Returns why the turn ended; `None` if the agent does not stop.

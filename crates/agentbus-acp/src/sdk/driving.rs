@@ -318,6 +318,11 @@ impl Prompt {
         }
     }
 
+    /// The blocks as they are sent.
+    pub(crate) fn as_json(&self) -> Value {
+        serde_json::to_value(&self.0).unwrap_or_default()
+    }
+
     /// Names the kind of content that the agent does not take, if there is one.
     pub(crate) fn beyond(&self, abilities: &Abilities) -> Option<&'static str> {
         let can = &abilities.prompt;

@@ -1,6 +1,7 @@
 """An agent on the Python SDK. Its prompts say what it does."""
 
 import asyncio
+import json
 import os
 import uuid
 
@@ -18,8 +19,9 @@ class Agent(acp.Agent):
     async def initialize(self, protocol_version, **kwargs):
         return schema.InitializeResponse(protocol_version=acp.PROTOCOL_VERSION)
 
-    async def new_session(self, cwd, **kwargs):
+    async def new_session(self, cwd, mcp_servers=None, **kwargs):
         session_id = str(uuid.uuid4())
+        self.servers = mcp_servers or []
         self.sessions[session_id] = {"prompts": 0, "cancelled": asyncio.Event()}
         return schema.NewSessionResponse(session_id=session_id)
 
@@ -41,6 +43,8 @@ class Agent(acp.Agent):
             await self.read(session_id, argument)
         elif verb == "count":
             await self.say(session_id, str(session["prompts"]))
+        elif verb == "tools":
+            await self.tools(session_id)
         elif verb == "crash":
             os._exit(9)
         elif verb == "wait":
@@ -74,6 +78,29 @@ class Agent(acp.Agent):
         chosen = answer.outcome
         said = f"allowed with {chosen.option_id}" if chosen.outcome == "selected" else "cancelled"
         await self.say(session_id, said)
+
+    async def tools(self, session_id):
+        """Starts the MCP server that the session was given, as an agent does, and names its tools."""
+        server = self.servers[0]
+        env = os.environ | {variable.name: variable.value for variable in server.env}
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            server.command, *server.args, env=env, stdin=pipe, stdout=pipe, limit=2**24
+        )
+
+        async def call(number, method, params):
+            request = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            return json.loads(await process.stdout.readline())["result"]
+
+        who = {"name": "agent", "version": "1"}
+        version = "2025-06-18"
+        await call(1, "initialize", {"protocolVersion": version, "capabilities": {}, "clientInfo": who})
+        process.stdin.write(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
+        listed = await call(2, "tools/list", {})
+        process.stdin.close()
+        await process.wait()
+        await self.say(session_id, " ".join(tool["name"] for tool in listed["tools"]))
 
     async def read(self, session_id, path):
         try:

@@ -198,7 +198,7 @@ async fn configurations_that_cannot_work_are_refused() {
         (vec![rootless], "/no/such/directory"),
         (vec![relative], "absolute"),
     ] {
-        let started = AgentTargets::start(&bus, configs, Arc::new(Nobody)).await;
+        let started = AgentTargets::start(&bus, configs, Arc::new(Nobody), None).await;
         let Err(Error::Setup(message)) = started else {
             panic!("{want}: {started:?}")
         };

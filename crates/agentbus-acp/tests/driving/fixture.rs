@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agentbus::{Bus, Error, ErrorPayload, FrameKind, Frames};
 use agentbus_acp::decide::Nobody;
-use agentbus_acp::{AgentConfig, AgentTargets, Decider};
+use agentbus_acp::{AgentConfig, AgentTargets, Decider, SessionLog};
 use serde_json::Value;
 
 use crate::schema;
@@ -16,6 +16,7 @@ pub(crate) const RIG: &str = env!("CARGO_BIN_EXE_agentbus-acp-rig");
 pub(crate) struct Fixture {
     pub(crate) bus: Bus,
     pub(crate) agents: AgentTargets,
+    pub(crate) log: SessionLog,
     pub(crate) dir: tempfile::TempDir,
 }
 
@@ -73,10 +74,16 @@ impl Fixture {
         config.cwd = Some(dir.path().canonicalize().unwrap());
         change(&mut config);
         let bus = Bus::builder("test").connect().await.unwrap();
-        let agents = AgentTargets::start(&bus, vec![config], decider)
+        let log = SessionLog::open(dir.path().join("sessions.db")).unwrap();
+        let agents = AgentTargets::start(&bus, vec![config], decider, Some(log.clone()))
             .await
             .unwrap();
-        Self { bus, agents, dir }
+        Self {
+            bus,
+            agents,
+            log,
+            dir,
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -108,6 +115,7 @@ impl Fixture {
     pub(crate) async fn end(self) -> String {
         self.agents.shutdown().await;
         self.bus.shutdown().await;
+        self.log.close().await;
         let wire = self.wire();
         schema::check(&wire);
         wire

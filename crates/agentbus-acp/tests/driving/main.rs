@@ -11,6 +11,7 @@
 
 mod bad;
 mod fixture;
+mod log;
 mod permissions;
 mod schema;
 mod sdks;

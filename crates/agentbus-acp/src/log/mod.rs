@@ -1,0 +1,376 @@
+//! What happened in sessions, kept on disk, so that whoever comes back gets exactly the rest.
+//!
+//! Each entry of a session has an offset, counted from 1 without a hole. One thread writes, in
+//! groups; readers have their own connection, and are woken by the commit. A session keeps as much
+//! as [`SESSION_BYTES`](crate::limits::SESSION_BYTES), the log as many sessions as
+//! [`SESSIONS_KEPT`](crate::limits::SESSIONS_KEPT); the oldest goes first, and a reader who comes
+//! too late for it is told.
+//!
+//! It does not promise that the last moments before a power cut are kept: a transcript is not a
+//! receipt, and a sync for each chunk would hold up the agent.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use agentbus::Payload;
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use serde::Serialize;
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use crate::limits::{LOG_BYTES_WAITING, LOG_WAITING};
+
+mod schema;
+mod writer;
+
+use writer::{Job, Writer};
+
+/// A log of sessions. Cloning gives another handle.
+#[derive(Clone)]
+pub struct SessionLog(Arc<Shared>);
+
+struct Shared {
+    path: PathBuf,
+    jobs: mpsc::Sender<Job>,
+    /// Bytes that may wait for the writer, in kibibytes.
+    room: Arc<Semaphore>,
+    heads: Arc<Heads>,
+    /// For reading; taken for one page at a time.
+    reader: Arc<Mutex<Connection>>,
+    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+/// The last offset of each session that somebody follows.
+type Heads = Mutex<HashMap<String, watch::Sender<u64>>>;
+
+/// What an entry tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The session was opened: `opened` and `agent_session`.
+    Opened,
+    /// A turn begins: its `prompt`, as content blocks.
+    Prompt,
+    /// The agent said this; it is the `update` of `session/update`.
+    Update,
+    /// The turn is over: `stop_reason` or `error`.
+    Ended,
+    /// This many entries could not be written: `count`.
+    Lost,
+}
+
+/// One entry of a session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Its number within the session, from 1.
+    pub offset: u64,
+    /// What it tells.
+    pub kind: Kind,
+    /// The JSON of it.
+    pub data: String,
+}
+
+/// A session that the log knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LoggedSession {
+    /// What it is followed by: the agent and the session, apart by a colon.
+    pub id: String,
+    /// The agent.
+    pub agent: String,
+    /// The session, as callers name it.
+    pub session: String,
+    /// What the agent calls it.
+    pub agent_session: Option<String>,
+    /// Milliseconds since 1970 of its first entry.
+    pub created_ms: u64,
+    /// Milliseconds since 1970 of its last entry.
+    pub touched_ms: u64,
+    /// Offset of the oldest entry that is kept.
+    pub first: u64,
+    /// Offset of the last entry.
+    pub last: u64,
+}
+
+/// Why the log could not be opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The database failed.
+    #[error("the log of sessions {}: {source}", .path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// What the database said.
+        source: rusqlite::Error,
+    },
+    /// The file or its directory cannot be used.
+    #[error("the log of sessions {}: {source}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A newer release has written it.
+    #[error("the log of sessions {} was written by a newer release; run that one", .path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// The name of a session of an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) agent: String,
+    pub(crate) session: String,
+}
+
+/// What a follower comes across.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Followed {
+    /// The next entry.
+    Entry(Entry),
+    /// Entries up to this offset are not kept any more.
+    Gap(u64),
+}
+
+/// Reads a session from an offset on, and then what comes.
+#[derive(Debug)]
+pub struct Follower {
+    log: SessionLog,
+    id: String,
+    after: u64,
+    page: VecDeque<Entry>,
+    head: watch::Receiver<u64>,
+}
+
+impl SessionLog {
+    /// Opens the log, or makes it.
+    ///
+    /// # Errors
+    /// When the file cannot be used, or a newer release has written it.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, LogError> {
+        let path = path.into();
+        make_directory(&path)?;
+        let connection = schema::open(&path)?;
+        let reader = schema::open(&path)?;
+        let (jobs, waiting) = mpsc::channel(LOG_WAITING);
+        let heads = Arc::<Heads>::default();
+        let writer = Writer::new(connection, Arc::clone(&heads));
+        let failed = |source| LogError::File {
+            path: path.clone(),
+            source,
+        };
+        let thread = std::thread::Builder::new().name("session-log".to_owned());
+        let thread = thread.spawn(move || writer.run(waiting)).map_err(failed)?;
+        Ok(Self(Arc::new(Shared {
+            path: path.clone(),
+            jobs,
+            room: Arc::new(Semaphore::new(LOG_BYTES_WAITING / 1024)),
+            heads,
+            reader: Arc::new(Mutex::new(reader)),
+            writer: Mutex::new(Some(thread)),
+        })))
+    }
+
+    /// Adds an entry, once there is room for it.
+    pub(crate) async fn append(&self, key: &Key, kind: Kind, data: Payload) {
+        self.add(key, kind, data, None).await;
+    }
+
+    /// Notes what the agent calls a session.
+    pub(crate) async fn opened(&self, key: &Key, agent_session: &str, data: Payload) {
+        let name = Some(agent_session.to_owned());
+        self.add(key, Kind::Opened, data, name).await;
+    }
+
+    async fn add(&self, key: &Key, kind: Kind, data: Payload, agent_session: Option<String>) {
+        let size = data.bytes().len().min(LOG_BYTES_WAITING) / 1024;
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.0.room).acquire_many_owned(size).await;
+        let job = Job {
+            key: key.clone(),
+            kind,
+            data,
+            agent_session,
+            _room: room.ok(),
+        };
+        // Fails when the log is closed, which is after the last turn.
+        let _ = self.0.jobs.send(job).await;
+    }
+
+    /// What the agent called this session when it was last open.
+    pub(crate) async fn agent_session(&self, key: &Key) -> Option<String> {
+        let id = key.id();
+        let found = self
+            .read(move |connection| schema::session(connection, &id))
+            .await;
+        match found {
+            Ok(found) => found.and_then(|session| session.agent_session),
+            Err(error) => {
+                tracing::error!(%error, "a session is taken for a new one");
+                None
+            }
+        }
+    }
+
+    /// The sessions, the last used first.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn sessions(&self) -> Result<Vec<LoggedSession>, LogError> {
+        self.read(|connection| schema::sessions(connection)).await
+    }
+
+    /// Follows a session from after this offset; `None` if there is none of this id.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn follow(&self, id: &str, after: u64) -> Result<Option<Follower>, LogError> {
+        // Before the first read, so that no commit falls in between.
+        let head = {
+            let mut heads = self.0.heads.lock();
+            let head = heads.entry(id.to_owned());
+            head.or_insert_with(|| watch::Sender::new(0)).subscribe()
+        };
+        let wanted = id.to_owned();
+        let known = self.read(move |connection| schema::session(connection, &wanted));
+        if known.await?.is_none() {
+            drop(head);
+            // Whoever asks for what is not there leaves nothing behind.
+            self.0
+                .heads
+                .lock()
+                .retain(|_, head| head.receiver_count() > 0);
+            return Ok(None);
+        }
+        Ok(Some(Follower {
+            log: self.clone(),
+            id: id.to_owned(),
+            after,
+            page: VecDeque::new(),
+            head,
+        }))
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, LogError> {
+        let reader = Arc::clone(&self.0.reader);
+        let failed = |source| LogError::Database {
+            path: self.0.path.clone(),
+            source,
+        };
+        let done = tokio::task::spawn_blocking(move || read(&reader.lock())).await;
+        // A read does not panic, and is never aborted.
+        done.unwrap_or(Err(rusqlite::Error::QueryReturnedNoRows))
+            .map_err(failed)
+    }
+
+    /// Writes what waits and closes the file. Nothing can be added afterwards.
+    pub async fn close(&self) {
+        let Some(thread) = self.0.writer.lock().take() else {
+            return;
+        };
+        let _ = self.0.jobs.send(Job::last()).await;
+        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::error!("the log of sessions was not closed in order");
+        }
+    }
+}
+
+impl Follower {
+    /// The next entry; waits for it. Cancel safe. `None` when the log is closed.
+    ///
+    /// # Errors
+    /// When the log cannot be read; the follower can be asked again.
+    pub async fn next(&mut self) -> Result<Option<Followed>, LogError> {
+        loop {
+            if let Some(entry) = self.page.front() {
+                if entry.offset > self.after + 1 {
+                    self.after = entry.offset - 1;
+                    return Ok(Some(Followed::Gap(self.after)));
+                }
+                self.after = entry.offset;
+                return Ok(self.page.pop_front().map(Followed::Entry));
+            }
+            self.head.mark_unchanged();
+            let (id, after) = (self.id.clone(), self.after);
+            let page = self
+                .log
+                .read(move |connection| schema::page(connection, &id, after));
+            self.page = page.await?.into();
+            if self.page.is_empty() && self.head.changed().await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+impl Key {
+    pub(crate) fn id(&self) -> String {
+        format!("{}:{}", self.agent, self.session)
+    }
+}
+
+impl Kind {
+    /// As it stands in the log and in events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Prompt => "prompt",
+            Self::Update => "update",
+            Self::Ended => "ended",
+            Self::Lost => "lost",
+        }
+    }
+
+    const ALL: [Self; 5] = [
+        Self::Opened,
+        Self::Prompt,
+        Self::Update,
+        Self::Ended,
+        Self::Lost,
+    ];
+
+    /// The number that it is stored as.
+    const fn number(self) -> i64 {
+        self as i64
+    }
+
+    fn of_number(number: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.number() == number)
+    }
+}
+
+impl fmt::Debug for SessionLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionLog")
+            .field("path", &self.0.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes the directory of the file, closed to others: transcripts are nobody else's business.
+fn make_directory(path: &Path) -> Result<(), LogError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let Some(directory) = path.parent().filter(|it| !it.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory);
+    made.map_err(|source| LogError::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests;

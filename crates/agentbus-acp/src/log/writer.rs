@@ -1,0 +1,259 @@
+//! The one writer of the log: a thread that takes what waits and commits it as a group.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use agentbus::Payload;
+use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::{Heads, Key, Kind};
+use crate::limits::{LOG_GROUP, SESSION_BYTES, SESSIONS_KEPT};
+
+/// One entry on its way.
+pub(super) struct Job {
+    pub(super) key: Key,
+    pub(super) kind: Kind,
+    pub(super) data: Payload,
+    pub(super) agent_session: Option<String>,
+    pub(super) _room: Option<OwnedSemaphorePermit>,
+}
+
+pub(super) struct Writer {
+    connection: Connection,
+    heads: Arc<Heads>,
+    /// Entries of each session that could not be written; told with the next one that can.
+    lost: HashMap<String, u64>,
+}
+
+/// Where a session stands within a group.
+struct Session {
+    number: i64,
+    first: u64,
+    last: u64,
+    bytes: u64,
+    agent_session: Option<String>,
+}
+
+impl Job {
+    /// Ends the writer: the only entry for a session without an agent.
+    pub(super) fn last() -> Self {
+        let key = Key {
+            agent: String::new(),
+            session: String::new(),
+        };
+        Self {
+            key,
+            kind: Kind::Ended,
+            data: Payload::text(""),
+            agent_session: None,
+            _room: None,
+        }
+    }
+
+    fn is_last(&self) -> bool {
+        self.key.agent.is_empty()
+    }
+}
+
+impl Writer {
+    pub(super) fn new(connection: Connection, heads: Arc<Heads>) -> Self {
+        Self {
+            connection,
+            heads,
+            lost: HashMap::new(),
+        }
+    }
+
+    /// Writes until the last entry, or until nobody can send one.
+    pub(super) fn run(mut self, mut waiting: mpsc::Receiver<Job>) {
+        let mut ending = false;
+        while let Some(first) = (!ending).then(|| waiting.blocking_recv()).flatten() {
+            let mut group = vec![first];
+            while group.len() < LOG_GROUP
+                && let Ok(next) = waiting.try_recv()
+            {
+                group.push(next);
+            }
+            ending = group.iter().any(Job::is_last);
+            group.retain(|job| !job.is_last());
+            match self.commit(&group) {
+                Ok(touched) => {
+                    self.lost.clear();
+                    self.wake(&touched);
+                }
+                Err(error) => self.lose(&group, &error),
+            }
+        }
+        self.heads.lock().clear();
+        if let Err((_, error)) = self.connection.close() {
+            tracing::warn!(%error, "the log of sessions was not closed in order");
+        }
+    }
+
+    /// Writes a group, or nothing of it.
+    fn commit(&mut self, group: &[Job]) -> rusqlite::Result<Vec<(String, u64)>> {
+        let now = now_ms();
+        let transaction = self.connection.transaction()?;
+        let mut sessions = HashMap::new();
+        for job in group {
+            let id = job.key.id();
+            if !sessions.contains_key(&id) {
+                let mut session = open(&transaction, &job.key, &id, now)?;
+                if let Some(count) = self.lost.get(&id) {
+                    let data = format!("{{\"count\":{count}}}");
+                    insert(&transaction, &mut session, Kind::Lost, &data)?;
+                }
+                sessions.insert(id.clone(), session);
+            }
+            let Some(session) = sessions.get_mut(&id) else {
+                continue;
+            };
+            insert(&transaction, session, job.kind, job.data.as_str())?;
+            if job.agent_session.is_some() {
+                session.agent_session.clone_from(&job.agent_session);
+            }
+        }
+        for session in sessions.values_mut() {
+            trim(&transaction, session)?;
+            update(&transaction, session, now)?;
+        }
+        transaction.commit()?;
+        let heads = sessions.into_iter().map(|(id, session)| (id, session.last));
+        Ok(heads.collect())
+    }
+
+    fn wake(&self, touched: &[(String, u64)]) {
+        let mut heads = self.heads.lock();
+        for (id, last) in touched {
+            if let Some(head) = heads.get(id) {
+                head.send_replace(*last);
+            }
+        }
+        heads.retain(|_, head| head.receiver_count() > 0);
+    }
+
+    fn lose(&mut self, group: &[Job], error: &rusqlite::Error) {
+        tracing::error!(%error, entries = group.len(), "entries of sessions could not be written");
+        for job in group {
+            // As many names as sessions are kept; more are not worth remembering.
+            if self.lost.len() < SESSIONS_KEPT {
+                *self.lost.entry(job.key.id()).or_default() += 1;
+            }
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let millis = since.unwrap_or(Duration::ZERO).as_millis();
+    u64::try_from(millis).unwrap_or(u64::MAX)
+}
+
+fn open(connection: &Connection, key: &Key, id: &str, now: u64) -> rusqlite::Result<Session> {
+    let mut find = connection.prepare_cached(
+        "SELECT number, first, last, bytes, agent_session FROM sessions WHERE id = ?1",
+    )?;
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Session {
+            number: row.get(0)?,
+            first: row.get(1)?,
+            last: row.get(2)?,
+            bytes: row.get(3)?,
+            agent_session: row.get(4)?,
+        })
+    };
+    if let Some(found) = find.query_row([id], read).optional()? {
+        // Now, so that a new session of the same group does not take its place.
+        let mut touch =
+            connection.prepare_cached("UPDATE sessions SET touched_ms = ?2 WHERE number = ?1")?;
+        touch.execute(params![found.number, now])?;
+        return Ok(found);
+    }
+    make_room(connection)?;
+    let mut add = connection.prepare_cached(
+        "INSERT INTO sessions (id, agent, session, created_ms, touched_ms, first, last, bytes)
+         VALUES (?1, ?2, ?3, ?4, ?4, 1, 0, 0)",
+    )?;
+    let number = add.insert(params![id, key.agent, key.session, now])?;
+    Ok(Session {
+        number,
+        first: 1,
+        last: 0,
+        bytes: 0,
+        agent_session: None,
+    })
+}
+
+/// Forgets the sessions that were not used for the longest, so that one more can be kept.
+fn make_room(connection: &Connection) -> rusqlite::Result<()> {
+    let count: usize = connection
+        .prepare_cached("SELECT count(*) FROM sessions")?
+        .query_row((), |row| row.get(0))?;
+    for _ in SESSIONS_KEPT..=count {
+        let oldest: i64 = connection
+            .prepare_cached("SELECT number FROM sessions ORDER BY touched_ms LIMIT 1")?
+            .query_row((), |row| row.get(0))?;
+        for sql in [
+            "DELETE FROM entries WHERE session = ?1",
+            "DELETE FROM sessions WHERE number = ?1",
+        ] {
+            connection.prepare_cached(sql)?.execute([oldest])?;
+        }
+    }
+    Ok(())
+}
+
+fn insert(
+    connection: &Connection,
+    session: &mut Session,
+    kind: Kind,
+    data: &str,
+) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO entries (session, offset, kind, data) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    insert.execute(params![
+        session.number,
+        session.last + 1,
+        kind.number(),
+        data
+    ])?;
+    session.last += 1;
+    session.bytes += data.len() as u64;
+    Ok(())
+}
+
+/// Forgets the older half of a session that has become too large: rarely, and then for long.
+fn trim(connection: &Connection, session: &mut Session) -> rusqlite::Result<()> {
+    if session.bytes <= SESSION_BYTES {
+        return Ok(());
+    }
+    let first = session.first + (session.last - session.first).div_ceil(2);
+    let mut delete =
+        connection.prepare_cached("DELETE FROM entries WHERE session = ?1 AND offset < ?2")?;
+    delete.execute(params![session.number, first])?;
+    let mut sum = connection.prepare_cached(
+        "SELECT coalesce(sum(octet_length(data)), 0) FROM entries WHERE session = ?1",
+    )?;
+    session.bytes = sum.query_row([session.number], |row| row.get(0))?;
+    session.first = first;
+    Ok(())
+}
+
+fn update(connection: &Connection, session: &Session, now: u64) -> rusqlite::Result<()> {
+    let mut update = connection.prepare_cached(
+        "UPDATE sessions SET first = ?2, last = ?3, bytes = ?4, agent_session = ?5, touched_ms = ?6
+         WHERE number = ?1",
+    )?;
+    update.execute(params![
+        session.number,
+        session.first,
+        session.last,
+        session.bytes,
+        session.agent_session,
+        now
+    ])?;
+    Ok(())
+}
