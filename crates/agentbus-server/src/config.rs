@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentbus_acp::SessionLog;
 use agentbus_chat::ChatConfig;
 use agentbus_mcp::McpConfig;
 
-use crate::{ServerError, limits};
+use crate::{Board, ServerError, limits};
 
 /// The port that clients try when they are told nothing.
 pub const DEFAULT_PORT: u16 = 39765;
@@ -48,6 +49,10 @@ pub struct ServerConfig {
     pub drain: Duration,
     /// What else `/metrics` tells.
     pub figures: Option<Figures>,
+    /// Where questions wait for a person; one of its own without it.
+    pub decisions: Option<Board>,
+    /// What happened in the sessions of agents.
+    pub sessions: Option<SessionLog>,
     /// How conversations are held.
     pub chat: ChatConfig,
     /// Where conversations are kept; `chat.db` in the data directory without it.
@@ -100,6 +105,8 @@ impl ServerConfig {
             heartbeat: limits::HEARTBEAT,
             drain: agentbus::limits::CLOSE_DRAIN,
             figures: None,
+            decisions: None,
+            sessions: None,
             chat: ChatConfig::default(),
             chat_database: None,
             mcp: McpConfig::default(),

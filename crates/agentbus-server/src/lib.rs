@@ -14,6 +14,7 @@ mod chat;
 mod cloudevents;
 mod config;
 mod data_dir;
+mod decisions;
 mod error;
 mod guard;
 mod idempotency;
@@ -28,6 +29,7 @@ mod ws;
 
 pub use config::{AuthMode, DEFAULT_PORT, Figures, ServerConfig};
 pub use data_dir::DataDir;
+pub use decisions::Board;
 pub use error::ServerError;
 pub use server::{RunningServer, Server};
 

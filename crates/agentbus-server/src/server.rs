@@ -27,7 +27,7 @@ use crate::chat::ChatHost;
 use crate::guard::AllowList;
 use crate::mcp::McpHost;
 use crate::state::App;
-use crate::{AuthMode, DataDir, ServerConfig, ServerError, limits, routes};
+use crate::{AuthMode, Board, DataDir, ServerConfig, ServerError, limits, routes};
 
 /// How long the accept loop rests after the system ran out of descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -69,6 +69,7 @@ impl Server {
         let address = listener.local_addr().map_err(failed)?;
         let url = format!("http://{address}");
         let mcp = McpHost::new(&config, url, &chat.chat, &bus)?;
+        let decisions = config.decisions.clone();
         let app = Arc::new(App {
             address,
             auth,
@@ -82,6 +83,7 @@ impl Server {
             tasks: TaskTracker::new(),
             chat,
             mcp,
+            decisions: decisions.unwrap_or_else(|| Board::new(bus.clone())),
             bus,
             config,
         });
@@ -149,6 +151,7 @@ impl RunningServer {
         self.app.tasks.close();
         let _ = tokio::time::timeout_at(deadline, self.app.tasks.wait()).await;
         self.app.chat.close().await;
+        self.app.decisions.close().await;
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         self.app.bus.close(left).await;
     }

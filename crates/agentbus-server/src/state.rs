@@ -11,19 +11,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use utoipa::ToSchema;
 
-use crate::ServerConfig;
 use crate::auth::Auth;
 use crate::chat::ChatHost;
 use crate::guard::AllowList;
 use crate::idempotency::Outcomes;
 use crate::mcp::McpHost;
 use crate::metrics::Metrics;
+use crate::{Board, ServerConfig};
 
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) bus: Bus,
     pub(crate) chat: ChatHost,
     pub(crate) mcp: McpHost,
+    pub(crate) decisions: Board,
     pub(crate) config: ServerConfig,
     pub(crate) address: SocketAddr,
     pub(crate) auth: Auth,

@@ -10,6 +10,7 @@
 mod admin;
 mod agents;
 mod bridge;
+mod decisions;
 mod events;
 mod fields;
 mod messages;
@@ -128,6 +129,8 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::settings, admin::update_settings))
         .routes(routes!(admin::admin))
         .routes(routes!(admin::decision))
+        .routes(routes!(decisions::list))
+        .routes(routes!(decisions::answer))
         .routes(routes!(messages::list, posting::post))
         .routes(routes!(waiting::wait))
         .routes(routes!(messages::get, messages::edit))

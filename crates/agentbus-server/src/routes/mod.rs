@@ -6,6 +6,7 @@ mod events;
 mod operator;
 mod page;
 mod pools;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -59,6 +60,8 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(pools::restart))
         .routes(routes!(pools::drain))
         .routes(routes!(pools::logs))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::follow))
         .routes(routes!(operator::health))
         .routes(routes!(operator::ready))
         .routes(routes!(operator::metrics))
