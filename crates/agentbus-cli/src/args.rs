@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+mod acp;
 mod chat;
 mod mcp;
 mod worker;
@@ -17,6 +18,7 @@ use clap_complete::Shell;
 use crate::config::Config;
 use crate::failure::EXIT_CODES;
 
+pub(crate) use acp::{AgentVerb, AttachArgs, DecisionVerb};
 pub(crate) use mcp::{InitArgs, McpArgs, McpProfile};
 
 pub(crate) use worker::{AcpWorker, Engine, ProxyWorker, RegistryWorker};
@@ -77,6 +79,14 @@ pub(crate) enum Command {
     /// Enter the bus into the MCP hosts on this machine: Claude Code, Codex, Gemini CLI, VS Code,
     /// Cursor, Zed. Shows what would change, and asks.
     Init(InitArgs),
+    /// Add agents that speak ACP to the configuration, list them, remove them.
+    #[command(subcommand)]
+    Agent(AgentVerb),
+    /// Print what happened in a session of an agent, and then what happens.
+    Attach(AttachArgs),
+    /// List the questions that wait for a person, or answer one.
+    #[command(subcommand)]
+    Decisions(DecisionVerb),
     /// Look after the pools of a running bus.
     #[command(subcommand)]
     Pool(Pool),

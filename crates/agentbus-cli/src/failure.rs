@@ -122,3 +122,9 @@ impl From<ServerError> for Failure {
         Self::new(exit, error.to_string())
     }
 }
+
+impl From<agentbus_acp::log::LogError> for Failure {
+    fn from(error: agentbus_acp::log::LogError) -> Self {
+        Self::new(Exit::Listen, error.to_string())
+    }
+}

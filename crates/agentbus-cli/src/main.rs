@@ -84,6 +84,9 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
                 commands::mcp(asked, config, &api, &telemetry, output).await
             }
             Command::Init(asked) => commands::init(&asked, output),
+            Command::Agent(verb) => commands::agent(verb, named.as_deref(), output),
+            Command::Attach(asked) => commands::attach(&api, asked).await,
+            Command::Decisions(verb) => commands::decisions(&api, verb).await,
             Command::Pool(pool) => commands::pool(&client, pool).await,
             Command::Worker(worker) => commands::worker(worker, output).await,
             Command::Thread(verb) => commands::thread(&api, verb).await,

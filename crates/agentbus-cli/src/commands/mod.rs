@@ -1,8 +1,11 @@
 //! What the command does, one file a verb.
 
+mod agent;
+mod attach;
 mod bridge;
 mod chat;
 mod client;
+mod decisions;
 mod handle;
 mod init;
 mod invoke;
@@ -18,10 +21,13 @@ mod worker;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
+pub(crate) use agent::agent;
+pub(crate) use attach::attach;
 pub(crate) use bridge::bridge;
 use chat::escaped;
 pub(crate) use chat::{Api, agents, import, post, search, thread, wait};
 pub(crate) use client::Client;
+pub(crate) use decisions::decisions;
 pub(crate) use handle::handle;
 pub(crate) use init::init;
 pub(crate) use invoke::invoke;

@@ -2,10 +2,12 @@
 
 use std::future::Future;
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentbus::Bus;
-use agentbus_server::{AuthMode, Figures, RunningServer, Server, ServerConfig};
+use agentbus_acp::{AgentTargets, BusServer, SessionLog};
+use agentbus_server::{AuthMode, Board, Figures, RunningServer, Server, ServerConfig};
 use agentbus_stdio::PoolTargets;
 use agentbus_transport_ws::credentials;
 use serde_json::json;
@@ -26,56 +28,115 @@ pub(crate) async fn serve(
     start_logging(&config.log, output)?;
     // Listened for before the port is open, so that no early signal is missed.
     let stop = asked_to_stop();
-    let (server, pools) = start(&config, telemetry).await?;
+    let (server, beside) = start(&config, telemetry).await?;
     announce(&server, output)?;
     stop.await;
     output.note("stopping: finishing what was accepted");
     server.shutdown().await;
-    end(pools).await;
+    beside.end().await;
     Ok(())
+}
+
+/// What runs beside the host, and ends after those who could call it.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    pools: Option<PoolTargets>,
+    agents: Option<AgentTargets>,
+    /// Closed when the agents have said their last.
+    log: Option<SessionLog>,
+}
+
+impl Beside {
+    /// Ends every process.
+    pub(super) async fn end(self) {
+        if let Some(agents) = self.agents {
+            agents.shutdown().await;
+        }
+        if let Some(pools) = self.pools {
+            pools.shutdown().await;
+        }
+        if let Some(log) = self.log {
+            log.close().await;
+        }
+    }
 }
 
 /// Starts the bus and everything around it.
 pub(super) async fn start(
     config: &Config,
     telemetry: &Telemetry,
-) -> Result<(RunningServer, Option<PoolTargets>), Failure> {
-    let (host, pools) = (server_config(config)?, config.pools()?);
+) -> Result<(RunningServer, Beside), Failure> {
+    let (mut host, pools) = (server_config(config)?, config.pools()?);
     let bus = Bus::builder("agentbus")
         .transport(config.transport.as_str())
         .schemas(config.schemas()?)
         .metered();
     let bus = telemetry.observe(bus).connect().await?;
-    open(host, pools, bus).await
-}
-
-/// Starts the workers, then whoever may call them.
-async fn open(
-    mut host: ServerConfig,
-    pools: Option<agentbus_stdio::Config>,
-    bus: Bus,
-) -> Result<(RunningServer, Option<PoolTargets>), Failure> {
-    let pools = match pools {
-        Some(pools) => Some(PoolTargets::start(&bus, pools).await?),
-        None => None,
+    let board = Board::new(bus.clone());
+    let log = host.data_dir.join("sessions.db");
+    host.sessions = match config.agents.is_empty() && !log.exists() {
+        true => None,
+        false => Some(SessionLog::open(log)?),
     };
-    host.figures = pools
-        .clone()
-        .map(|pools| Figures::new(move || pools.record()));
-    match Server::start(host, bus).await {
-        Ok(server) => Ok((server, pools)),
-        Err(error) => {
-            end(pools).await;
-            Err(error.into())
+    host.decisions = Some(board.clone());
+    let mut beside = Beside {
+        log: host.sessions.clone(),
+        ..Beside::default()
+    };
+    match open(host, config, pools, board, bus, &mut beside).await {
+        Ok(server) => Ok((server, beside)),
+        Err(failure) => {
+            beside.end().await;
+            Err(failure)
         }
     }
 }
 
-/// Ends the workers, after those who could call them.
-pub(super) async fn end(pools: Option<PoolTargets>) {
+/// Starts the workers and the agents, then whoever may call them.
+async fn open(
+    mut host: ServerConfig,
+    config: &Config,
+    pools: Option<agentbus_stdio::Config>,
+    board: Board,
+    bus: Bus,
+    beside: &mut Beside,
+) -> Result<RunningServer, Failure> {
     if let Some(pools) = pools {
-        pools.shutdown().await;
+        let pools = PoolTargets::start(&bus, pools).await?;
+        beside.pools = Some(pools.clone());
+        host.figures = Some(Figures::new(move || pools.record()));
     }
+    if !config.agents.is_empty() {
+        let (agents, log) = (config.agents.clone(), beside.log.clone());
+        let agents = AgentTargets::start(&bus, agents, Arc::new(board), log).await?;
+        beside.agents = Some(agents);
+    }
+    let server = Server::start(host, bus).await?;
+    if let Some(agents) = &beside.agents {
+        offer_tools(agents, config, &server);
+    }
+    Ok(server)
+}
+
+/// Tells the agents how to start the MCP server that speaks to this bus.
+fn offer_tools(agents: &AgentTargets, config: &Config, server: &RunningServer) {
+    let command = match std::env::current_exe() {
+        Ok(command) => command,
+        Err(error) => {
+            tracing::warn!(%error, "agents get no tools of the bus: its own program is not found");
+            return;
+        }
+    };
+    let token = match config.auth {
+        Auth::Token => std::fs::read_to_string(server.data_dir().token_path()).ok(),
+        Auth::Off => None,
+    };
+    let token = token.map(|token| ("AGENTBUS_TOKEN".to_owned(), token.trim().to_owned()));
+    agents.offer(BusServer {
+        command,
+        args: vec!["--url".to_owned(), server.url(), "mcp".to_owned()],
+        env: token.into_iter().collect(),
+    });
 }
 
 fn server_config(config: &Config) -> Result<ServerConfig, Failure> {

@@ -120,6 +120,14 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "JSON Schemas, one `[[schemas]]` each: `event` (an event type) or `target`, and `file`. A payload that does not match is refused to whoever publishes it.",
     },
     Key {
+        name: "agents",
+        kind: "list of tables",
+        default: "[]",
+        variable: "",
+        flag: "",
+        meaning: "Agents that speak ACP, one `[[agents]]` each, served as the target of their `name`. `command` is the program and its arguments; `env`, `cwd` and `root` say where it runs and inside of which directory it is served files and terminals; `policy` is `ask`, `allow-once` or `deny`, and `allow_kinds` lists kinds of tool calls that are allowed once in any case; `bus_tools = false` keeps the tools of the bus from it; `limits` has `initialize_s`, `cancel_s`, `decision_s`, `sessions` and `queue`. docs/acp.md explains them, and `agentbus agent add` writes them.",
+    },
+    Key {
         name: "mcp_profile",
         kind: "\"core\" or \"full\"",
         default: "\"core\"",
@@ -289,7 +297,7 @@ pub(crate) fn reference() -> String {
          `--config FILE` or `AGENTBUS_CONFIG` names. The environment overrides the file, and \
          flags override the environment. A key that is not listed here is an error, with its line \
          and the nearest key there is. The keys that decide who may use the bus, where its data goes \
-         or what runs here (`auth`, `allow_hosts`, `allow_origins`, `data_dir`, `transport`, `pools`, `schemas`, \
+         or what runs here (`auth`, `allow_hosts`, `allow_origins`, `data_dir`, `transport`, `pools`, `schemas`, `agents`, \
          `chat_database`, `chat_store`, `chat_live_agents`, \
          and a `listen` that is not loopback) count only in a file that was named: a directory may \
          have been filled by somebody else.\n\n\

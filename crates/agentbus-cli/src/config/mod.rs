@@ -9,15 +9,18 @@ mod schemas;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use agentbus_acp::AgentConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::args::{Auth, McpProfile};
 use crate::failure::{Exit, Failure};
 
-pub(crate) use keys::{KEYS, reference};
+#[cfg(test)]
+use keys::KEYS;
+pub(crate) use keys::reference;
 
 /// The file that is read when none is named.
-const DEFAULT_FILE: &str = "agentbus.toml";
+pub(crate) const DEFAULT_FILE: &str = "agentbus.toml";
 
 /// Everything that `agentbus.toml` can say. Each field is a row of [`KEYS`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) pools: Vec<toml::Table>,
     pub(crate) schemas: Vec<schemas::Entry>,
     pub(crate) pool_limits: toml::Table,
+    pub(crate) agents: Vec<AgentConfig>,
     pub(crate) mcp_profile: McpProfile,
     pub(crate) mcp_language: String,
     pub(crate) chat_database: Option<PathBuf>,
@@ -75,6 +79,7 @@ impl Default for Config {
             pools: Vec::new(),
             schemas: Vec::new(),
             pool_limits: toml::Table::new(),
+            agents: Vec::new(),
             mcp_profile: McpProfile::Core,
             mcp_language: "English".to_owned(),
             chat_database: None,
@@ -140,6 +145,7 @@ fn trusted(config: Config) -> Result<Config, Failure> {
         ("listen", !config.listen.ip().is_loopback()),
         ("pools", config.pools != default.pools),
         ("schemas", config.schemas != default.schemas),
+        ("agents", config.agents != default.agents),
     ];
     match opened.iter().find(|(_, set)| *set) {
         None => Ok(config),
@@ -153,7 +159,7 @@ fn trusted(config: Config) -> Result<Config, Failure> {
     }
 }
 
-fn parse(path: &Path, text: &str) -> Result<Config, Failure> {
+pub(crate) fn parse(path: &Path, text: &str) -> Result<Config, Failure> {
     toml::from_str(text).map_err(|error| {
         let message = problem::describe(path, text, &error);
         Failure::new(Exit::Configuration, message)

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use super::KEYS;
-
 /// Similarity from which on a key is suggested; below it a guess is noise.
 const SIMILAR: f64 = 0.6;
 
@@ -18,20 +16,28 @@ pub(super) fn describe(path: &Path, text: &str, error: &toml::de::Error) -> Stri
         + 1;
     let place = format!("{}:{line}:{column}", path.display());
     match unknown_key(error.message()) {
-        Some(key) => format!("{place}: unknown key `{key}`{}", suggestion(key)),
+        Some((key, known)) => format!("{place}: unknown key `{key}`{}", suggestion(key, &known)),
         None => format!("{place}: {}", error.message()),
     }
 }
 
-/// The parser says "unknown field `x`, expected one of …"; only the name is of use here.
-fn unknown_key(message: &str) -> Option<&str> {
-    message.strip_prefix("unknown field `")?.split('`').next()
+/// The parser says "unknown field `x`, expected one of `a`, `b`": the name, and those that the
+/// table it stands in has.
+fn unknown_key(message: &str) -> Option<(&str, Vec<&str>)> {
+    let mut names = message
+        .strip_prefix("unknown field `")?
+        .split('`')
+        .step_by(2);
+    Some((
+        names.next()?,
+        names.filter(|name| !name.is_empty()).collect(),
+    ))
 }
 
-fn suggestion(key: &str) -> String {
-    let scored = KEYS
+fn suggestion(key: &str, known: &[&str]) -> String {
+    let scored = known
         .iter()
-        .map(|known| (strsim::jaro_winkler(key, known.name), known.name));
+        .map(|name| (strsim::jaro_winkler(key, name), *name));
     match scored.max_by(|a, b| a.0.total_cmp(&b.0)) {
         Some((score, name)) if score > SIMILAR => format!("; did you mean `{name}`?"),
         _ => "; docs/configuration.md lists all keys".to_owned(),

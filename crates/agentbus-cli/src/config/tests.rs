@@ -13,6 +13,16 @@ fn an_unknown_key_is_named_with_its_place_and_the_nearest_one() {
 }
 
 #[test]
+fn an_unknown_key_of_an_agent_is_named_with_the_nearest_one_of_an_agent() {
+    let agent = "[[agents]]\nname = \"a\"\ncommand = [\"cat\"]\n";
+    insta::assert_snapshot!(problem(&format!("{agent}polcy = \"deny\"")),
+        @"agentbus.toml:4:1: unknown key `polcy`; did you mean `policy`?");
+    let config = parse(Path::new("x"), agent).unwrap();
+    assert_eq!(config.agents[0].policy, agentbus_acp::Policy::Ask);
+    assert!(trusted(config).unwrap_err().message.contains("`agents`"));
+}
+
+#[test]
 fn a_value_of_the_wrong_type_is_named_with_its_place() {
     let message = problem("drain_s = \"soon\"");
     assert!(message.starts_with("agentbus.toml:1:11: "), "{message}");

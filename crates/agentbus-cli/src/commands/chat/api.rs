@@ -8,14 +8,18 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
+use crate::commands::attach::Event;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
 /// Where the bus is and how to print.
 pub(crate) struct Api {
     url: String,
-    pub(super) output: Output,
+    pub(in crate::commands) output: Output,
 }
+
+type Sender = http1::SendRequest<Full<Bytes>>;
+type Connection = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
 
 struct Answer {
     status: StatusCode,
@@ -47,7 +51,7 @@ impl Api {
         answer.is_ok_and(|answer| answer.status.is_success())
     }
 
-    pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
+    pub(in crate::commands) async fn get(&self, path: &str) -> Result<Value, Failure> {
         self.send("GET", path, &[], None).await
     }
 
@@ -60,7 +64,11 @@ impl Api {
         read(&answer).map(Some)
     }
 
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+    pub(in crate::commands) async fn post(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, Failure> {
         self.send("POST", path, &[], Some(body)).await
     }
 
@@ -89,6 +97,70 @@ impl Api {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Answer, Failure> {
+        let (uri, request) = self.request(method, path, headers, body)?;
+        let (mut sender, connection) = self.connect(&uri).await?;
+        let exchange = async {
+            let response = sender.send_request(request).await?;
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await?.to_bytes();
+            Ok::<_, hyper::Error>(Answer {
+                status: parts.status,
+                body,
+            })
+        };
+        // Both in this task, so that nothing is left when it is dropped.
+        let answered = tokio::select! {
+            answered = exchange => answered,
+            ended = connection => return Err(match ended {
+                Err(error) => self.away(&error),
+                Ok(()) => self.away(&"the connection was closed"),
+            }),
+        };
+        answered.map_err(|error| self.away(&error))
+    }
+
+    /// Hears server-sent events until `hear` has heard enough, or until the bus hangs up.
+    pub(in crate::commands) async fn listen(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        mut hear: impl FnMut(Event<'_>) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        let (uri, request) = self.request("GET", path, headers, None)?;
+        let (mut sender, connection) = self.connect(&uri).await?;
+        let listening = async {
+            let away = |error: hyper::Error| self.away(&error);
+            let mut response = sender.send_request(request).await.map_err(away)?;
+            if !response.status().is_success() {
+                let status = response.status();
+                let body = response.body_mut().collect().await.map_err(away)?;
+                let body = body.to_bytes();
+                return Err(refused(&Answer { status, body }));
+            }
+            let mut blocks = Blocks::default();
+            while let Some(frame) = response.frame().await {
+                let frame = frame.map_err(away)?;
+                if let Some(data) = frame.data_ref()
+                    && !blocks.read(data, &mut hear)?
+                {
+                    return Ok(());
+                }
+            }
+            Ok(())
+        };
+        tokio::select! {
+            heard = listening => heard,
+            _ = connection => Ok(()),
+        }
+    }
+
+    fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<(Uri, Request<Full<Bytes>>), Failure> {
         let wrong = |error: String| Failure::usage(format!("{}: {error}", self.url));
         let uri: Uri = self
             .url
@@ -117,46 +189,25 @@ impl Api {
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| wrong(error.to_string()))?;
-        self.over_the_wire(&uri, request).await
+        Ok((uri, request))
     }
 
-    async fn over_the_wire(
-        &self,
-        uri: &Uri,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Answer, Failure> {
-        let away = |error: &dyn std::fmt::Display| {
-            let hint = "start one with `agentbus serve`, or name another with --url";
-            let message = format!("no bus answers at {}: {error}; {hint}", self.url);
-            Failure::new(Exit::Unreachable, message)
-        };
+    async fn connect(&self, uri: &Uri) -> Result<(Sender, Connection), Failure> {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80))).await;
-        let stream = stream.map_err(|error| away(&error))?;
+        let stream = stream.map_err(|error| self.away(&error))?;
         let shaken = http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = shaken.map_err(|error| away(&error))?;
-        let exchange = async {
-            let response = sender.send_request(request).await?;
-            let (parts, body) = response.into_parts();
-            let body = body.collect().await?.to_bytes();
-            Ok::<_, hyper::Error>(Answer {
-                status: parts.status,
-                body,
-            })
-        };
-        // Both in this task, so that nothing is left when it is dropped.
-        let answered = tokio::select! {
-            answered = exchange => answered,
-            ended = connection => return Err(match ended {
-                Err(error) => away(&error),
-                Ok(()) => away(&"the connection was closed"),
-            }),
-        };
-        answered.map_err(|error| away(&error))
+        shaken.map_err(|error| self.away(&error))
+    }
+
+    fn away(&self, error: &dyn std::fmt::Display) -> Failure {
+        let hint = "start one with `agentbus serve`, or name another with --url";
+        let message = format!("no bus answers at {}: {error}; {hint}", self.url);
+        Failure::new(Exit::Unreachable, message)
     }
 
     /// Prints an answer: as JSON, or as a sentence.
-    pub(super) fn say(&self, answer: &Value, sentence: &str) -> Result<(), Failure> {
+    pub(in crate::commands) fn say(&self, answer: &Value, sentence: &str) -> Result<(), Failure> {
         if self.output.is_json() {
             return self.output.line(&answer.to_string());
         }
@@ -164,7 +215,11 @@ impl Api {
     }
 
     /// Prints a list: as JSON, one object a line, or as lines for people.
-    pub(super) fn rows(&self, rows: &Value, show: fn(&Value) -> String) -> Result<(), Failure> {
+    pub(in crate::commands) fn rows(
+        &self,
+        rows: &Value,
+        show: fn(&Value) -> String,
+    ) -> Result<(), Failure> {
         for row in rows.as_array().map(Vec::as_slice).unwrap_or_default() {
             if self.output.is_json() {
                 self.output.line(&row.to_string())?;
@@ -173,6 +228,33 @@ impl Api {
             }
         }
         Ok(())
+    }
+}
+
+/// Server-sent events as they come in pieces.
+#[derive(Default)]
+struct Blocks(Vec<u8>);
+
+impl Blocks {
+    /// Hands out the events that are whole; false when no more are wanted.
+    fn read(
+        &mut self,
+        data: &[u8],
+        hear: &mut impl FnMut(Event<'_>) -> Result<bool, Failure>,
+    ) -> Result<bool, Failure> {
+        self.0.extend_from_slice(data);
+        let mut begin = 0;
+        while let Some(length) = self.0[begin..].windows(2).position(|end| end == b"\n\n") {
+            let block = String::from_utf8_lossy(&self.0[begin..begin + length]);
+            begin += length + 2;
+            if let Some(event) = Event::read(&block)
+                && !hear(event)?
+            {
+                return Ok(false);
+            }
+        }
+        self.0.drain(..begin);
+        Ok(true)
     }
 }
 

@@ -226,7 +226,8 @@ pub(super) fn difference(before: &str, after: &str) -> String {
 mod tests {
     use super::*;
 
-    const ENTRY: &str = r#"{"command":"agentbus","args":["mcp"]}"#;
+    // In the order of its keys: a map may keep the order of a text, or sort it.
+    const ENTRY: &str = r#"{"args":["mcp"],"command":"agentbus"}"#;
 
     fn check(text: &str, expect: &str) {
         let changed = insert_json(text, "servers", "bus", ENTRY).unwrap();

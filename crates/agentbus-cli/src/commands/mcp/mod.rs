@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use agentbus_mcp::{Principal, Visitor};
 use agentbus_server::RunningServer;
-use agentbus_stdio::PoolTargets;
 
 use crate::args::McpArgs;
 use crate::config::Config;
@@ -20,7 +19,7 @@ use crate::output::Output;
 use crate::telemetry::Telemetry;
 
 use super::Api;
-use super::serve::{asked_to_stop, end, start, start_logging};
+use super::serve::{Beside, asked_to_stop, start, start_logging};
 use bridge::Bridge;
 
 /// How often a bus that another process is just starting is looked for, and how long between.
@@ -75,7 +74,7 @@ async fn attached(asked: &McpArgs, api: &Api) -> Result<(), Failure> {
 async fn embedded(
     asked: &McpArgs,
     config: &Config,
-    (server, pools): (RunningServer, Option<PoolTargets>),
+    (server, beside): (RunningServer, Beside),
 ) -> Result<(), Failure> {
     let profile = asked.profile.unwrap_or(config.mcp_profile);
     let visitor = Visitor {
@@ -89,6 +88,6 @@ async fn embedded(
         () = asked_to_stop() => Ok(()),
     };
     server.shutdown().await;
-    end(pools).await;
+    beside.end().await;
     served.map_err(|fault| Failure::unexpected(fault.to_string()))
 }

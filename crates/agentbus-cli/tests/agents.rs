@@ -1,0 +1,257 @@
+//! An agent that others have written behind a running bus: added to the configuration, prompted,
+//! asked for permission, given the tools of the bus.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on should say where"
+)]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_agentbus");
+
+/// Installations go one after the other, because the tests share a directory.
+static INSTALLING: Mutex<()> = Mutex::new(());
+
+/// A Python that has the SDK of ACP; `None` where it cannot be installed.
+fn python() -> Option<PathBuf> {
+    let _one_at_a_time = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("acp-python");
+    let python = home.join("bin/python");
+    let run = |program: &Path, words: &[&str]| {
+        let mut run = Command::new(program);
+        let run = run.args(words).stdout(Stdio::null()).stderr(Stdio::null());
+        run.status().is_ok_and(|status| status.success())
+    };
+    let package = "agent-client-protocol==0.12.1";
+    let ready = run(&python, &["-c", "import acp"])
+        || run(Path::new("python3"), &["-m", "venv", home.to_str()?])
+            && run(&python, &["-m", "pip", "install", "--quiet", package]);
+    if !ready {
+        println!("SKIPPED: the Python SDK of ACP cannot be installed here");
+    }
+    ready.then_some(python)
+}
+
+struct Bus {
+    child: Child,
+    url: String,
+    dir: tempfile::TempDir,
+}
+
+impl Bus {
+    /// A bus with the agent, which was added by the command that people use.
+    fn start(python: &Path) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let agent =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../agentbus-acp/tests/driving/agent.py");
+        let added = program(dir.path())
+            .args(["agent", "add", "helper", "--root", ".", "--"])
+            .args([python, agent.as_path()])
+            .output()
+            .unwrap();
+        assert!(added.status.success(), "{added:?}");
+        let mut child = program(dir.path())
+            .args([
+                "--json",
+                "--config",
+                "agentbus.toml",
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+            ])
+            .args(["--log", "error"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let told: Value = serde_json::from_str(&line).unwrap();
+        Self {
+            child,
+            url: told["listening"].as_str().unwrap().to_owned(),
+            dir,
+        }
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = program(self.dir.path());
+        command.args(["--json", "--url", &self.url]).args(words);
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    fn prompt(&self, text: &str) -> String {
+        let payload = Value::from(text).to_string();
+        let output = self.run(&[
+            "invoke",
+            "helper",
+            &payload,
+            "--session",
+            "s",
+            "--timeout",
+            "100",
+        ]);
+        let reply: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        assert!(output.status.success(), "{text}: {output:?}");
+        reply["payload"]["text"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until there is an open question and returns it.
+    fn question(&self) -> Value {
+        let begun = Instant::now();
+        loop {
+            let listed = self.run(&["decisions", "list"]);
+            if let Ok(question) = serde_json::from_slice(&listed.stdout) {
+                return question;
+            }
+            assert!(
+                begun.elapsed() < Duration::from_secs(100),
+                "nobody asked: {listed:?}"
+            );
+        }
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn program(dir: &Path) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command
+        .current_dir(dir)
+        .env("AGENTBUS_DATA_DIR", dir.join("data"))
+        .env_remove("AGENTBUS_URL")
+        .env_remove("AGENTBUS_TOKEN");
+    command
+}
+
+#[test]
+fn an_agent_is_added_prompted_and_given_the_tools_of_the_bus() {
+    let Some(python) = python() else { return };
+    let bus = Bus::start(&python);
+    assert_eq!(bus.prompt("stream"), "one two three");
+    assert_eq!(bus.prompt("count"), "2");
+    let tools = bus.prompt("tools");
+    for tool in ["msg_post", "msg_wait"] {
+        assert!(tools.contains(tool), "{tools}");
+    }
+    let frames = bus.run(&[
+        "invoke",
+        "--stream",
+        "helper",
+        "\"stream\"",
+        "--session",
+        "s",
+    ]);
+    let frames = String::from_utf8(frames.stdout).unwrap();
+    assert!(
+        frames.contains("agent_thought_chunk") && frames.contains("\"stop_reason\":\"end_turn\""),
+        "{frames}"
+    );
+}
+
+#[test]
+fn a_permission_is_given_over_http_and_the_first_answer_counts() {
+    let Some(python) = python() else { return };
+    let bus = Bus::start(&python);
+    let asking = bus
+        .command(&[
+            "invoke",
+            "helper",
+            "\"permission\"",
+            "--session",
+            "s",
+            "--timeout",
+            "100",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let question = bus.question();
+    let id = question["id"].as_str().unwrap();
+    assert_eq!(
+        (&question["agent"], &question["session"]),
+        (&"helper".into(), &"s".into())
+    );
+    assert_eq!(question["options"][0]["id"], "allow");
+    assert!(question["since"].as_str() < question["until"].as_str());
+    let wrong = bus.run(&["decisions", "answer", id, "perhaps"]);
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+    assert!(
+        bus.run(&["decisions", "answer", id, "allow"])
+            .status
+            .success()
+    );
+    let second = bus.run(&["decisions", "answer", id, "reject"]);
+    assert_eq!(second.status.code(), Some(10), "{second:?}");
+    let unknown = bus.run(&["decisions", "answer", "nothing", "allow"]);
+    assert_eq!(unknown.status.code(), Some(2), "{unknown:?}");
+    let answered = asking.wait_with_output().unwrap();
+    let answered = String::from_utf8(answered.stdout).unwrap();
+    assert!(answered.contains("allowed with allow"), "{answered}");
+}
+
+#[test]
+fn whoever_attaches_again_gets_exactly_the_rest() {
+    let Some(python) = python() else { return };
+    let bus = Bus::start(&python);
+    bus.prompt("stream");
+    let attached = |words: &[&str]| {
+        let output = bus.run(&[&["attach", "s"], words].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // It was opened, prompted, said seven things and ended.
+    let all = attached(&["--count", "10"]);
+    let events: Vec<Value> = all
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let offsets: Vec<u64> = events
+        .iter()
+        .map(|event| event["offset"].as_u64().unwrap())
+        .collect();
+    assert_eq!(offsets, (1..=10).collect::<Vec<_>>());
+    assert_eq!(
+        (&events[1]["event"], &events[9]["event"]),
+        (&"prompt".into(), &"ended".into())
+    );
+    let parts = [
+        attached(&["--count", "4"]),
+        attached(&["--after", "4", "--count", "6"]),
+    ];
+    assert_eq!(parts.concat(), all);
+    // Two who watch while it happens see the same.
+    let watch = || {
+        let mut watch = bus.command(&["attach", "helper:s", "--after", "10", "--count", "3"]);
+        watch.stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let watching = [watch(), watch()];
+    assert_eq!(bus.prompt("count"), "2");
+    let [one, two] = watching.map(|child| child.wait_with_output().unwrap().stdout);
+    assert_eq!(one, two);
+    assert!(String::from_utf8(one).unwrap().contains("\"text\":\"2\""));
+    assert_eq!(bus.run(&["attach", "nobody"]).status.code(), Some(2));
+    let listed: Value = serde_json::from_slice(&bus.run(&["attach"]).stdout).unwrap();
+    assert_eq!(
+        (&listed["id"], &listed["last"]),
+        (&"helper:s".into(), &13.into())
+    );
+}
