@@ -55,12 +55,10 @@ pub(super) async fn run(
     agent.turns.spawn(conductor.conduct(slot, prompt));
     let mut text = Text::default();
     loop {
-        let next = tokio::select! {
-            next = hears.recv() => next,
-            () = tokio::time::sleep(limits::STILL_WAITING), if asking.load(Ordering::Acquire) > 0 => {
-                out.delta(&json!({ "busUpdate": "waiting_for_decision" })).await?;
-                continue;
-            }
+        let Some(next) = next(&mut hears, &asking).await else {
+            out.delta(&json!({ "busUpdate": "waiting_for_decision" }))
+                .await?;
+            continue;
         };
         match next {
             Some(Heard::Opened { opened, id }) => {
@@ -74,6 +72,19 @@ pub(super) async fn run(
             }
             Some(Heard::Ended(ended)) => return finish(&agent, ended?, text, &out).await,
             None => return Err(refusal::stopping()),
+        }
+    }
+}
+
+/// What the turn says next; `None` when it is silent because a person is asked.
+async fn next(hears: &mut mpsc::Receiver<Heard>, asking: &AtomicUsize) -> Option<Option<Heard>> {
+    loop {
+        let next = tokio::time::timeout(limits::STILL_WAITING, hears.recv()).await;
+        match next {
+            Ok(next) => return Some(next),
+            // Looked at afterwards: the question comes after the last thing that was said.
+            Err(_) if asking.load(Ordering::Acquire) > 0 => return None,
+            Err(_) => {}
         }
     }
 }
@@ -265,6 +276,24 @@ impl Conductor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silence_is_told_only_while_a_person_is_asked() {
+        let (heard, mut hears) = mpsc::channel(1);
+        let asking = Arc::new(AtomicUsize::new(0));
+        let begun = tokio::time::Instant::now();
+        let asks = Arc::clone(&asking);
+        tokio::spawn(async move {
+            tokio::time::sleep(3 * limits::STILL_WAITING / 2).await;
+            asks.store(1, Ordering::Release);
+            tokio::time::sleep(limits::STILL_WAITING).await;
+            let _ = heard.send(Heard::Ended(Ok(Stop::EndTurn))).await;
+        });
+        assert!(next(&mut hears, &asking).await.is_none());
+        assert_eq!(begun.elapsed(), 2 * limits::STILL_WAITING);
+        let ended = next(&mut hears, &asking).await;
+        assert!(matches!(ended, Some(Some(Heard::Ended(Ok(Stop::EndTurn))))));
+    }
 
     #[test]
     fn the_text_of_a_turn_is_that_of_its_message_chunks() {

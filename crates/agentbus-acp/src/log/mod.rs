@@ -221,7 +221,7 @@ impl SessionLog {
     /// # Errors
     /// When the log cannot be read.
     pub async fn sessions(&self) -> Result<Vec<LoggedSession>, LogError> {
-        self.read(|connection| schema::sessions(connection)).await
+        self.read(schema::sessions).await
     }
 
     /// Follows a session from after this offset; `None` if there is none of this id.

