@@ -175,7 +175,13 @@ fn server_config(config: &Config) -> Result<ServerConfig, Failure> {
     server.mcp.language.clone_from(&config.mcp_language);
     server.chat_database.clone_from(&config.chat_database);
     server.chat_store.clone_from(&config.chat_store);
-    server.live_agents.clone_from(&config.chat_live_agents);
+    let driven = config.agents.iter().map(|agent| agent.name.clone());
+    server.live_agents = config
+        .chat_live_agents
+        .iter()
+        .cloned()
+        .chain(driven)
+        .collect();
     // Only from the environment: a secret has no place in a file that is shown to others.
     server.admin_token = std::env::var("AGENTCHATBUS_ADMIN_TOKEN").ok();
     Ok(server)
