@@ -53,7 +53,8 @@ struct Raw {
 impl Raw {
     /// Connects, and makes the queue that takes everything; ours has made the exchange.
     async fn open() -> Self {
-        let connecting = Connection::connect(&url(), ConnectionProperties::default());
+        let url = url();
+        let connecting = Connection::connect(&url, ConnectionProperties::default());
         let connection = connecting.await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         let confirmed = channel.confirm_select(ConfirmSelectOptions::default());

@@ -17,6 +17,9 @@ pub(crate) struct Telemetry(Option<Arc<Otlp>>);
 
 impl Telemetry {
     pub(crate) fn from_env() -> Result<Self, Failure> {
+        // The HTTP client asks for one as soon as it is made, whether it will speak TLS or not. An
+        // error means that there is one already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let otlp = Otlp::from_env("agentbus")
             .map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
         Ok(Self(otlp.map(Arc::new)))

@@ -25,7 +25,7 @@ pub(crate) fn agent(verb: AgentVerb, named: Option<&Path>, output: &Output) -> R
             command,
         } => {
             let mut agent = AgentConfig::new(name, command);
-            agent.root = root.map(absolute).transpose()?;
+            agent.root = root.as_deref().map(absolute).transpose()?;
             agent.policy = match policy.as_str() {
                 "allow-once" => Policy::AllowOnce,
                 "deny" => Policy::Deny,
@@ -159,7 +159,7 @@ fn read(path: &Path) -> Result<String, Failure> {
     }
 }
 
-fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     path.canonicalize()
         .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
 }
