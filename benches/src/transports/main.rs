@@ -14,6 +14,7 @@
 #[path = "../report.rs"]
 mod report;
 
+mod kafka;
 mod messages;
 mod nats;
 mod rabbitmq;
@@ -81,6 +82,15 @@ async fn measure() -> Report {
     }
     if chosen("redis deliver") {
         redis::deliver(&mut report).await;
+    }
+    if chosen("kafka batched") {
+        kafka::batched(&mut report).await;
+    }
+    if chosen("kafka request") {
+        kafka::requests(&mut report).await;
+    }
+    if chosen("kafka deliver") {
+        kafka::deliver(&mut report).await;
     }
     report
 }

@@ -171,11 +171,12 @@ pub(crate) fn reader(address: &Address, group: &str) -> Result<Reader, Transport
         .map_err(|error| failed(&error))
 }
 
-/// Asks whether anybody answers at the address.
+/// Asks whether anybody answers at the address. About one topic, because brokers may have thousands.
 pub(crate) async fn meet(address: &Address, reader: Reader) -> Result<Reader, TransportError> {
-    let (reader, met) = blocking(reader, |reader| {
+    let topic = Topics::new(&address.namespace).events;
+    let (reader, met) = blocking(reader, move |reader| {
         reader
-            .fetch_metadata(None, limits::CONNECT_TIMEOUT)
+            .fetch_metadata(Some(&topic), limits::CONNECT_TIMEOUT)
             .map(drop)
     })
     .await?;

@@ -63,6 +63,8 @@ pub(crate) enum Effect {
     Missed { number: i64 },
     /// Somebody else may have a message that is in our hands.
     Lost { number: i64, attempt: u32 },
+    /// A message is done with; an attempt at it that nobody has begun is not needed.
+    Settled { number: i64 },
 }
 
 /// Why a message had to be tried again.
@@ -169,7 +171,7 @@ impl Ledger {
                 if let Some(entry) = self.touch(of, at, here) {
                     entry.finish();
                 }
-                Vec::new()
+                vec![Effect::Settled { number: of }]
             }
             Step::Release {
                 member,

@@ -245,6 +245,14 @@ impl Member {
         held
     }
 
+    /// Hands out no further attempt at a message that is done with, though its lease had ended.
+    pub(crate) fn finished(&self, number: i64) {
+        self.state
+            .lock()
+            .ready
+            .retain(|taken| taken.number != number);
+    }
+
     fn poll(
         self: &Arc<Self>,
         cx: &Context<'_>,
@@ -314,6 +322,7 @@ impl State {
             Effect::Missed { number } => {
                 self.asked.remove(&number);
             }
+            Effect::Settled { number } => self.ready.retain(|taken| taken.number != number),
             Effect::Lost { number, attempt } => {
                 let is_it = |taken: &Taken| taken.number == number && taken.attempt == attempt;
                 self.ready.retain(|taken| !is_it(taken));

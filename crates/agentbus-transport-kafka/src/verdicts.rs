@@ -31,6 +31,9 @@ impl Settle for Member {
             Ok(None) => return Completion::ready(Ok(())),
             Err(error) => return Completion::ready(Err(error)),
         };
+        if matches!(step, Step::Settle { .. }) {
+            self.finished(held.taken.number);
+        }
         let (done, outcome) = oneshot::channel();
         let member = Arc::clone(&self);
         self.link.spawn_lasting(async move {

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+#[path = "../../../agentbus-transport-redis/tests/support/amb.rs"]
+pub(crate) mod amb;
+#[path = "../../../agentbus-transport-redis/tests/support/messages.rs"]
 pub(crate) mod messages;
 
 use std::io::{Read, Write};

@@ -10,7 +10,7 @@ import json
 import sys
 
 from amb_core import MessageBus
-from amb_core.adapters import RedisBroker
+from amb_core.adapters import KafkaBroker, RedisBroker
 
 
 def say(line):
@@ -33,7 +33,9 @@ async def perform(bus, order):
 
 
 async def main():
-    bus = MessageBus(RedisBroker(sys.argv[1]))
+    url = sys.argv[1]
+    kafka = url.removeprefix("kafka://")
+    bus = MessageBus(RedisBroker(url) if kafka == url else KafkaBroker(kafka))
     await bus.connect()
     say({"done": "ready"})
     lines = asyncio.StreamReader()

@@ -1,4 +1,4 @@
-//! The real AMB package, driven line by line.
+//! The real AMB package, driven line by line, for every carrier whose peers speak AMB.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::messages::within;
 
 /// What is installed, exactly.
-const PACKAGES: [&str; 2] = ["amb-core==0.3.0", "redis==8.1.0"];
+const PACKAGES: [&str; 3] = ["amb-core==0.3.0", "redis==8.1.0", "aiokafka==0.12.0"];
 
 /// A peer in a process of its own.
 pub(crate) struct Peer {
@@ -22,7 +22,8 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) async fn start(url: &str) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/amb/peer.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../agentbus-transport-redis/tests/amb/peer.py");
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
             .arg(python())
@@ -86,7 +87,7 @@ impl Drop for Peer {
 /// The interpreter of an environment that has the packages.
 fn python() -> PathBuf {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
-    let folder = target.join("amb-core-0.3.0-redis");
+    let folder = target.join("amb-core-0.3.0");
     let python = folder.join("bin/python");
     // Written last, so that an installation that was cut short is made again.
     let complete = folder.join("complete");
