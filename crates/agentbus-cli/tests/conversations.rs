@@ -41,10 +41,12 @@ impl Bus {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("bus.toml");
         std::fs::write(&file, config).unwrap();
+        // Agents among themselves are quicker than people.
+        let limit = if config.is_empty() { "3" } else { "0" };
         let mut child = agentbus(&directory.path().join("data"))
             .args(["--json", "serve", "--listen", "127.0.0.1:0", "--config"])
             .arg(file)
-            .env("AGENTCHATBUS_RATE_LIMIT", "3")
+            .env("AGENTCHATBUS_RATE_LIMIT", limit)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -226,4 +228,35 @@ fn a_program_answers_when_it_is_mentioned_in_a_thread() {
         .lines()
         .skip_while(|line| !line.contains("AgentBus (counter)"));
     assert!(answer.collect::<String>().contains('3'), "{shown}");
+}
+
+#[test]
+fn two_agents_over_acp_and_a_person_share_a_thread_until_the_guard_ends_it() {
+    let agent = |name: &str| {
+        let command = [env!("CARGO_BIN_EXE_agentbus"), "worker", "acp"];
+        format!("[[agents]]\nname = {name:?}\ncommand = {command:?}\n")
+    };
+    let bus = Bus::configured(&(agent("ada") + &agent("bob")));
+    bus.says(&["thread", "create", "plans"]);
+    // Each says what it is shown, so each mentions the other.
+    bus.says(&["post", "plans", "@ada what does @bob think?"]);
+    let begun = std::time::Instant::now();
+    let shown = loop {
+        let shown = bus.says(&["thread", "show", "plans"]);
+        if shown.contains("does not answer: ") {
+            break shown;
+        }
+        assert!(begun.elapsed().as_secs() < 60, "{shown}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    };
+    for name in ["ada", "bob"] {
+        let answered = format!("AgentBus ({name}) (assistant): You are @{name}");
+        assert!(shown.contains(&answered), "{shown}");
+    }
+    assert!(
+        shown.contains("a message of a person begins anew"),
+        "{shown}"
+    );
+    let sessions = bus.says(&["attach"]);
+    assert!(sessions.contains("ada:thread-"), "{sessions}");
 }

@@ -4,8 +4,10 @@
 //! opens is one step away from it, a turn that the answer opens two, and all turns of one root
 //! share a number.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::hash::Hash;
 
 use super::framing::class;
 use crate::model::Message;
@@ -14,10 +16,10 @@ use crate::{AgentId, MessageId, limits};
 /// The turns that came of each root, as far as they are remembered.
 #[derive(Debug, Default)]
 pub(super) struct Guard {
-    /// Messages of turns: their root, and how far they are from it.
-    steps: Remembered<(MessageId, usize)>,
+    /// What turns say, by the turn: its root, and how far it is from it.
+    steps: Remembered<String, (MessageId, usize)>,
     /// Turns by root.
-    turns: Remembered<usize>,
+    turns: Remembered<MessageId, usize>,
 }
 
 /// Why a turn is not opened.
@@ -76,14 +78,17 @@ impl Guard {
         Ok(())
     }
 
-    /// Remembers what a turn has said.
-    pub(super) fn said(&mut self, cause: &Message, message: &MessageId) {
+    /// Remembers a turn that is about to speak. Before it does, because what it says may be heard
+    /// before its post returns.
+    pub(super) fn speaks(&mut self, cause: &Message, turn: &str) {
         let (root, depth) = self.root_of(cause);
-        self.steps.put(message.clone(), (root, depth + 1));
+        self.steps.put(turn.to_owned(), (root, depth + 1));
     }
 
     fn root_of(&self, message: &Message) -> (MessageId, usize) {
-        let known = self.steps.get(&message.id).cloned();
+        let metadata = message.metadata.as_ref();
+        let turn = metadata.and_then(|metadata| metadata["turn"]["id"].as_str());
+        let known = turn.and_then(|turn| self.steps.get(turn)).cloned();
         known.unwrap_or_else(|| (message.id.clone(), 0))
     }
 }
@@ -107,12 +112,12 @@ fn only_two(tail: &[Message], agent: &AgentId) -> Option<(String, String)> {
 
 /// A map that forgets its oldest entries.
 #[derive(Debug)]
-struct Remembered<V> {
-    known: HashMap<MessageId, V>,
-    order: VecDeque<MessageId>,
+struct Remembered<K, V> {
+    known: HashMap<K, V>,
+    order: VecDeque<K>,
 }
 
-impl<V> Default for Remembered<V> {
+impl<K, V> Default for Remembered<K, V> {
     fn default() -> Self {
         Self {
             known: HashMap::new(),
@@ -121,14 +126,17 @@ impl<V> Default for Remembered<V> {
     }
 }
 
-impl<V> Remembered<V> {
-    fn get(&self, id: &MessageId) -> Option<&V> {
-        self.known.get(id)
+impl<K: Eq + Hash + Clone, V> Remembered<K, V> {
+    fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        self.known.get(key)
     }
 
-    fn put(&mut self, id: MessageId, value: V) {
-        if self.known.insert(id.clone(), value).is_none() {
-            self.order.push_back(id);
+    fn put(&mut self, key: K, value: V) {
+        if self.known.insert(key.clone(), value).is_none() {
+            self.order.push_back(key);
         }
         while self.order.len() > limits::TURNS_REMEMBERED {
             if let Some(oldest) = self.order.pop_front() {

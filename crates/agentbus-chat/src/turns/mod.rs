@@ -280,18 +280,14 @@ impl Room {
                 draft.reply_to = Some(turn.cause.id.clone());
                 let about = json!({ "id": turn.id, "stop_reason": stop_reason });
                 draft.merge_metadata("turn", about);
-                // Before the message is heard of, or an answer to it would count from here.
-                let posted = {
-                    let posted = self.chat.post(draft).await;
-                    match posted {
-                        Ok(posted) => posted.message,
-                        Err(error) => {
-                            let why = format!("its answer was refused: {error}");
-                            return self.give_up(turn, "turn.failed", &why).await;
-                        }
+                self.state.lock().guard.speaks(&turn.cause, &turn.id);
+                let posted = match self.post(draft).await {
+                    Ok(posted) => posted,
+                    Err(error) => {
+                        let why = format!("its answer was refused: {error}");
+                        return self.give_up(turn, "turn.failed", &why).await;
                     }
                 };
-                self.state.lock().guard.said(&turn.cause, &posted.id);
                 let about = json!({ "message_id": posted.id, "seq": posted.seq });
                 self.tell(turn, "turn.ended", about).await
             }
@@ -316,7 +312,20 @@ impl Room {
         draft.role = Role::System;
         draft.proof = Proof::Agent(turn.agent.clone());
         draft.reply_to = Some(turn.cause.id.clone());
-        self.chat.post(draft).await.map(drop)
+        self.post(draft).await.map(drop)
+    }
+
+    /// Posts, after a while if the agent has posted too much: what it has worked out is not thrown
+    /// away, and it is not asked again before.
+    async fn post(&self, draft: Draft) -> Result<Message, ChatError> {
+        let posted = match self.chat.post(draft.clone()).await {
+            Err(ChatError::RateLimited { window_s, .. }) => {
+                tokio::time::sleep(Duration::from_secs(window_s)).await;
+                self.chat.post(draft).await
+            }
+            posted => posted,
+        };
+        posted.map(|posted| posted.message)
     }
 
     async fn tell(&self, turn: &Turn, kind: &'static str, about: Value) -> Result<(), ChatError> {

@@ -321,8 +321,9 @@ fn the_guard_counts_steps_and_turns_of_one_root() {
     let mut cause = message("root", None);
     for step in 0..limits::TURN_DEPTH_MAX {
         guard.admit(&cause, &[], &AgentId::new("a")).unwrap();
-        let answer = message(&format!("m{step}"), Some("a"));
-        guard.said(&cause, &answer.id);
+        let mut answer = message(&format!("m{step}"), Some("a"));
+        guard.speaks(&cause, &format!("turn {step}"));
+        answer.metadata = Some(json!({ "turn": { "id": format!("turn {step}") } }));
         cause = answer;
     }
     assert_eq!(
