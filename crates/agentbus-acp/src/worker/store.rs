@@ -198,6 +198,9 @@ impl History {
         bytes.push(b'\n');
         // One write, so that another process that reads sees whole lines.
         self.file.write_all(&bytes)?;
+        // The system's own time of a write is the last tick of its clock, milliseconds ago, and two
+        // sessions would have the same.
+        self.file.set_modified(SystemTime::now())?;
         self.bytes += bytes.len() as u64;
         Ok(())
     }

@@ -172,7 +172,8 @@ fn agents_that_cannot_be_started_are_refused_with_their_codes() {
         let error = launcher.ask("1", agent, "initialize", &json!({}))["error"].clone();
         assert_eq!(
             (&error["code"], &error["data"]["agentId"]),
-            (&json!(code), &json!(agent))
+            (&json!(code), &json!(agent)),
+            "{error}"
         );
         assert!(error["message"].as_str().unwrap().contains(why), "{error}");
     }
@@ -316,7 +317,7 @@ fn a_program_in_an_archive_is_fetched_checked_and_started() {
         match starts {
             true => assert_eq!(said["result"]["protocolVersion"], 1, "{said}"),
             false => {
-                assert_eq!(said["error"]["code"], -32003);
+                assert_eq!(said["error"]["code"], -32003, "{said}");
                 assert!(
                     said["error"]["message"]
                         .as_str()

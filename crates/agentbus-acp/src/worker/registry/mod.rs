@@ -23,6 +23,7 @@ use futures_util::{Sink, SinkExt, StreamExt};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -240,15 +241,11 @@ impl Launcher {
                 line,
                 request,
             } => {
-                let queue = self.queue_of(&agent);
-                let taken = queue.try_send(line).is_ok();
-                let full = Refusal::too_many(&agent);
-                match request {
-                    Some(request) if !taken => {
-                        self.router.refuse(request, &full).into_iter().collect()
-                    }
-                    _ => Vec::new(),
-                }
+                let refusal = match (self.write(&agent, line), request) {
+                    (Err(refusal), Some(request)) => self.router.refuse(request, &refusal),
+                    _ => None,
+                };
+                refusal.into_iter().collect()
             }
         }
     }
@@ -264,13 +261,23 @@ impl Launcher {
         }
     }
 
-    /// Returns what writes to an agent, which is started if it does not run.
-    fn queue_of(&mut self, agent: &str) -> mpsc::Sender<String> {
-        if let Some(queue) = self.running.get(agent) {
-            return queue.clone();
-        }
-        let (queue, lines) = mpsc::channel(LAUNCHED_QUEUE);
-        self.running.insert(agent.to_owned(), queue.clone());
+    /// Writes to an agent, which is started if it does not run.
+    fn write(&mut self, agent: &str, line: String) -> Result<(), Refusal> {
+        let Some(queue) = self.running.get(agent) else {
+            let (queue, lines) = mpsc::channel(LAUNCHED_QUEUE);
+            // Before the start, which may have failed before anything could be written after it.
+            let written = queue.try_send(line);
+            self.running.insert(agent.to_owned(), queue);
+            self.start(agent, lines);
+            return written.map_err(|_| Refusal::too_many(agent));
+        };
+        queue.try_send(line).map_err(|unwritten| match unwritten {
+            TrySendError::Full(_) => Refusal::too_many(agent),
+            TrySendError::Closed(_) => Refusal::ended(agent, "it has just ended"),
+        })
+    }
+
+    fn start(&self, agent: &str, lines: mpsc::Receiver<String>) {
         let entry = self.router.index().get(agent).cloned();
         let pin = self.pins.get(agent).cloned();
         let (options, keys) = (self.options.clone(), self.keys.clone());
@@ -289,6 +296,5 @@ impl Launcher {
             };
             agent::serve(id, program, lines, events, stop, options.grace).await;
         });
-        queue
     }
 }
