@@ -22,7 +22,7 @@ pub(crate) use keys::reference;
 /// The file that is read when none is named.
 pub(crate) const DEFAULT_FILE: &str = "agentbus.toml";
 
-/// Everything that `agentbus.toml` can say. Each field is a row of [`KEYS`].
+/// Everything that `agentbus.toml` can say. Each field is a row of [`keys::KEYS`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
