@@ -67,6 +67,39 @@ pub(crate) trait Blocks: Send + 'static {
     }
 }
 
+/// The same for a reader that may wait long for its first block: it is greeted, which tells it that
+/// it is connected and misses nothing from here on.
+pub(crate) fn follow(
+    blocks: impl Blocks,
+    heartbeat_after: Duration,
+    hang_up: CancellationToken,
+) -> Response {
+    let greeted = Greeted {
+        blocks,
+        greeted: false,
+    };
+    respond(greeted, heartbeat_after, hang_up)
+}
+
+/// Blocks after a greeting.
+struct Greeted<B> {
+    blocks: B,
+    greeted: bool,
+}
+
+impl<B: Blocks> Blocks for Greeted<B> {
+    async fn next(&mut self) -> Option<Bytes> {
+        match std::mem::replace(&mut self.greeted, true) {
+            false => Some(heartbeat()),
+            true => self.blocks.next().await,
+        }
+    }
+
+    fn cut(&self) -> Option<Bytes> {
+        self.blocks.cut()
+    }
+}
+
 /// Makes the answer: the blocks, with heartbeats in every silence, until the host hangs up.
 pub(crate) fn respond(
     blocks: impl Blocks,

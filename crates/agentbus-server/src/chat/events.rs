@@ -42,24 +42,17 @@ pub(super) async fn follow(
     fields.check()?;
     let reader = Reader {
         events: app.chat.chat.follow(after, thread).await?,
-        greeted: false,
     };
     let (heartbeat, hang_up) = (app.config.heartbeat, app.hang_up.clone());
-    Ok(sse::respond(reader, heartbeat, hang_up))
+    Ok(sse::follow(reader, heartbeat, hang_up))
 }
 
 struct Reader {
     events: EventReader,
-    greeted: bool,
 }
 
 impl Blocks for Reader {
     async fn next(&mut self) -> Option<Bytes> {
-        if !self.greeted {
-            // The first bytes tell the reader that from here on it misses nothing.
-            self.greeted = true;
-            return Some(sse::heartbeat());
-        }
         match self.events.next().await {
             Ok(Some(Followed::Event(event))) => Some(block(&event)),
             Ok(Some(Followed::Gap(upto))) => Some(gap(upto)),

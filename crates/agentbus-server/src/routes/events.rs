@@ -154,9 +154,8 @@ pub(super) async fn subscribe(
         events,
         format: filter.format,
         waiting: None,
-        greeted: false,
     };
-    Ok(sse::respond(
+    Ok(sse::follow(
         reader,
         app.config.heartbeat,
         app.hang_up.clone(),
@@ -168,16 +167,10 @@ struct Reader {
     events: Subscription,
     format: Format,
     waiting: Option<Delivery>,
-    greeted: bool,
 }
 
 impl Blocks for Reader {
     async fn next(&mut self) -> Option<Bytes> {
-        if !self.greeted {
-            // The first bytes tell the reader that from here on it misses nothing.
-            self.greeted = true;
-            return Some(sse::heartbeat());
-        }
         let delivery = match self.waiting.take() {
             Some(delivery) => delivery,
             None => self.events.next().await?,

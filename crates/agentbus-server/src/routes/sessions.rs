@@ -80,24 +80,17 @@ pub(super) async fn follow(
         .map_err(|error| unreadable(&error))?;
     let reader = Reader {
         follower: follower.ok_or_else(unknown)?,
-        greeted: false,
     };
     let (heartbeat, hang_up) = (app.config.heartbeat, app.hang_up.clone());
-    Ok(sse::respond(reader, heartbeat, hang_up))
+    Ok(sse::follow(reader, heartbeat, hang_up))
 }
 
 struct Reader {
     follower: Follower,
-    greeted: bool,
 }
 
 impl Blocks for Reader {
     async fn next(&mut self) -> Option<Bytes> {
-        if !self.greeted {
-            // The first bytes tell the reader that it is connected, also when nothing happens.
-            self.greeted = true;
-            return Some(sse::heartbeat());
-        }
         match self.follower.next().await {
             Ok(Some(Followed::Entry(entry))) => Some(block(&entry)),
             Ok(Some(Followed::Gap(upto))) => {
