@@ -2,6 +2,7 @@
 
 use agentbus_protocol::Subject;
 use agentbus_transport::TransportError;
+use agentbus_transport::remote::hidden;
 
 use crate::limits;
 
@@ -130,17 +131,6 @@ fn topics(value: &str) -> Result<Vec<Subject>, TransportError> {
         )));
     }
     Ok(topics)
-}
-
-/// The URL without the password that it may hold.
-fn hidden(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    match rest.rsplit_once('@') {
-        Some((_, place)) => format!("{scheme}://…@{place}"),
-        None => url.to_owned(),
-    }
 }
 
 fn invalid(reason: &str) -> TransportError {

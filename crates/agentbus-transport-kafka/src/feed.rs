@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use agentbus_protocol::{ErrorCode, ErrorPayload, Pattern, Subject};
-use agentbus_transport::remote::amb::{self, Extra, Notice};
-use agentbus_transport::remote::{Drain, Queue, stamp};
+use agentbus_protocol::{Pattern, Subject};
+use agentbus_transport::remote::amb;
+use agentbus_transport::remote::{Drain, Queue};
 use agentbus_transport::{
     Completion, Message, QueueStats, Received, Settle, Source, Subscribe, TransportError, Verdict,
 };
@@ -114,28 +114,17 @@ impl Feed {
     }
 }
 
-/// Tells the caller that its request will not be answered: as an error reply, which any peer
-/// understands, marked for those who know the difference.
+/// Tells the caller that its request will not be answered.
 pub(crate) fn lose(link: &Link, request: &Message) {
     let envelope = &request.envelope;
     let inbox = Subject::from_text(&envelope.reply_to)
         .ok()
         .filter(Subject::is_inbox);
     let Some(inbox) = inbox else { return };
-    let error = ErrorPayload::new(
-        ErrorCode::AgentUnavailable,
-        "the agent that had the request has gone; try again",
-    );
     let Some((client, partition)) = home_of(envelope.reply_to.as_str()) else {
         return;
     };
-    let reply = envelope.error_reply(stamp(), envelope.to.clone(), &error);
-    let extra = Extra {
-        notice: Some(Notice::Lost),
-        replier: None,
-    };
-    let data = amb::encode(&Message::new(inbox, reply), &extra);
-    link.tell(client, partition, &data);
+    link.tell(client, partition, &amb::encode_lost(envelope, inbox));
 }
 
 impl Drain for Feed {

@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use agentbus_protocol::{Envelope, EventType, Subject};
-use agentbus_transport::remote::amb::{self, Extra, Notice, Read};
-use agentbus_transport::remote::{INBOX, Mailbox, stamp, token};
-use agentbus_transport::{Departed, Message, Received, TransportError, limits as common};
+use agentbus_protocol::Subject;
+use agentbus_transport::remote::amb::{self, Notice, Read};
+use agentbus_transport::remote::{INBOX, Mailbox, token};
+use agentbus_transport::{Departed, Received, TransportError, limits as common};
 use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 use rand::RngExt;
@@ -152,7 +152,7 @@ impl SharedInbox {
             None => {
                 let replier = read.replier?;
                 let partition = partition_of_client(&replier)?;
-                return Some((replier, partition, gone(subject)));
+                return Some((replier, partition, amb::encode_gone(subject)));
             }
         }
         None
@@ -182,14 +182,4 @@ fn partition_of_client(client: &str) -> Option<i32> {
     (0..limits::REPLY_PARTITIONS)
         .contains(&partition)
         .then_some(partition)
-}
-
-/// Tells a replier that its inbox is closed.
-fn gone(inbox: Subject) -> Vec<u8> {
-    let message = Message::new(inbox, Envelope::new(stamp(), EventType::from("inbox.gone")));
-    let extra = Extra {
-        notice: Some(Notice::Gone),
-        replier: None,
-    };
-    amb::encode(&message, &extra)
 }

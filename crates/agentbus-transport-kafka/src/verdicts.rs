@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentbus_protocol::SubjectSpace;
 use agentbus_transport::clock::millis;
 use agentbus_transport::dead_letter::{self, Death};
 use agentbus_transport::{
@@ -146,15 +145,9 @@ impl Member {
         });
     }
 
-    /// The letter of a dead message. One that was a letter itself is only reported: it would come
-    /// back to whoever failed on it for ever.
+    /// The letter of a dead message. One that was a letter itself is only reported.
     fn letter(&self, dead: &Taken, cause: Cause) -> Option<Message> {
         let (subject, attempts) = (&dead.message.subject, dead.attempt - 1);
-        let prefix = self.plan.dead_letters.as_str();
-        if subject.as_str().starts_with(&format!("{prefix}.dlq.")) {
-            tracing::error!(%subject, attempts, "a dead letter could not be handled either and is given up");
-            return None;
-        }
         let error = match cause {
             Cause::GivenBack => "the message was given back too often",
             Cause::LeaseEnded => "nobody settled the message before its lease ended",
@@ -166,12 +159,11 @@ impl Member {
             first_error: error,
             last_error: error,
         };
-        let letter = dead_letter::letter(&dead.message, death);
-        let space = SubjectSpace::new(prefix, "").unwrap_or_default();
-        let grave = space
-            .dlq(letter.event_type.as_str())
-            .or_else(|_| space.dlq("unknown"));
-        Some(Message::new(grave.ok()?, letter))
+        let letter = dead_letter::addressed(&dead.message, &self.plan.dead_letters, death);
+        if letter.is_none() {
+            tracing::error!(%subject, attempts, "a dead letter could not be handled either and is given up");
+        }
+        letter
     }
 }
 

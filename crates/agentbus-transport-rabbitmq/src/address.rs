@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use agentbus_transport::TransportError;
+use agentbus_transport::remote::hidden;
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 
@@ -131,17 +132,6 @@ fn namespace(value: &str) -> Result<String, TransportError> {
         )));
     }
     Ok(value.to_owned())
-}
-
-/// The URL without the password that it may hold.
-fn hidden(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    match rest.rsplit_once('@') {
-        Some((_, place)) => format!("{scheme}://…@{place}"),
-        None => url.to_owned(),
-    }
 }
 
 fn invalid(reason: &str) -> TransportError {

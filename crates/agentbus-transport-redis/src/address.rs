@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use agentbus_transport::remote::hidden;
 use agentbus_transport::{Durability, TransportError};
 use redis::{Client, ClientTlsConfig, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 
@@ -174,17 +175,6 @@ fn one_of<T: Copy>(key: &str, value: &str, words: &[(&str, T)]) -> Result<T, Tra
             words.join(" or ")
         ))
     })
-}
-
-/// The URL without the password that it may hold.
-fn hidden(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    match rest.rsplit_once('@') {
-        Some((_, place)) => format!("{scheme}://…@{place}"),
-        None => url.to_owned(),
-    }
 }
 
 fn invalid(reason: &str) -> TransportError {

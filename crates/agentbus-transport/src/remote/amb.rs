@@ -190,6 +190,18 @@ pub fn encode_lost(request: &Envelope, inbox: Subject) -> Vec<u8> {
     encode(&Message::new(inbox, reply), &extra)
 }
 
+/// Writes the notice that tells a replier that its inbox is closed. The carrier itself would tell
+/// it only when the whole connection is gone.
+#[must_use]
+pub fn encode_gone(inbox: Subject) -> Vec<u8> {
+    let message = Message::new(inbox, Envelope::new(stamp(), EventType::from("inbox.gone")));
+    let extra = Extra {
+        notice: Some(Notice::Gone),
+        replier: None,
+    };
+    encode(&message, &extra)
+}
+
 /// Adds the envelope's own members behind those that are there.
 fn append(envelope: &Envelope, out: &mut Vec<u8>) {
     let brace = out.len();

@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use agentbus_protocol::{Envelope, EventType, Subject};
+use agentbus_protocol::Subject;
 use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 
-use super::amb::{self, Extra, Notice, Read};
-use super::{INBOX, Mailbox, MailboxSource, stamp, token};
-use crate::{Departed, Inbox, Message, Received, TransportError, limits};
+use super::amb::{self, Notice, Read};
+use super::{INBOX, Mailbox, MailboxSource, token};
+use crate::{Departed, Inbox, Received, TransportError, limits};
 
 /// The tokens of one connection, and what waits at each.
 #[derive(Debug)]
@@ -120,21 +120,10 @@ impl Inboxes {
         match mailbox {
             Some(mailbox) if read.notice == Some(Notice::Lost) => mailbox.tell(Received::Lost),
             Some(mailbox) => mailbox.post(read.message),
-            None => return Some((read.replier?, gone(subject))),
+            None => return Some((read.replier?, amb::encode_gone(subject))),
         }
         None
     }
-}
-
-/// Tells a replier that its inbox is closed. The carrier would do so only when the whole
-/// connection is gone.
-fn gone(inbox: Subject) -> Vec<u8> {
-    let message = Message::new(inbox, Envelope::new(stamp(), EventType::from("inbox.gone")));
-    let extra = Extra {
-        notice: Some(Notice::Gone),
-        replier: None,
-    };
-    amb::encode(&message, &extra)
 }
 
 #[cfg(test)]

@@ -21,6 +21,18 @@ pub use receivers::{Drain, Receivers};
 /// What the subject of every inbox begins with.
 pub const INBOX: &str = "_INBOX.";
 
+/// The URL without the password that it may hold.
+#[must_use]
+pub fn hidden(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    match rest.rsplit_once('@') {
+        Some((_, place)) => format!("{scheme}://…@{place}"),
+        None => url.to_owned(),
+    }
+}
+
 /// A name that nobody can guess.
 #[must_use]
 pub fn token() -> String {

@@ -1,4 +1,9 @@
+use agentbus_protocol::{Envelope, EventType};
+
+use super::amb::Extra;
 use super::*;
+use crate::Message;
+use crate::remote::stamp;
 
 /// What a replier elsewhere sends to an inbox.
 fn reply(inbox: &Inbox, replier: &str) -> Read {
