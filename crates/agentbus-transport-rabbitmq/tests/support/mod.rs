@@ -2,8 +2,10 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+#[path = "../../../agentbus-transport-redis/tests/support/amb.rs"]
 pub(crate) mod amb;
 pub(crate) mod broker;
+#[path = "../../../agentbus-transport-redis/tests/support/messages.rs"]
 pub(crate) mod messages;
 pub(crate) mod proxy;
 

@@ -10,7 +10,7 @@ import json
 import sys
 
 from amb_core import MessageBus
-from amb_core.adapters import KafkaBroker, RedisBroker
+from amb_core.adapters import KafkaBroker, RabbitMQBroker, RedisBroker
 
 
 def say(line):
@@ -34,8 +34,9 @@ async def perform(bus, order):
 
 async def main():
     url = sys.argv[1]
-    kafka = url.removeprefix("kafka://")
-    bus = MessageBus(RedisBroker(url) if kafka == url else KafkaBroker(kafka))
+    scheme, _, place = url.partition("://")
+    brokers = {"amqp": lambda: RabbitMQBroker(url), "kafka": lambda: KafkaBroker(place)}
+    bus = MessageBus(brokers.get(scheme, lambda: RedisBroker(url))())
     await bus.connect()
     say({"done": "ready"})
     lines = asyncio.StreamReader()

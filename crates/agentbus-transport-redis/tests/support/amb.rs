@@ -10,7 +10,12 @@ use tokio::sync::mpsc;
 use super::messages::within;
 
 /// What is installed, exactly.
-const PACKAGES: [&str; 3] = ["amb-core==0.3.0", "redis==8.1.0", "aiokafka==0.12.0"];
+const PACKAGES: [&str; 4] = [
+    "amb-core==0.3.0",
+    "redis==8.1.0",
+    "aiokafka==0.12.0",
+    "aio-pika==9.6.2",
+];
 
 /// A peer in a process of its own.
 pub(crate) struct Peer {
@@ -89,15 +94,16 @@ fn python() -> PathBuf {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
     let folder = target.join("amb-core-0.3.0");
     let python = folder.join("bin/python");
-    // Written last, so that an installation that was cut short is made again.
+    // Written last, so that an installation that was cut short, or was another, is made again.
     let complete = folder.join("complete");
-    if !complete.exists() {
+    let wanted = PACKAGES.join("\n");
+    if std::fs::read_to_string(&complete).ok().as_deref() != Some(&wanted) {
         std::fs::create_dir_all(&target).unwrap();
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
         run(Command::new(&python)
             .args(["-m", "pip", "install", "-q"])
             .args(PACKAGES));
-        std::fs::write(complete, PACKAGES.join("\n")).unwrap();
+        std::fs::write(complete, wanted).unwrap();
     }
     python
 }
