@@ -7,38 +7,19 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "../../agentbus-acp/tests/support/mod.rs"]
+mod support;
+
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use support::frames::python;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_agentbus");
-
-/// Installations go one after the other, because the tests share a directory.
-static INSTALLING: Mutex<()> = Mutex::new(());
-
-/// A Python that has the SDK of ACP; `None` where it cannot be installed.
-fn python() -> Option<PathBuf> {
-    let _one_at_a_time = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("acp-python");
-    let python = home.join("bin/python");
-    let run = |program: &Path, words: &[&str]| {
-        let mut run = Command::new(program);
-        let run = run.args(words).stdout(Stdio::null()).stderr(Stdio::null());
-        run.status().is_ok_and(|status| status.success())
-    };
-    let package = "agent-client-protocol==0.12.1";
-    let ready = run(&python, &["-c", "import acp"])
-        || run(Path::new("python3"), &["-m", "venv", home.to_str()?])
-            && run(&python, &["-m", "pip", "install", "--quiet", package]);
-    if !ready {
-        println!("SKIPPED: the Python SDK of ACP cannot be installed here");
-    }
-    ready.then_some(python)
-}
 
 struct Bus {
     child: Child,

@@ -16,4 +16,6 @@ mod permissions;
 mod schema;
 mod sdks;
 mod sessions;
+#[path = "../support/mod.rs"]
+mod support;
 mod turns;

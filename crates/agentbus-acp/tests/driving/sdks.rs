@@ -7,7 +7,7 @@ use agentbus_acp::decide::Nobody;
 use agentbus_acp::{AgentConfig, Policy};
 
 use crate::fixture::Fixture;
-use crate::schema::{installed, typescript};
+use crate::support::frames::{python, typescript};
 
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -32,15 +32,7 @@ fn typescript_agent() -> Option<Vec<String>> {
 
 /// The agent on the Python SDK.
 fn python_agent() -> Option<Vec<String>> {
-    let make: &[&str] = &["python3", "-m", "venv", "."];
-    let install: &[&str] = &[
-        "bin/pip",
-        "install",
-        "--quiet",
-        "agent-client-protocol==0.12.1",
-    ];
-    let home = installed("acp-python", &[make, install])?;
-    Some(words(&[&home.join("bin/python"), &source("agent.py")]))
+    Some(words(&[&python()?, &source("agent.py")]))
 }
 
 async fn journey(command: Option<Vec<String>>) {

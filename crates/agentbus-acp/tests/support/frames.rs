@@ -5,6 +5,7 @@
 //! frames, which the schema offers as well, would take almost anything for an answer.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use super::install::installed;
 
 /// The TypeScript SDK, a client that has nothing to do with it, and the Node that runs both.
-pub(crate) const TYPESCRIPT: &[&[&str]] = &[&[
+const TYPESCRIPT: &[&[&str]] = &[&[
     "npm",
     "install",
     "--no-audit",
@@ -23,9 +24,35 @@ pub(crate) const TYPESCRIPT: &[&[&str]] = &[&[
     "acpx@0.19.1",
 ]];
 
+/// The Python SDK in an environment of its own.
+const PYTHON: &[&[&str]] = &[
+    &["python3", "-m", "venv", "."],
+    &[
+        "bin/pip",
+        "install",
+        "--quiet",
+        "agent-client-protocol==0.12.1",
+    ],
+];
+
+/// The directory with the TypeScript SDK.
+pub(crate) fn typescript() -> Option<PathBuf> {
+    installed("acp-typescript", TYPESCRIPT)
+}
+
+/// The interpreter that has the Python SDK.
+pub(crate) fn python() -> Option<PathBuf> {
+    Some(installed("acp-python", PYTHON)?.join("bin/python"))
+}
+
+/// Whether frames are held against the schema, and not only against JSON-RPC.
+pub(crate) fn has_schema() -> bool {
+    SCHEMA.is_some()
+}
+
 /// The schema; none where it cannot be had, and frames are then only held against JSON-RPC.
 static SCHEMA: LazyLock<Option<Value>> = LazyLock::new(|| {
-    let home = installed("acp-typescript", TYPESCRIPT)?;
+    let home = typescript()?;
     let file = home.join("node_modules/@agentclientprotocol/sdk/schema/v1/schema.json");
     Some(serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap())
 });
@@ -65,7 +92,8 @@ impl Frames {
         let id = frame.get("id").map(Value::to_string);
         match (id, frame["method"].as_str()) {
             (Some(id), Some(method)) => {
-                self.asked.insert((from, id), method.to_owned());
+                let before = self.asked.insert((from, id), method.to_owned());
+                assert!(before.is_none(), "the id is in use: {line}");
                 Self::hold(from, method, "Request", &frame["params"], line);
             }
             (None, Some(method)) => {

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use crate::support::frames::TYPESCRIPT;
-use crate::support::install::installed;
+use crate::support::frames::{python, typescript};
 use crate::tap::{PROGRAM, Tap, script};
 
 /// Runs a client to its end; it must succeed.
@@ -23,7 +22,7 @@ fn run(command: &mut Command, tap: &Tap) -> String {
 }
 
 fn node() -> Option<(PathBuf, Command)> {
-    let home = installed("acp-typescript", TYPESCRIPT)?;
+    let home = typescript()?;
     let node = Command::new(home.join("node_modules/node/bin/node"));
     Some((home, node))
 }
@@ -45,18 +44,9 @@ fn the_typescript_sdk_tours_the_worker() {
 
 #[test]
 fn the_python_sdk_tours_the_worker() {
-    let make: &[&str] = &["python3", "-m", "venv", "."];
-    let install: &[&str] = &[
-        "bin/pip",
-        "install",
-        "--quiet",
-        "agent-client-protocol==0.12.1",
-    ];
-    let Some(home) = installed("acp-python", &[make, install]) else {
-        return;
-    };
+    let Some(python) = python() else { return };
     let tap = Tap::new();
-    let mut python = Command::new(home.join("bin/python"));
+    let mut python = Command::new(python);
     let said = run(
         python
             .arg(script("tour.py"))
