@@ -12,10 +12,14 @@ use std::time::Duration;
 use agentbus_transport::{Durability, TransportError};
 use url::form_urlencoded;
 
+use crate::dialect::Dialect;
 use crate::limits;
 
 /// Keys that both schemes take.
 const CONNECTION_KEYS: &[&str] = &["ca", "cert", "creds", "key", "name", "nkey", "tls", "token"];
+
+/// Keys of connections that keep nothing.
+const CORE_KEYS: &[&str] = &["amb"];
 
 /// Keys that say what is kept.
 const STREAM_KEYS: &[&str] = &[
@@ -44,6 +48,7 @@ pub(crate) struct Address {
     pub(crate) tls: Tls,
     /// What the server shows of this connection.
     pub(crate) name: String,
+    pub(crate) dialect: Dialect,
     pub(crate) stream: StreamSettings,
 }
 
@@ -59,6 +64,14 @@ impl Scheme {
         match self {
             Self::Nats => "nats",
             Self::JetStream => "jetstream",
+        }
+    }
+
+    /// The keys that only it takes.
+    const fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Nats => CORE_KEYS,
+            Self::JetStream => STREAM_KEYS,
         }
     }
 }
@@ -191,6 +204,7 @@ impl Address {
             login: keys.login(userinfo)?,
             tls,
             name: keys.take("name").unwrap_or_else(|| "agentbus".to_owned()),
+            dialect: keys.dialect()?,
             stream: keys.stream()?,
         })
     }
@@ -236,9 +250,7 @@ impl Keys {
         let mut values = BTreeMap::new();
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             let of_stream = STREAM_KEYS.contains(&&*key);
-            let known =
-                CONNECTION_KEYS.contains(&&*key) || (of_stream && scheme == Scheme::JetStream);
-            if !known {
+            if !CONNECTION_KEYS.contains(&&*key) && !scheme.keys().contains(&&*key) {
                 return Err(unknown_key(scheme, &key, of_stream));
             }
             values.insert(key.into_owned(), value.into_owned());
@@ -336,6 +348,11 @@ impl Keys {
         Ok(Tls { mode, ca, identity })
     }
 
+    fn dialect(&mut self) -> Result<Dialect, TransportError> {
+        let words = [("on", Dialect::Amb), ("off", Dialect::OpenAgentIo)];
+        Ok(self.one_of("amb", &words)?.unwrap_or_default())
+    }
+
     fn stream(&mut self) -> Result<StreamSettings, TransportError> {
         let defaults = StreamSettings::default();
         let subjects = self.take("subjects");
@@ -376,11 +393,7 @@ fn unknown_key(scheme: Scheme, key: &str, of_stream: bool) -> TransportError {
             format!("`{key}` says how messages are kept, which only jetstream:// does"),
         );
     }
-    let mut known = CONNECTION_KEYS.to_vec();
-    if scheme == Scheme::JetStream {
-        known.extend(STREAM_KEYS);
-    }
-    let known = known.join(", ");
+    let known = [CONNECTION_KEYS, scheme.keys()].concat().join(", ");
     invalid(
         scheme,
         format!("there is no key `{key}`; the keys are {known}"),

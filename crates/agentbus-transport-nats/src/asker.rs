@@ -9,7 +9,7 @@ use async_nats::message::OutboundMessage;
 use rand::RngExt;
 
 use crate::link::Link;
-use crate::wire::{self, Notice};
+use crate::wire::Notice;
 
 /// The caller of one request that only we were given.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Asker {
 
     /// The same for a request that nobody has read yet.
     pub(crate) fn of_raw(link: &Arc<Link>, raw: &async_nats::Message) -> Option<Self> {
-        let request = wire::decode(raw).ok()?;
+        let request = link.dialect().read(raw).ok()?;
         Self::of(link, &Arc::new(request))
     }
 

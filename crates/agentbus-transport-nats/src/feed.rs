@@ -85,7 +85,7 @@ impl Feed {
         link: &Arc<Link>,
         request: Subscribe,
     ) -> Result<Arc<Self>, TransportError> {
-        let subject = request.pattern.to_string();
+        let subject = link.dialect().place(request.pattern.as_str()).into_owned();
         let subscribed = match &request.group {
             Some(group) => {
                 let group = group.to_string();

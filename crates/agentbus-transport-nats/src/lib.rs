@@ -11,6 +11,7 @@
 mod address;
 mod asker;
 mod connect;
+mod dialect;
 mod events;
 mod feed;
 mod inbox;

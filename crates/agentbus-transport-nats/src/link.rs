@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::address::Address;
 use crate::connect::connect;
+use crate::dialect::Dialect;
 use crate::events::Events;
 use crate::inbox::SharedInbox;
 use crate::limits;
@@ -45,6 +46,7 @@ pub(crate) trait Drain: Send + Sync {
 /// What the transport, its receivers and its tasks share.
 pub(crate) struct Link {
     name: &'static str,
+    dialect: Dialect,
     client: Client,
     inbox: Arc<SharedInbox>,
     events: Arc<Events>,
@@ -69,6 +71,7 @@ impl Link {
         let client = connect(address, &events).await?;
         let link = Arc::new(Self {
             name: address.scheme.name(),
+            dialect: address.dialect,
             client,
             inbox: Arc::new(SharedInbox::new()),
             events,
@@ -95,6 +98,10 @@ impl Link {
 
     pub(crate) const fn name(&self) -> &'static str {
         self.name
+    }
+
+    pub(crate) const fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     pub(crate) const fn client(&self) -> &Client {

@@ -29,10 +29,9 @@ pub(crate) fn pack(link: &Link, message: &Message) -> Result<Packed, TransportEr
         let subject = message.subject.clone();
         return Err(TransportError::Expired { subject });
     }
-    let body = Bytes::from(message.envelope.encode());
-    let headers = wire::headers(message);
+    let packed = link.dialect().pack(message);
     let (bytes, limit) = (
-        wire::size(headers.as_ref(), body.len()),
+        wire::size(packed.headers.as_ref(), packed.body.len()),
         link.client().max_payload(),
     );
     if bytes > limit {
@@ -42,7 +41,7 @@ pub(crate) fn pack(link: &Link, message: &Message) -> Result<Packed, TransportEr
             limit,
         });
     }
-    Ok(Packed { body, headers })
+    Ok(packed)
 }
 
 /// Publishes a message that nobody keeps.
@@ -63,7 +62,11 @@ pub(crate) fn publish(
     // A caller who waits at an inbox hears there that nobody listens.
     let told = link.inbox().holds(reply_to);
     let outgoing = OutboundMessage {
-        subject: message.subject.as_str().into(),
+        subject: link
+            .dialect()
+            .place(message.subject.as_str())
+            .as_ref()
+            .into(),
         reply: (!reply_to.is_empty()).then(|| reply_to.into()),
         payload: packed.body,
         headers: packed.headers,

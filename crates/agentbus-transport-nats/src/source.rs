@@ -9,7 +9,6 @@ use agentbus_transport::{
 
 use crate::asker::Asker;
 use crate::feed::{Entry, Feed};
-use crate::wire;
 
 /// Hands out what a feed has. Dropping it unsubscribes.
 #[derive(Debug)]
@@ -31,12 +30,12 @@ impl CoreSource {
     }
 
     /// Reads one entry; what is no envelope is left out.
-    fn read(entry: Entry) -> Option<(Arc<Message>, u32)> {
+    fn read(&self, entry: Entry) -> Option<(Arc<Message>, u32)> {
         let raw = match entry {
             Entry::Again { message, attempt } => return Some((message, attempt)),
             Entry::Arrived(raw) => raw,
         };
-        match wire::decode(&raw) {
+        match self.feed.link.dialect().read(&raw) {
             Ok(message) => Some((Arc::new(message), 1)),
             Err(error) => {
                 tracing::warn!(subject = %raw.subject, %error, "a message cannot be read");
@@ -69,7 +68,7 @@ impl CoreSource {
         let (mut live, mut expired) = (0, 0);
         let mut taken = std::mem::take(&mut self.taken);
         for entry in taken.drain(..) {
-            let Some((message, attempt)) = Self::read(entry) else {
+            let Some((message, attempt)) = self.read(entry) else {
                 continue;
             };
             let missed = std::mem::take(&mut self.missed);

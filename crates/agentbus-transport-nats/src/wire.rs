@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use agentbus_protocol::{DecodeError, Envelope, Subject, SubjectError, Timestamp};
 use agentbus_transport::clock::{instant_at, unix_millis_in};
+use agentbus_transport::remote::amb;
 use agentbus_transport::{Message, Priority};
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 
@@ -57,6 +58,7 @@ impl Notice {
 pub(crate) enum Unreadable {
     Subject(SubjectError),
     Envelope(DecodeError),
+    Amb(amb::Unreadable),
 }
 
 impl std::fmt::Display for Unreadable {
@@ -64,6 +66,7 @@ impl std::fmt::Display for Unreadable {
         match self {
             Self::Subject(error) => error.fmt(f),
             Self::Envelope(error) => error.fmt(f),
+            Self::Amb(error) => error.fmt(f),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agentbus_transport::Durability;
 
-use super::{Address, Login, Retention, Scheme, TlsMode, span_of};
+use super::{Address, Dialect, Login, Retention, Scheme, TlsMode, span_of};
 
 fn read(url: &str) -> Address {
     Address::parse(url).unwrap()
@@ -76,12 +76,20 @@ fn a_stream_is_as_the_url_says() {
 }
 
 #[test]
+fn events_are_shared_with_whom_the_url_says() {
+    assert_eq!(read("nats://h").dialect, Dialect::OpenAgentIo);
+    assert_eq!(read("nats://h?amb=on").dialect, Dialect::Amb);
+}
+
+#[test]
 fn what_is_not_understood_is_said() {
     refused("http://h", "neither nats:// nor jetstream://");
     refused("nats://", "is no server");
     refused("nats://h:port", "is no server");
     refused("nats://h?color=red", "there is no key `color`");
     refused("nats://h?stream=S", "only jetstream://");
+    refused("nats://h?amb=maybe", "on or off");
+    refused("jetstream://h?amb=on", "there is no key `amb`");
     refused("jetstream://h?replicas=many", "a whole number");
     refused("jetstream://h?max_age=soon", "a time such as");
 }

@@ -12,6 +12,8 @@ import sys
 from amb_core import MessageBus
 from amb_core.adapters import KafkaBroker, RabbitMQBroker, RedisBroker
 
+from nats_broker import NatsBroker
+
 
 def say(line):
     print(json.dumps(line), flush=True)
@@ -35,7 +37,11 @@ async def perform(bus, order):
 async def main():
     url = sys.argv[1]
     scheme, _, place = url.partition("://")
-    brokers = {"amqp": lambda: RabbitMQBroker(url), "kafka": lambda: KafkaBroker(place)}
+    brokers = {
+        "amqp": lambda: RabbitMQBroker(url),
+        "kafka": lambda: KafkaBroker(place),
+        "nats": lambda: NatsBroker(url),
+    }
     bus = MessageBus(brokers.get(scheme, lambda: RedisBroker(url))())
     await bus.connect()
     say({"done": "ready"})

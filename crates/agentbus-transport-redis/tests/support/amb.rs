@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 use super::messages::within;
 
 /// What is installed, exactly.
-const PACKAGES: [&str; 4] = [
+const PACKAGES: [&str; 5] = [
     "amb-core==0.3.0",
     "redis==8.1.0",
     "aiokafka==0.12.0",
     "aio-pika==9.6.2",
+    "nats-py==2.16.0",
 ];
 
 /// A peer in a process of its own.

@@ -256,6 +256,18 @@ fn raw(out: &mut Vec<u8>, key: &str, value: impl std::fmt::Display) {
 pub fn decode(bytes: &Bytes) -> Result<Read, Unreadable> {
     let head: Head = serde_json::from_slice(bytes)?;
     let subject = Subject::parse(&head.topic)?;
+    read(bytes, head, subject)
+}
+
+/// Reads a message whose subject the carrier has told, whatever it calls its topic itself.
+///
+/// # Errors
+/// Fails when the bytes are neither an envelope nor a message of AMB.
+pub fn decode_at(bytes: &Bytes, subject: Subject) -> Result<Read, Unreadable> {
+    read(bytes, serde_json::from_slice(bytes)?, subject)
+}
+
+fn read(bytes: &Bytes, head: Head, subject: Subject) -> Result<Read, Unreadable> {
     let (envelope, expires_at) = if head.spec_version.is_some() {
         (ours(bytes, head.wrapped)?, head.expires_at)
     } else {
