@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use agentbus_protocol::{Pattern, Subject};
+use agentbus_protocol::Pattern;
 use agentbus_transport::remote::amb;
 use agentbus_transport::remote::{Drain, Queue};
 use agentbus_transport::{
@@ -117,10 +117,9 @@ impl Feed {
 /// Tells the caller that its request will not be answered.
 pub(crate) fn lose(link: &Link, request: &Message) {
     let envelope = &request.envelope;
-    let inbox = Subject::from_text(&envelope.reply_to)
-        .ok()
-        .filter(Subject::is_inbox);
-    let Some(inbox) = inbox else { return };
+    let Some(inbox) = request.asker() else {
+        return;
+    };
     let Some((client, partition)) = home_of(envelope.reply_to.as_str()) else {
         return;
     };

@@ -4,16 +4,16 @@
 //! it may hold unsettled and no more, so that the others have the rest; one that nobody has read
 //! from yet takes nothing. A replay shares nothing with anybody, so its ledger needs no record.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use agentbus_protocol::{Pattern, Text};
 use agentbus_transport::clock::millis;
-use agentbus_transport::remote::Drain;
+use agentbus_transport::remote::{self, Drain, Hand};
 use agentbus_transport::{
-    Delivery, Message, QueueStats, Received, Source, Subscribe, TransportError, limits as common,
+    Message, QueueStats, Received, Source, Subscribe, TransportError, limits as common,
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -71,26 +71,9 @@ pub(crate) struct Member {
 
 struct State {
     ledger: Ledger,
-    /// Won and not handed out.
-    ready: VecDeque<Taken>,
-    /// Handed out and not settled.
-    held: HashMap<u64, Held>,
+    hand: Hand<Taken>,
     /// Asked for; the answer is in the order of steps.
     asked: HashSet<i64>,
-    tokens: u64,
-    receiver: Option<Waker>,
-    /// Whether anybody has read from it yet.
-    wanted: bool,
-    /// Nothing more will be taken.
-    ended: bool,
-    counts: Counts,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    delivered: u64,
-    expired: u64,
-    redelivered: u64,
 }
 
 /// A message that is this member's.
@@ -99,14 +82,22 @@ pub(crate) struct Taken {
     pub(crate) number: i64,
     pub(crate) attempt: u32,
     pub(crate) message: Arc<Message>,
+    /// Handed out, and somebody else may have the message by now.
+    pub(crate) lost: bool,
 }
 
-/// What is known of a delivery in somebody's hands.
-#[derive(Debug, Clone)]
-pub(crate) struct Held {
-    pub(crate) taken: Taken,
-    /// Somebody else may have the message.
-    pub(crate) lost: bool,
+impl remote::Taken for Taken {
+    fn message(&self) -> &Arc<Message> {
+        &self.message
+    }
+
+    fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    fn sequence(&self) -> Option<u64> {
+        u64::try_from(self.number).ok()
+    }
 }
 
 impl Member {
@@ -150,7 +141,7 @@ impl Member {
     /// Chooses what to claim, given which of how many members this is.
     pub(crate) fn choose(&self, rank: usize, members: usize) -> Option<Step> {
         let mut state = self.state.lock();
-        if !state.wanted || state.ended {
+        if !state.hand.is_wanted() {
             return None;
         }
         let turn = Turn {
@@ -186,8 +177,9 @@ impl Member {
 
     /// How many more messages it may hold.
     fn room(&self, state: &State) -> usize {
-        let held = state.held.values().filter(|held| !held.lost).count();
-        let taken = held + state.ready.len() + state.asked.len();
+        let hand = &state.hand;
+        let held = hand.held.values().filter(|held| !held.lost).count();
+        let taken = held + hand.ready.len() + state.asked.len();
         self.plan.prefetch.saturating_sub(taken)
     }
 
@@ -195,7 +187,7 @@ impl Member {
     pub(crate) fn pause(&self) -> Duration {
         let state = self.state.lock();
         let now = self.link.broker_time();
-        if !state.wanted || state.ended || self.room(&state) == 0 {
+        if !state.hand.is_wanted() || self.room(&state) == 0 {
             return limits::LOOK_INTERVAL_MAX;
         }
         let due = state.ledger.next_due(now);
@@ -212,20 +204,18 @@ impl Member {
 
     /// Says that nothing more will come.
     pub(crate) fn end_taking(&self) {
-        let mut state = self.state.lock();
-        state.ended = true;
-        state.wake();
-        drop(state);
+        self.state.lock().hand.end();
         self.link.note_drained();
     }
 
     /// What the others are told when it goes.
     pub(crate) fn farewell(&self) -> Step {
         let mut state = self.state.lock();
-        state.ended = true;
-        let ready: Vec<_> = state.ready.drain(..).map(|taken| taken.number).collect();
-        let untried = ready.into_iter().chain(state.asked.drain()).collect();
-        let but = state.held.values().map(|held| held.taken.number).collect();
+        state.hand.end();
+        let ready = state.hand.take_back();
+        let ready = ready.iter().map(|taken| taken.number);
+        let untried = ready.chain(state.asked.drain()).collect();
+        let but = state.hand.held.values().map(|held| held.number).collect();
         Step::Leave {
             who: self.id.clone(),
             but,
@@ -234,12 +224,12 @@ impl Member {
     }
 
     /// What a verdict is about; ends the delivery unless it is only looked at.
-    pub(crate) fn held(&self, token: u64, ends: bool) -> Option<Held> {
+    pub(crate) fn held(&self, token: u64, ends: bool) -> Option<Taken> {
         let mut state = self.state.lock();
         if !ends {
-            return state.held.get(&token).cloned();
+            return state.hand.held.get(&token).cloned();
         }
-        let held = state.held.remove(&token);
+        let held = state.hand.held.remove(&token);
         drop(state);
         self.changed.notify_one();
         held
@@ -247,10 +237,8 @@ impl Member {
 
     /// Hands out no further attempt at a message that is done with, though its lease had ended.
     pub(crate) fn finished(&self, number: i64) {
-        self.state
-            .lock()
-            .ready
-            .retain(|taken| taken.number != number);
+        let hand = &mut self.state.lock().hand;
+        hand.ready.retain(|taken| taken.number != number);
     }
 
     fn poll(
@@ -259,45 +247,18 @@ impl Member {
         batch: &mut Vec<Received>,
         max: usize,
     ) -> Poll<usize> {
-        let mut state = self.state.lock();
-        if !state.wanted {
-            state.wanted = true;
+        let settle = Arc::clone(self) as _;
+        let handed = self.state.lock().hand.poll(cx, batch, max, &settle);
+        if handed.wants_more {
             self.changed.notify_one();
         }
-        if state.ready.is_empty() {
-            if state.ended {
-                return Poll::Ready(0);
-            }
-            state.receiver = Some(cx.waker().clone());
-            return Poll::Pending;
+        for taken in handed.expired {
+            self.forget(taken.number);
         }
-        let count = max.min(state.ready.len());
-        let taken: Vec<_> = state.ready.drain(..count).collect();
-        for taken in taken {
-            batch.push(self.hand_out(&mut state, taken));
-        }
-        let drained = state.is_drained();
-        drop(state);
-        if drained {
+        if handed.is_drained {
             self.link.note_drained();
         }
-        Poll::Ready(count)
-    }
-
-    fn hand_out(self: &Arc<Self>, state: &mut State, taken: Taken) -> Received {
-        let number = u64::try_from(taken.number).unwrap_or_default();
-        let delivery = Delivery::new(Arc::clone(&taken.message), taken.attempt).numbered(number);
-        if taken.message.is_expired() {
-            state.counts.expired += 1;
-            self.forget(taken.number);
-            return Received::Expired(delivery);
-        }
-        state.counts.delivered += 1;
-        state.tokens += 1;
-        let token = state.tokens;
-        let held = Held { taken, lost: false };
-        state.held.insert(token, held);
-        Received::Live(delivery.settled_by(Arc::clone(self) as _, token))
+        handed.count
     }
 }
 
@@ -305,14 +266,8 @@ impl State {
     fn new(ledger: Ledger) -> Self {
         Self {
             ledger,
-            ready: VecDeque::new(),
-            held: HashMap::new(),
+            hand: Hand::default(),
             asked: HashSet::new(),
-            tokens: 0,
-            receiver: None,
-            wanted: false,
-            ended: false,
-            counts: Counts::default(),
         }
     }
 
@@ -322,11 +277,11 @@ impl State {
             Effect::Missed { number } => {
                 self.asked.remove(&number);
             }
-            Effect::Settled { number } => self.ready.retain(|taken| taken.number != number),
+            Effect::Settled { number } => self.hand.ready.retain(|taken| taken.number != number),
             Effect::Lost { number, attempt } => {
                 let is_it = |taken: &Taken| taken.number == number && taken.attempt == attempt;
-                self.ready.retain(|taken| !is_it(taken));
-                for held in self.held.values_mut().filter(|held| is_it(&held.taken)) {
+                self.hand.ready.retain(|taken| !is_it(taken));
+                for held in self.hand.held.values_mut().filter(|held| is_it(held)) {
                     held.lost = true;
                 }
             }
@@ -337,26 +292,15 @@ impl State {
                     number,
                     attempt,
                     message,
+                    lost: false,
                 };
                 if attempt > attempts_max {
                     return Some((taken, cause));
                 }
-                self.counts.redelivered += u64::from(attempt > 1);
-                self.ready.push_back(taken);
-                self.wake();
+                self.hand.put(taken);
             }
         }
         None
-    }
-
-    fn is_drained(&self) -> bool {
-        self.ended && self.ready.is_empty()
-    }
-
-    fn wake(&mut self) {
-        if let Some(receiver) = self.receiver.take() {
-            receiver.wake();
-        }
     }
 }
 
@@ -366,14 +310,11 @@ impl Drain for Member {
     }
 
     fn is_drained(&self) -> bool {
-        self.state.lock().is_drained()
+        self.state.lock().hand.is_drained()
     }
 
     fn end(&self) -> usize {
-        let mut state = self.state.lock();
-        state.ended = true;
-        state.wake();
-        drop(state);
+        self.state.lock().hand.end();
         self.stopped.cancel();
         self.dropped.cancel();
         // What it leaves is not given up; it waits in the log.
@@ -381,18 +322,9 @@ impl Drain for Member {
     }
 
     fn stats(&self) -> QueueStats {
-        let state = self.state.lock();
-        QueueStats {
-            pattern: self.plan.pattern.to_string(),
-            group: self.plan.group.clone(),
-            depth: state.ready.len(),
-            capacity: self.plan.prefetch,
-            delivered: state.counts.delivered,
-            dropped: 0,
-            expired: state.counts.expired,
-            redelivered: state.counts.redelivered,
-            stalled: 0,
-        }
+        let (plan, pattern) = (&self.plan, self.plan.pattern.to_string());
+        let hand = &self.state.lock().hand;
+        hand.stats(&pattern, plan.group.as_deref(), plan.prefetch)
     }
 }
 
@@ -416,7 +348,7 @@ impl Source for MemberSource {
         batch: &mut Vec<Received>,
         max: usize,
     ) -> Poll<usize> {
-        self.0.poll(cx, batch, max.max(1))
+        self.0.poll(cx, batch, max)
     }
 
     fn stop(&mut self) {

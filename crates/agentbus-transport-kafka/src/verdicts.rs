@@ -14,7 +14,7 @@ use agentbus_transport::{
 use tokio::sync::oneshot;
 
 use crate::ledger::{Cause, Step};
-use crate::member::{Held, Member, Taken};
+use crate::member::{Member, Taken};
 use crate::{limits, publish};
 
 type Settled = Result<(), TransportError>;
@@ -31,7 +31,7 @@ impl Settle for Member {
             Err(error) => return Completion::ready(Err(error)),
         };
         if matches!(step, Step::Settle { .. }) {
-            self.finished(held.taken.number);
+            self.finished(held.number);
         }
         let (done, outcome) = oneshot::channel();
         let member = Arc::clone(&self);
@@ -45,10 +45,8 @@ impl Settle for Member {
 
 impl Member {
     /// What a verdict means to the ledger.
-    fn step(&self, held: &Held, verdict: &Verdict) -> Result<Option<Step>, TransportError> {
-        let Taken {
-            number, attempt, ..
-        } = held.taken;
+    fn step(&self, held: &Taken, verdict: &Verdict) -> Result<Option<Step>, TransportError> {
+        let (number, attempt) = (held.number, held.attempt);
         let release = |delay: Duration| Step::Release {
             member: self.id.clone(),
             of: number,
@@ -56,7 +54,7 @@ impl Member {
             delay: millis(delay),
         };
         let ended = || TransportError::LeaseEnded {
-            subject: held.taken.message.subject.clone(),
+            subject: held.message.subject.clone(),
         };
         Ok(match verdict {
             // Whoever has done the work has done it, even if it took too long.

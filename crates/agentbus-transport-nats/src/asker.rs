@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use agentbus_protocol::{ErrorCode, ErrorPayload, EventId, Stamp, Subject, Timestamp};
+use agentbus_protocol::{ErrorCode, ErrorPayload, EventId, Stamp, Timestamp};
 use agentbus_transport::Message;
 use async_nats::message::OutboundMessage;
 use rand::RngExt;
@@ -21,8 +21,7 @@ pub(crate) struct Asker {
 impl Asker {
     /// The caller of a request, if it waits at an inbox.
     pub(crate) fn of(link: &Arc<Link>, request: &Arc<Message>) -> Option<Self> {
-        let inbox = Subject::from_text(&request.envelope.reply_to).ok()?;
-        inbox.is_inbox().then(|| Self {
+        request.asker().map(|_| Self {
             link: Arc::clone(link),
             request: Arc::clone(request),
         })

@@ -6,14 +6,13 @@
 //! What a member holds belongs to the channel it came by. When that is lost the broker gives it to
 //! somebody else, and a verdict on it comes too late.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use agentbus_protocol::{Subject, Text};
-use agentbus_transport::remote::{Drain, Inboxes, amb};
+use agentbus_transport::remote::{self, Drain, Hand, Inboxes, amb};
 use agentbus_transport::{
-    Delivery, Message, QueueStats, Received, Source, Subscribe, TransportError, limits as common,
+    Message, QueueStats, Received, Source, Subscribe, TransportError, limits as common,
 };
 use lapin::Channel;
 use parking_lot::Mutex;
@@ -33,35 +32,13 @@ pub(crate) struct Member {
     pub(crate) dead_letters: Text,
     number: u64,
     prefetch: usize,
-    state: Mutex<State>,
+    hand: Mutex<Hand<Taken>>,
     /// Signals that somebody reads.
     wanted: Notify,
     /// Ends the taking of more.
     pub(crate) stopped: CancellationToken,
     /// Ends everything.
     pub(crate) dropped: CancellationToken,
-}
-
-#[derive(Default)]
-struct State {
-    /// Given by the broker and not handed out.
-    ready: VecDeque<Taken>,
-    /// Handed out and not settled.
-    held: HashMap<u64, Taken>,
-    tokens: u64,
-    receiver: Option<Waker>,
-    /// Whether anybody has read from it yet.
-    wanted: bool,
-    /// Nothing more will be taken.
-    ended: bool,
-    counts: Counts,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    delivered: u64,
-    expired: u64,
-    redelivered: u64,
 }
 
 /// A message that the broker gave to this member.
@@ -72,6 +49,16 @@ pub(crate) struct Taken {
     pub(crate) tag: u64,
     pub(crate) attempt: u32,
     pub(crate) message: Arc<Message>,
+}
+
+impl remote::Taken for Taken {
+    fn message(&self) -> &Arc<Message> {
+        &self.message
+    }
+
+    fn attempt(&self) -> u32 {
+        self.attempt
+    }
 }
 
 impl Member {
@@ -94,7 +81,7 @@ impl Member {
             dead_letters: request.dead_letters,
             number,
             prefetch: prefetch.clamp(1, limits::PREFETCH_MAX),
-            state: Mutex::default(),
+            hand: Mutex::default(),
             wanted: Notify::new(),
             stopped: CancellationToken::new(),
             dropped: CancellationToken::new(),
@@ -134,7 +121,7 @@ impl Member {
     pub(crate) async fn until_wanted(&self) {
         loop {
             let wanted = self.wanted.notified();
-            if self.state.lock().wanted {
+            if self.hand.lock().is_wanted() {
                 return;
             }
             wanted.await;
@@ -143,31 +130,22 @@ impl Member {
 
     /// Puts in what the broker gave.
     pub(crate) fn put(&self, taken: Taken) {
-        let mut state = self.state.lock();
-        state.counts.redelivered += u64::from(taken.attempt > 1);
-        state.ready.push_back(taken);
-        state.wake();
+        self.hand.lock().put(taken);
     }
 
     /// Puts a message back, before all others.
     pub(crate) fn put_front(&self, taken: Taken) {
-        let mut state = self.state.lock();
-        state.counts.redelivered += 1;
-        state.ready.push_front(taken);
-        state.wake();
+        self.hand.lock().put_front(taken);
     }
 
     /// Takes back what nobody has looked at.
     pub(crate) fn take_back(&self) -> Vec<Taken> {
-        self.state.lock().ready.drain(..).collect()
+        self.hand.lock().take_back()
     }
 
     /// Says that nothing more will come.
     pub(crate) fn end_taking(&self) {
-        let mut state = self.state.lock();
-        state.ended = true;
-        state.wake();
-        drop(state);
+        self.hand.lock().end();
         self.link.receivers().note_drained();
     }
 
@@ -178,7 +156,7 @@ impl Member {
 
     /// What a verdict is about; ends the delivery.
     pub(crate) fn let_go(&self, token: u64) -> Option<Taken> {
-        self.state.lock().held.remove(&token)
+        self.hand.lock().held.remove(&token)
     }
 
     /// Tells the caller of a request that nobody will answer it, if nobody else can have it.
@@ -196,8 +174,7 @@ impl Member {
         if !self.plan.is_group() {
             return None;
         }
-        let inbox = Subject::from_text(&message.envelope.reply_to).ok()?;
-        inbox.is_inbox().then_some(inbox)
+        message.asker()
     }
 
     fn poll(
@@ -206,55 +183,18 @@ impl Member {
         batch: &mut Vec<Received>,
         max: usize,
     ) -> Poll<usize> {
-        let mut state = self.state.lock();
-        if !state.wanted {
-            state.wanted = true;
+        let settle = Arc::clone(self) as _;
+        let handed = self.hand.lock().poll(cx, batch, max, &settle);
+        if handed.wants_more {
             self.wanted.notify_one();
         }
-        if state.ready.is_empty() {
-            if state.ended {
-                return Poll::Ready(0);
-            }
-            state.receiver = Some(cx.waker().clone());
-            return Poll::Pending;
+        for taken in handed.expired {
+            self.forget_expired(taken);
         }
-        let count = max.min(state.ready.len());
-        let taken: Vec<_> = state.ready.drain(..count).collect();
-        for taken in taken {
-            batch.push(self.hand_out(&mut state, taken));
-        }
-        let drained = state.is_drained();
-        drop(state);
-        if drained {
+        if handed.is_drained {
             self.link.receivers().note_drained();
         }
-        Poll::Ready(count)
-    }
-
-    fn hand_out(self: &Arc<Self>, state: &mut State, taken: Taken) -> Received {
-        let delivery = Delivery::new(Arc::clone(&taken.message), taken.attempt);
-        if taken.message.is_expired() {
-            state.counts.expired += 1;
-            self.forget_expired(taken);
-            return Received::Expired(delivery);
-        }
-        state.counts.delivered += 1;
-        state.tokens += 1;
-        let token = state.tokens;
-        state.held.insert(token, taken);
-        Received::Live(delivery.settled_by(Arc::clone(self) as _, token))
-    }
-}
-
-impl State {
-    fn is_drained(&self) -> bool {
-        self.ended && self.ready.is_empty()
-    }
-
-    fn wake(&mut self) {
-        if let Some(receiver) = self.receiver.take() {
-            receiver.wake();
-        }
+        handed.count
     }
 }
 
@@ -264,15 +204,14 @@ impl Drain for Member {
     }
 
     fn is_drained(&self) -> bool {
-        self.state.lock().is_drained()
+        self.hand.lock().is_drained()
     }
 
     fn end(&self) -> usize {
-        let mut state = self.state.lock();
-        state.ended = true;
-        let left = state.ready.len();
-        state.wake();
-        drop(state);
+        let mut hand = self.hand.lock();
+        let left = hand.ready.len();
+        hand.end();
+        drop(hand);
         self.stopped.cancel();
         self.dropped.cancel();
         // What a durable name leaves is not given up; it waits at the broker.
@@ -280,18 +219,10 @@ impl Drain for Member {
     }
 
     fn stats(&self) -> QueueStats {
-        let state = self.state.lock();
-        QueueStats {
-            pattern: self.plan.pattern.to_string(),
-            group: self.plan.group.as_ref().map(ToString::to_string),
-            depth: state.ready.len(),
-            capacity: self.prefetch,
-            delivered: state.counts.delivered,
-            dropped: 0,
-            expired: state.counts.expired,
-            redelivered: state.counts.redelivered,
-            stalled: 0,
-        }
+        let group = self.plan.group.as_ref().map(ToString::to_string);
+        let pattern = self.plan.pattern.to_string();
+        let hand = self.hand.lock();
+        hand.stats(&pattern, group.as_deref(), self.prefetch)
     }
 }
 
@@ -314,7 +245,7 @@ impl Source for MemberSource {
         batch: &mut Vec<Received>,
         max: usize,
     ) -> Poll<usize> {
-        self.0.poll(cx, batch, max.max(1))
+        self.0.poll(cx, batch, max)
     }
 
     fn stop(&mut self) {

@@ -7,15 +7,15 @@
 //! Queues of durable names outlive their members. All others end with the last of them, and then
 //! nobody is left to answer: whoever waits for an answer is told.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use agentbus_protocol::{Subject, Text};
-use agentbus_transport::remote::{Drain, amb};
+use agentbus_transport::remote::{self, Drain, Hand, amb};
 use agentbus_transport::{
-    Delivery, Message, QueueStats, Received, Source, Subscribe, TransportError, limits as common,
+    Message, QueueStats, Received, Source, Subscribe, TransportError, limits as common,
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -48,26 +48,9 @@ pub(crate) struct Member {
 
 #[derive(Default)]
 struct State {
-    /// Taken from the server and not handed out.
-    ready: VecDeque<Taken>,
-    /// Handed out and not settled.
-    held: HashMap<u64, Held>,
+    hand: Hand<Taken>,
     /// Decided about, and the server has not heard it yet.
     settling: HashSet<String>,
-    tokens: u64,
-    receiver: Option<Waker>,
-    /// Whether anybody has read from it yet.
-    wanted: bool,
-    /// Nothing more will be taken.
-    ended: bool,
-    counts: Counts,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    delivered: u64,
-    expired: u64,
-    redelivered: u64,
 }
 
 /// A message that the server gave to this member.
@@ -80,12 +63,18 @@ pub(crate) struct Taken {
     pub(crate) message: Arc<Message>,
 }
 
-/// What is known of a delivery in somebody's hands.
-#[derive(Debug, Clone)]
-pub(crate) struct Held {
-    pub(crate) entry: String,
-    pub(crate) attempt: u32,
-    pub(crate) message: Arc<Message>,
+impl remote::Taken for Taken {
+    fn message(&self) -> &Arc<Message> {
+        &self.message
+    }
+
+    fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    fn sequence(&self) -> Option<u64> {
+        (self.sequence > 0).then_some(self.sequence)
+    }
 }
 
 impl Member {
@@ -153,10 +142,10 @@ impl Member {
     }
 
     pub(crate) fn room_now(&self) -> usize {
-        let state = self.state.lock();
-        let taken = state.ready.len() + state.held.len();
-        if state.wanted {
-            self.prefetch.saturating_sub(taken)
+        let hand = &self.state.lock().hand;
+        if hand.is_wanted() {
+            self.prefetch
+                .saturating_sub(hand.ready.len() + hand.held.len())
         } else {
             0
         }
@@ -164,42 +153,38 @@ impl Member {
 
     /// Puts in what the server gave.
     pub(crate) fn put(&self, taken: Vec<Taken>) {
-        let mut state = self.state.lock();
-        let again = taken.iter().filter(|taken| taken.attempt > 1).count();
-        state.counts.redelivered += again as u64;
-        state.ready.extend(taken);
-        state.wake();
+        let hand = &mut self.state.lock().hand;
+        taken.into_iter().for_each(|taken| hand.put(taken));
     }
 
     /// Takes back what nobody has looked at.
     pub(crate) fn take_back(&self) -> Vec<Taken> {
-        self.state.lock().ready.drain(..).collect()
+        self.state.lock().hand.take_back()
     }
 
     /// Whether this member knows of a delivery.
     pub(crate) fn knows(&self, entry: &str) -> bool {
         let state = self.state.lock();
-        state.ready.iter().any(|taken| taken.entry == entry)
-            || state.held.values().any(|held| held.entry == entry)
+        let in_hand = state.hand.ready.iter().chain(state.hand.held.values());
+        in_hand
+            .map(|taken| &taken.entry)
+            .any(|known| known == entry)
             || state.settling.contains(entry)
     }
 
     /// Says that nothing more will come.
     pub(crate) fn end_taking(&self) {
-        let mut state = self.state.lock();
-        state.ended = true;
-        state.wake();
-        drop(state);
+        self.state.lock().hand.end();
         self.link.note_drained();
     }
 
     /// What a verdict is about; ends the delivery unless it is only looked at.
-    pub(crate) fn held(&self, token: u64, ends: bool) -> Option<Held> {
+    pub(crate) fn held(&self, token: u64, ends: bool) -> Option<Taken> {
         let mut state = self.state.lock();
         if !ends {
-            return state.held.get(&token).cloned();
+            return state.hand.held.get(&token).cloned();
         }
-        let held = state.held.remove(&token);
+        let held = state.hand.held.remove(&token);
         state
             .settling
             .extend(held.as_ref().map(|held| held.entry.clone()));
@@ -218,8 +203,7 @@ impl Member {
         if self.is_durable() {
             return None;
         }
-        let inbox = Subject::from_text(&message.envelope.reply_to).ok()?;
-        inbox.is_inbox().then_some(inbox)
+        message.asker()
     }
 
     /// Tells the caller that its request will not be answered: as an error reply, which any peer
@@ -236,65 +220,18 @@ impl Member {
         batch: &mut Vec<Received>,
         max: usize,
     ) -> Poll<usize> {
-        let mut state = self.state.lock();
-        if !state.wanted {
-            state.wanted = true;
+        let settle = Arc::clone(self) as _;
+        let handed = self.state.lock().hand.poll(cx, batch, max, &settle);
+        if handed.wants_more {
             self.changed.notify_one();
         }
-        if state.ready.is_empty() {
-            if state.ended {
-                return Poll::Ready(0);
-            }
-            state.receiver = Some(cx.waker().clone());
-            return Poll::Pending;
+        for taken in handed.expired {
+            self.forget(taken.entry);
         }
-        let count = max.min(state.ready.len());
-        let taken: Vec<_> = state.ready.drain(..count).collect();
-        for taken in taken {
-            batch.push(self.hand_out(&mut state, taken));
-        }
-        let drained = state.is_drained();
-        drop(state);
-        if drained {
+        if handed.is_drained {
             self.link.note_drained();
         }
-        Poll::Ready(count)
-    }
-
-    fn hand_out(self: &Arc<Self>, state: &mut State, taken: Taken) -> Received {
-        let expired = taken.message.is_expired();
-        let mut delivery = Delivery::new(Arc::clone(&taken.message), taken.attempt);
-        if taken.sequence > 0 {
-            delivery = delivery.numbered(taken.sequence);
-        }
-        if expired {
-            state.counts.expired += 1;
-            self.changed.notify_one();
-            self.forget(taken.entry);
-            return Received::Expired(delivery);
-        }
-        state.counts.delivered += 1;
-        state.tokens += 1;
-        let token = state.tokens;
-        let held = Held {
-            entry: taken.entry,
-            attempt: taken.attempt,
-            message: taken.message,
-        };
-        state.held.insert(token, held);
-        Received::Live(delivery.settled_by(Arc::clone(self) as _, token))
-    }
-}
-
-impl State {
-    fn is_drained(&self) -> bool {
-        self.ended && self.ready.is_empty()
-    }
-
-    fn wake(&mut self) {
-        if let Some(receiver) = self.receiver.take() {
-            receiver.wake();
-        }
+        handed.count
     }
 }
 
@@ -304,14 +241,13 @@ impl Drain for Member {
     }
 
     fn is_drained(&self) -> bool {
-        self.state.lock().is_drained()
+        self.state.lock().hand.is_drained()
     }
 
     fn end(&self) -> usize {
         let mut state = self.state.lock();
-        state.ended = true;
-        let left = state.ready.len();
-        state.wake();
+        let left = state.hand.ready.len();
+        state.hand.end();
         drop(state);
         self.stopped.cancel();
         self.dropped.cancel();
@@ -320,18 +256,9 @@ impl Drain for Member {
     }
 
     fn stats(&self) -> QueueStats {
-        let state = self.state.lock();
-        QueueStats {
-            pattern: self.plan.route.pattern.clone(),
-            group: self.plan.route.group.clone(),
-            depth: state.ready.len(),
-            capacity: self.prefetch,
-            delivered: state.counts.delivered,
-            dropped: 0,
-            expired: state.counts.expired,
-            redelivered: state.counts.redelivered,
-            stalled: 0,
-        }
+        let route = &self.plan.route;
+        let hand = &self.state.lock().hand;
+        hand.stats(&route.pattern, route.group.as_deref(), self.prefetch)
     }
 }
 
@@ -355,7 +282,7 @@ impl Source for MemberSource {
         batch: &mut Vec<Received>,
         max: usize,
     ) -> Poll<usize> {
-        self.0.poll(cx, batch, max.max(1))
+        self.0.poll(cx, batch, max)
     }
 
     fn stop(&mut self) {

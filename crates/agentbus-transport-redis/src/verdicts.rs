@@ -15,7 +15,7 @@ use redis::Value;
 use tokio::sync::oneshot;
 
 use crate::commands::Order;
-use crate::member::{Held, Member, Taken};
+use crate::member::{Member, Taken};
 use crate::scripts::{self, EXTEND, NAK, Step, WAKE};
 use crate::{limits, publish};
 
@@ -41,7 +41,7 @@ impl Settle for Member {
 }
 
 impl Member {
-    async fn carry_out(self: &Arc<Self>, held: Held, verdict: Verdict) -> Settled {
+    async fn carry_out(self: &Arc<Self>, held: Taken, verdict: Verdict) -> Settled {
         match verdict {
             Verdict::Ack | Verdict::Reject => self.finish(&[held.entry]).await,
             Verdict::Nak { delay, .. } => {
@@ -99,7 +99,7 @@ impl Member {
         });
     }
 
-    async fn give_back(self: &Arc<Self>, held: &Held, delay: Duration) -> Settled {
+    async fn give_back(self: &Arc<Self>, held: &Taken, delay: Duration) -> Settled {
         let delay = delay.min(common::NAK_DELAY_MAX);
         self.change(&NAK, held, millis(delay)).await?;
         if !delay.is_zero() {
@@ -128,7 +128,7 @@ impl Member {
     }
 
     /// Changes a delivery that must still be this member's.
-    async fn change(&self, step: &'static Step, held: &Held, value: u64) -> Settled {
+    async fn change(&self, step: &'static Step, held: &Taken, value: u64) -> Settled {
         let desk = self.link.desk();
         let fill = |cmd: &mut redis::Cmd| {
             cmd.arg(desk.names.base())

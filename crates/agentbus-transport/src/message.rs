@@ -38,6 +38,13 @@ impl Message {
             .is_some_and(|deadline| Instant::now() >= deadline)
     }
 
+    /// The inbox at which somebody waits for an answer; `None` when nobody does.
+    #[must_use]
+    pub fn asker(&self) -> Option<Subject> {
+        let inbox = Subject::from_text(&self.envelope.reply_to).ok()?;
+        inbox.is_inbox().then_some(inbox)
+    }
+
     /// The time that is left; `None` when the message does not expire.
     #[must_use]
     pub fn remaining_ttl(&self) -> Option<Duration> {

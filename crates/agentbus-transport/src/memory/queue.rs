@@ -49,12 +49,10 @@ impl Entry {
     /// Whom to tell when nobody works on the message any more: a caller whose request went to
     /// nobody else.
     fn asker(&self) -> Option<Subject> {
-        let reply_to = &self.message.envelope.reply_to;
-        if !self.sole || reply_to.is_empty() {
+        if !self.sole || self.message.envelope.reply_to.is_empty() {
             return None;
         }
-        let inbox = Subject::from_text(reply_to).ok()?;
-        inbox.is_inbox().then_some(inbox)
+        self.message.asker()
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod amb;
 mod backoff;
+mod hand;
 mod inboxes;
 mod leaving;
 mod mailbox;
@@ -12,6 +13,7 @@ use agentbus_protocol::{EventId, Stamp, Subject, Timestamp};
 use rand::RngExt;
 
 pub use backoff::Backoff;
+pub use hand::{Hand, Handed, Taken};
 pub use inboxes::Inboxes;
 pub use leaving::Leaving;
 pub use mailbox::{Mailbox, MailboxSource};
