@@ -75,16 +75,16 @@ impl Keeper {
             if Instant::now() >= self.commit_at {
                 self.commit_at = Instant::now() + limits::COMMIT_INTERVAL;
                 self.clear_up();
-                self.commit(CommitMode::Async);
+                self.commit();
             }
         }
         member.end_taking();
         member.dropped.cancelled().await;
         self.say_goodbye().await;
-        let closing = tokio::task::spawn_blocking(move || {
-            self.commit(CommitMode::Sync);
-            drop(self.reader);
-        });
+        // Nothing waits for the broker here, which may be gone for good: whoever comes next reads a
+        // few steps again when this commit did not arrive.
+        self.commit();
+        let closing = tokio::task::spawn_blocking(move || drop(self.reader));
         let _ = closing.await;
         member.left.cancel();
     }
@@ -182,7 +182,7 @@ impl Keeper {
     }
 
     /// Commits how far the name has come, unless that is known.
-    fn commit(&mut self, mode: CommitMode) {
+    fn commit(&mut self) {
         let Some(work) = self.work else { return };
         let (low, since) = self.member.ledger(Ledger::low);
         // Before all steps are read, those that are settled already do not look like it.
@@ -190,23 +190,18 @@ impl Keeper {
         if work.next < work.known_until || reached == self.committed {
             return;
         }
-        match self.try_commit(reached, work.partition, mode) {
+        match self.try_commit(reached, work.partition) {
             Ok(()) => self.committed = reached,
             Err(error) => tracing::debug!(%error, "a commit is left to the next"),
         }
     }
 
-    fn try_commit(
-        &self,
-        (event, step): (i64, i64),
-        partition: i32,
-        mode: CommitMode,
-    ) -> KafkaResult<()> {
+    fn try_commit(&self, (event, step): (i64, i64), partition: i32) -> KafkaResult<()> {
         let topics = &self.member.link.topics;
         let mut offsets = TopicPartitionList::new();
         offsets.add_partition_offset(&topics.events, 0, Offset::Offset(event))?;
         offsets.add_partition_offset(&topics.work, partition, Offset::Offset(step))?;
-        self.reader.commit(&offsets, mode)
+        self.reader.commit(&offsets, CommitMode::Async)
     }
 
     /// Leaves the name to the others.

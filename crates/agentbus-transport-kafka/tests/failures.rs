@@ -147,6 +147,29 @@ async fn an_ack_over_a_dying_broker_is_heard() {
     assert_eq!(number(&receive(&mut again).await), 99);
 }
 
+/// Ends with the runtime too, which waits for whatever still blocks a thread.
+#[test]
+fn a_bus_whose_broker_is_gone_ends_all_the_same() {
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let mut broker = Broker::start();
+            let transport = open(&broker.url()).await;
+            let mut all = transport.subscribe(kept("over")).await.unwrap();
+            publish(&transport, "over", 1).await;
+            receive(&mut all).await.ack().await.unwrap();
+            // It leaves its name while the broker is still there to be asked, and then is not.
+            drop(all);
+            broker.kill();
+            within("the close", transport.close(Duration::from_secs(1))).await;
+        });
+        drop(runtime);
+        ended.send(()).unwrap();
+    });
+    end.recv_timeout(Duration::from_secs(100)).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn load_goes_on_over_restarts_by_itself() {
     const LAST: u64 = 1000;
