@@ -7,6 +7,8 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "support/readme.rs"]
+mod readme;
 #[path = "../../agentbus-acp/tests/support/mod.rs"]
 mod support;
 
@@ -39,16 +41,16 @@ impl Bus {
             .output()
             .unwrap();
         assert!(added.status.success(), "{added:?}");
+        Self::serve(dir)
+    }
+
+    /// A bus with the agents that are configured in a directory.
+    fn serve(dir: tempfile::TempDir) -> Self {
         let mut child = program(dir.path())
-            .args([
-                "--json",
-                "--config",
-                "agentbus.toml",
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-            ])
-            .args(["--log", "error"])
+            .args(["--json", "--config", "agentbus.toml", "serve"])
+            .args(["--listen", "127.0.0.1:0", "--log", "error"])
+            // Agents among themselves are quicker than people.
+            .env("AGENTCHATBUS_RATE_LIMIT", "0")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -235,4 +237,28 @@ fn whoever_attaches_again_gets_exactly_the_rest() {
         (&listed["id"], &listed["last"]),
         (&"helper:s".into(), &13.into())
     );
+}
+
+#[test]
+fn two_agents_and_a_person_talk_as_the_readme_shows() {
+    const HEADING: &str = "Live agents and people.";
+    let Some(python) = python() else { return };
+    let python = [python.parent().unwrap()];
+    let dir = tempfile::tempdir().unwrap();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    std::os::unix::fs::symlink(examples, dir.path().join("examples")).unwrap();
+    let block = readme::block(HEADING, "sh");
+    let (add, serve) = block.rsplit_once("agentbus serve").unwrap();
+    assert_eq!(serve.trim(), "--config agentbus.toml");
+    let added = readme::shell(add, dir.path(), "", &python).output();
+    assert!(added.as_ref().unwrap().status.success(), "{added:?}");
+    // The agents find their interpreter where the bus was started.
+    let file = dir.path().join("agentbus.toml");
+    let written = std::fs::read_to_string(&file).unwrap();
+    let interpreter = python[0].join("python").display().to_string();
+    let written = written.replace("\"python\"", &format!("{interpreter:?}"));
+    std::fs::write(&file, written).unwrap();
+    let bus = Bus::serve(dir);
+    let run = |command: &str| readme::shell(command, bus.dir.path(), &bus.url, &python);
+    readme::follow(&readme::block(HEADING, "console"), run);
 }

@@ -4,6 +4,9 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "support/readme.rs"]
+mod readme;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -117,41 +120,12 @@ fn a_person_holds_a_conversation() {
     assert_eq!(closed.status.code(), Some(2));
 }
 
-/// The transcript of the README after "**Conversations.**".
-fn transcript() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-    let text = std::fs::read_to_string(path).unwrap();
-    let (_, journey) = text.split_once("**Conversations.**").unwrap();
-    let (_, block) = journey.split_once("```console\n").unwrap();
-    block.split_once("```").unwrap().0.to_owned()
-}
-
 #[test]
 fn the_readme_tells_what_happens() {
     let bus = Bus::start();
-    let mut said = String::new();
-    for line in transcript().lines() {
-        let Some(command) = line.strip_prefix("$ ") else {
-            assert_eq!(said.lines().next(), Some(line));
-            said = said.split_once('\n').unwrap().1.to_owned();
-            continue;
-        };
-        assert_eq!(said, "", "before {command}");
-        let program = Path::new(env!("CARGO_BIN_EXE_agentbus")).parent().unwrap();
-        let path = std::env::var("PATH").unwrap();
-        let mut shell = Command::new("sh");
-        shell
-            .args(["-c", command])
-            .env("PATH", format!("{}:{path}", program.display()))
-            .env("AGENTBUS_DATA_DIR", bus.directory.path().join("data"))
-            .env("AGENTBUS_URL", &bus.url)
-            .current_dir(bus.directory.path());
-        let output = shell.output().unwrap();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command}: {error}");
-        said = String::from_utf8(output.stdout).unwrap();
-    }
-    assert_eq!(said, "");
+    let dir = bus.directory.path();
+    let run = |command: &str| readme::shell(command, dir, &bus.url, &[]);
+    readme::follow(&readme::block("Conversations.", "console"), run);
 }
 
 #[test]

@@ -8,6 +8,12 @@
 mod init;
 #[path = "../support/install.rs"]
 mod install;
+#[allow(
+    dead_code,
+    reason = "its commands run as one script, because one of them waits for another"
+)]
+#[path = "../support/readme.rs"]
+mod journeys;
 mod python;
 mod readme;
 mod sdk;

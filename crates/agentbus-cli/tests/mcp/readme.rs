@@ -1,52 +1,27 @@
 //! The README's conversation of two MCP clients and a person with curl, word for word.
 
 use std::path::Path;
-use std::process::Command;
 
+use crate::journeys::{block, shell, steps};
 use crate::python;
-use crate::sdk::{Bus, PROGRAM};
-
-/// The transcript of the README after "**Agents in your editor.**".
-fn transcript() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-    let text = std::fs::read_to_string(path).unwrap();
-    let (_, journey) = text.split_once("**Agents in your editor.**").unwrap();
-    let (_, block) = journey.split_once("```console\n").unwrap();
-    block.split_once("```").unwrap().0.to_owned()
-}
+use crate::sdk::Bus;
 
 #[test]
 fn two_clients_and_a_person_talk_as_the_readme_shows() {
     let Some(python) = python::home() else { return };
     let bus = Bus::start();
+    let dir = bus.directory.path();
     // The commands leave files behind, so they run elsewhere.
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
-    std::os::unix::fs::symlink(examples, bus.directory.path().join("examples")).unwrap();
-    let lines: Vec<String> = transcript().lines().map(str::to_owned).collect();
-    let commands: Vec<&str> = lines
-        .iter()
-        .filter_map(|line| line.strip_prefix("$ "))
-        .collect();
-    let wanted: Vec<&String> = lines
-        .iter()
-        .filter(|line| !line.starts_with("$ "))
-        .collect();
+    std::os::unix::fs::symlink(examples, dir.join("examples")).unwrap();
+    let steps = steps(&block("Agents in your editor.", "console"));
+    let commands: Vec<&str> = steps.iter().map(|(command, _)| command.as_str()).collect();
+    let wanted: Vec<&str> = steps.iter().flat_map(|(_, said)| said.lines()).collect();
     // What curl prints is the message as stored, which the README leaves out.
     let script = commands
         .join("\n")
         .replace("curl -s ", "curl -s -o /dev/null ");
-    let programs = [Path::new(PROGRAM).parent().unwrap(), &python.join("bin")];
-    let programs = programs.map(|one| one.display().to_string()).join(":");
-    let output = Command::new("sh")
-        .args(["-c", &script.replace("http://127.0.0.1:39765", &bus.url)])
-        .env(
-            "PATH",
-            format!("{programs}:{}", std::env::var("PATH").unwrap()),
-        )
-        .env("AGENTBUS_URL", &bus.url)
-        .env("AGENTBUS_DATA_DIR", bus.directory.path().join("data"))
-        .env_remove("AGENTBUS_TOKEN")
-        .current_dir(bus.directory.path())
+    let output = shell(&script, dir, &bus.url, &[&python.join("bin")])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);

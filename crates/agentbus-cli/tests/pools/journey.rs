@@ -3,19 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::readme;
 use crate::serve::Host;
+
+const HEADING: &str = "A pool of processes.";
 
 /// The version that the transcript was made with.
 const PACKAGE: &str = "@modelcontextprotocol/server-everything@2026.8.31";
-
-/// Returns the first block of this kind after "**A pool of processes.**".
-fn block(kind: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-    let text = std::fs::read_to_string(path).unwrap();
-    let (_, journey) = text.split_once("**A pool of processes.**").unwrap();
-    let (_, rest) = journey.split_once(&format!("```{kind}\n")).unwrap();
-    rest.split_once("```").unwrap().0.to_owned()
-}
 
 /// Returns the directory with the server; `None` if it cannot be had here.
 fn installed() -> Option<PathBuf> {
@@ -32,19 +26,6 @@ fn installed() -> Option<PathBuf> {
         .then_some(dir)
 }
 
-/// Takes a transcript apart into commands and what they print.
-fn commands(transcript: &str) -> Vec<(String, String)> {
-    let mut commands: Vec<(String, String)> = Vec::new();
-    for line in transcript.lines() {
-        match (line.strip_prefix("$ "), commands.last_mut()) {
-            (Some(command), _) => commands.push((command.to_owned(), String::new())),
-            (None, Some((_, output))) => *output += &format!("{line}\n"),
-            (None, None) => {}
-        }
-    }
-    commands
-}
-
 #[test]
 fn a_real_mcp_server_in_two_instances_answers_as_the_documentation_shows() {
     let Some(server) = installed() else {
@@ -53,17 +34,13 @@ fn a_real_mcp_server_in_two_instances_answers_as_the_documentation_shows() {
         );
         return;
     };
-    let file = block("toml").replace(
+    let file = readme::block(HEADING, "toml").replace(
         "node_modules",
         server.join("node_modules").to_str().unwrap(),
     );
     let host = Host::start(&file);
     assert_eq!(host.workers().len(), 2);
-    let commands = commands(&block("console"));
-    assert_eq!(commands.len(), 3);
-    for (command, want) in commands {
-        // A shell adds no line end to what curl prints.
-        let said = host.shell(&command);
-        assert_eq!(said.trim_end(), want.trim_end(), "{command}");
-    }
+    let transcript = readme::block(HEADING, "console");
+    assert_eq!(readme::steps(&transcript).len(), 3);
+    readme::follow(&transcript, |command| host.shell(command));
 }

@@ -15,6 +15,8 @@ mod harness;
 mod journey;
 mod leaks;
 mod lifecycle;
+#[path = "../support/readme.rs"]
+mod readme;
 mod routing;
 mod serve;
 mod setup;

@@ -6,6 +6,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::readme;
+
 use crate::harness::*;
 
 /// A bus that serves the pools of a file.
@@ -67,19 +69,9 @@ impl Host {
     }
 
     /// Runs a line of a shell that finds `agentbus`, at this bus instead of the usual place.
-    pub(crate) fn shell(&self, line: &str) -> String {
-        let program = std::path::Path::new(env!("CARGO_BIN_EXE_agentbus"));
-        let path = format!("{}:{}", program.parent().unwrap().display(), env!("PATH"));
-        let output = Command::new("sh")
-            .args(["-c", &line.replace("127.0.0.1:39765", &self.address)])
-            .env("PATH", path)
-            .env("AGENTBUS_URL", format!("http://{}", self.address))
-            .env("AGENTBUS_DATA_DIR", self.dir.path().join("data"))
-            .env_remove("AGENTBUS_TOKEN")
-            .current_dir(self.dir.path())
-            .output()
-            .unwrap();
-        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    pub(crate) fn shell(&self, line: &str) -> Command {
+        let url = format!("http://{}", self.address);
+        readme::shell(line, self.dir.path(), &url, &[])
     }
 
     /// Runs a command that succeeds and returns what it printed.
