@@ -7,6 +7,15 @@ use std::time::Duration;
 /// subscriber holds megabytes and not gigabytes.
 pub const QUEUE_CAPACITY: usize = 4096;
 
+/// Most bytes of payload that wait in one subscription's queue, whatever its capacity: messages may
+/// have megabytes, and a stuck subscriber must not take the memory of everybody else.
+pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long a full queue may hold its publishers up while its subscriber takes nothing at all.
+/// Longer than most work on one message takes; one that is silent for longer is taken for stuck, and
+/// loses its oldest messages from then on instead of stopping the bus.
+pub const STALL_MAX: Duration = Duration::from_secs(60);
+
 /// Default of the most messages that a subscriber holds unsettled: enough to hide the way between
 /// two processes, few enough that a lost connection abandons little.
 pub const PREFETCH: usize = 256;

@@ -14,7 +14,7 @@ use agentbus_protocol::{
 };
 use agentbus_transport::{
     MemoryTransport, Message, Overflow, PublishOptions, Received, Subscribe, Transport,
-    TransportError,
+    TransportError, limits,
 };
 use tokio::time::timeout;
 
@@ -138,4 +138,76 @@ async fn messages_that_were_given_back_keep_their_places() {
     assert_eq!(attempts, [2; CAPACITY]);
     let taken = broker.publish(message(0, 5), PublishOptions::default());
     taken.await.unwrap();
+}
+
+/// A subscriber that holds a queue full and takes nothing slows its publishers once, and not for
+/// ever; what it lost in the meantime it is told.
+#[tokio::test(start_paused = true)]
+async fn a_stuck_subscriber_does_not_stop_the_others() {
+    let broker = MemoryTransport::new();
+    let mut request = Subscribe::new(Pattern::parse("jobs").unwrap());
+    request.capacity = 1;
+    let mut stuck = broker.subscribe(request).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    for number in 0..100 {
+        let sent = broker.publish(message(0, number), PublishOptions::default());
+        sent.await.unwrap();
+    }
+    let waited = begun.elapsed();
+    assert!(
+        waited >= limits::STALL_MAX && waited < limits::STALL_MAX * 2,
+        "{waited:?}"
+    );
+    let Some(Received::Live(delivery)) = stuck.receive().await else {
+        panic!("nothing is left");
+    };
+    assert_eq!(delivery.missed(), 99);
+    // It takes again, so it is waited for again.
+    broker
+        .publish(message(0, 100), PublishOptions::default())
+        .await
+        .unwrap();
+    let held = broker.publish(message(0, 101), PublishOptions::default());
+    assert!(timeout(limits::STALL_MAX / 2, held).await.is_err());
+}
+
+/// Members of a group are waited for, however long they work.
+#[tokio::test(start_paused = true)]
+async fn a_group_is_waited_for() {
+    let broker = MemoryTransport::new();
+    let mut request = Subscribe::new(Pattern::parse("jobs").unwrap());
+    request.capacity = 1;
+    request.group = Some("workers".into());
+    let _busy = broker.subscribe(request).await.unwrap();
+    broker
+        .publish(message(0, 0), PublishOptions::default())
+        .await
+        .unwrap();
+    let held = broker.publish(message(0, 1), PublishOptions::default());
+    assert!(timeout(limits::STALL_MAX * 10, held).await.is_err());
+}
+
+/// However many messages a queue may hold, it holds no more bytes than it may.
+#[tokio::test]
+async fn a_queue_is_full_of_bytes_too() {
+    const BYTES: usize = 4 * 1024 * 1024;
+    const FIT: usize = limits::QUEUE_BYTES_MAX / BYTES;
+    let broker = MemoryTransport::new();
+    let mut request = Subscribe::new(Pattern::parse("jobs").unwrap());
+    request.overflow = Overflow::DropOldest;
+    let mut slow = broker.subscribe(request).await.unwrap();
+    let mut large = (*message(0, 0)).clone();
+    large.envelope.payload = Some(Payload::text(&"x".repeat(BYTES - 2)));
+    let large = Arc::new(large);
+    for _ in 0..FIT + 3 {
+        let sent = broker.publish(Arc::clone(&large), PublishOptions::default());
+        sent.await.unwrap();
+    }
+    let mut batch = Vec::new();
+    slow.receive_many(&mut batch, usize::MAX).await;
+    assert_eq!(batch.len(), FIT);
+    let Received::Live(first) = &batch[0] else {
+        panic!("{:?}", batch[0]);
+    };
+    assert_eq!(first.missed(), 3);
 }

@@ -16,7 +16,7 @@ use settle::Watched;
 use super::confirm::Confirm;
 use super::{Common, Phase};
 use crate::stats::QueueStats;
-use crate::{Delivery, Message, Overflow, Priority, Received, Settle};
+use crate::{Delivery, Message, Overflow, Priority, Received, Settle, limits};
 
 const LANES: usize = Priority::ALL.len();
 
@@ -32,6 +32,12 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// The bytes that it keeps.
+    fn size(&self) -> usize {
+        let payload = self.message.envelope.payload.as_ref();
+        payload.map_or(0, |payload| payload.bytes().len())
+    }
+
     /// The same entry for another attempt.
     fn again(self) -> Self {
         Self {
@@ -96,6 +102,10 @@ struct State {
     /// One lane per priority; lane 0 is served first.
     lanes: [VecDeque<Entry>; LANES],
     depth: usize,
+    /// Bytes of what waits in the lanes.
+    bytes: usize,
+    /// Its subscriber took nothing for too long and has not taken anything since.
+    stuck: bool,
     /// Messages that were given back and wait for their time. They keep their places in the
     /// queue, so that there are never more of them than the queue holds.
     delayed: usize,
@@ -149,19 +159,19 @@ impl Queue {
         let behind_others = standing == Standing::Newcomer
             && state.publishers_waiting > 0
             && self.options.overflow == Overflow::Wait;
-        if state.occupied() >= self.options.capacity || behind_others {
+        if !state.has_room(&entry, self.options.capacity) || behind_others {
             match self.options.overflow {
-                Overflow::Wait => return Pushed::Full(entry),
+                Overflow::Wait if !state.stuck => return Pushed::Full(entry),
                 Overflow::Fail => {
                     drop(state);
                     entry.fail("refused by a full queue");
                     return Pushed::Refused;
                 }
-                Overflow::DropOldest => {
-                    let (entry, lost) = state.make_room(entry);
+                Overflow::Wait | Overflow::DropOldest => {
+                    let (entry, lost) = state.make_room(entry, self.options.capacity);
                     let waker = entry.map(|entry| state.push(entry, End::Back));
                     drop(state);
-                    self.lose(lost, "dropped");
+                    lost.into_iter().for_each(|lost| self.lose(lost, "dropped"));
                     wake(waker.flatten());
                     return Pushed::Taken;
                 }
@@ -189,7 +199,24 @@ impl Queue {
                 };
             }
             passes = true;
-            room.await;
+            self.wait_for(room).await;
+        }
+    }
+
+    /// Waits for room. A subscriber that takes nothing for too long is stuck from then on; a group
+    /// is not, for its members work on what they have, and callers wait for it.
+    async fn wait_for(&self, room: impl Future<Output = ()>) {
+        if self.group.is_some() {
+            return room.await;
+        }
+        let taken =
+            || self.delivered.load(Ordering::Relaxed) + self.expired.load(Ordering::Relaxed);
+        let before = taken();
+        let overdue = tokio::time::timeout(limits::STALL_MAX, room).await.is_err();
+        if overdue && taken() == before {
+            self.state.lock().stuck = true;
+            // Nobody waits for it any more, now that it loses its oldest.
+            self.room.notify_waiters();
         }
     }
 
@@ -208,6 +235,7 @@ impl Queue {
             return state.wait(receiver, cx);
         }
         state.waiting.retain(|(waiting, _)| *waiting != receiver);
+        state.stuck = false;
         state.take(taken, max);
         let missed = std::mem::take(&mut state.missed);
         let next = state.next_receiver();
@@ -281,6 +309,7 @@ impl Queue {
         let mut state = self.state.lock();
         state.phase = Phase::Ended;
         let abandoned = std::mem::take(&mut state.depth);
+        state.bytes = 0;
         let lanes = std::mem::take(&mut state.lanes);
         self.release(state);
         lanes
@@ -354,6 +383,7 @@ enum End {
 impl State {
     /// Puts an entry into its lane and returns the receiver to wake.
     fn push(&mut self, entry: Entry, end: End) -> Option<Waker> {
+        self.bytes += entry.size();
         let lane = &mut self.lanes[entry.message.priority.lane()];
         match end {
             End::Front => lane.push_front(entry),
@@ -369,7 +399,8 @@ impl State {
         self.depth -= left;
         for lane in self.lanes.iter_mut().filter(|lane| !lane.is_empty()) {
             let part = left.min(lane.len());
-            taken.extend(lane.drain(..part));
+            let bytes = &mut self.bytes;
+            taken.extend(lane.drain(..part).inspect(|entry| *bytes -= entry.size()));
             left -= part;
         }
     }
@@ -398,22 +429,32 @@ impl State {
         self.depth + self.delayed
     }
 
-    /// Loses the oldest entry of the lowest waiting priority, or the new one if it is lower still.
-    /// Returns the new one, if it stays, and the lost one.
-    fn make_room(&mut self, entry: Entry) -> (Option<Entry>, Entry) {
-        self.counts.dropped += 1;
-        self.missed += 1;
-        let lowest = self.lanes.iter().rposition(|lane| !lane.is_empty());
-        let oldest = lowest
-            .filter(|lane| *lane >= entry.message.priority.lane())
-            .and_then(|lane| self.lanes[lane].pop_front());
-        match oldest {
-            Some(oldest) => {
-                self.depth -= 1;
-                (Some(entry), oldest)
-            }
-            None => (None, entry),
+    /// Whether an entry fits in. One that is larger than all may be fits into an empty queue.
+    fn has_room(&self, entry: &Entry, capacity: usize) -> bool {
+        self.occupied() < capacity
+            && (self.depth == 0 || self.bytes + entry.size() <= limits::QUEUE_BYTES_MAX)
+    }
+
+    /// Loses the oldest entries of the lowest waiting priority, or the new one if it is lower still.
+    /// Returns the new one, if it stays, and the lost ones.
+    fn make_room(&mut self, entry: Entry, capacity: usize) -> (Option<Entry>, Vec<Entry>) {
+        let mut lost = Vec::new();
+        while !self.has_room(&entry, capacity) {
+            self.counts.dropped += 1;
+            self.missed += 1;
+            let lowest = self.lanes.iter().rposition(|lane| !lane.is_empty());
+            let oldest = lowest
+                .filter(|lane| *lane >= entry.message.priority.lane())
+                .and_then(|lane| self.lanes[lane].pop_front());
+            let Some(oldest) = oldest else {
+                lost.push(entry);
+                return (None, lost);
+            };
+            self.depth -= 1;
+            self.bytes -= oldest.size();
+            lost.push(oldest);
         }
+        (Some(entry), lost)
     }
 
     fn wait(&mut self, receiver: u64, cx: &Context<'_>) -> Poll<usize> {

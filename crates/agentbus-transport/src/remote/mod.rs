@@ -26,12 +26,12 @@ pub const INBOX: &str = "_INBOX.";
 /// The URL without the password that it may hold.
 #[must_use]
 pub fn hidden(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
+    let Some((before, place)) = url.rsplit_once('@') else {
         return url.to_owned();
     };
-    match rest.rsplit_once('@') {
-        Some((_, place)) => format!("{scheme}://…@{place}"),
-        None => url.to_owned(),
+    match before.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://…@{place}"),
+        None => format!("…@{place}"),
     }
 }
 
@@ -49,5 +49,23 @@ pub fn stamp() -> Stamp {
     Stamp {
         event_id: EventId::v7(occurred_at.unix_millis(), &rand::rng().random()),
         occurred_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_of_a_url_is_shown() {
+        for (url, shown) in [
+            ("redis://u:p@h:1/0", "redis://…@h:1/0"),
+            ("http://u:p@x@h", "http://…@h"),
+            ("amqp:u:p@h", "…@h"),
+            ("u:p@h", "…@h"),
+            ("nats://h:1", "nats://h:1"),
+        ] {
+            assert_eq!(hidden(url), shown);
+        }
     }
 }
