@@ -303,7 +303,10 @@ fn is_bound(tx: &dyn Tx, draft: &Draft, agent: &AgentId) -> Result<bool, ChatErr
     else {
         return Ok(false);
     };
-    let token = tx.token(token)?;
+    // Anybody can ask for a token in an agent's name; the other two are given to who proved to be it.
+    let token = tx
+        .token(token)?
+        .filter(|token| token.source != TokenSource::Create);
     Ok(token.is_some_and(|token| token.agent_id.as_ref() == Some(agent)))
 }
 

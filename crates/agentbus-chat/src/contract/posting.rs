@@ -176,8 +176,17 @@ pub async fn only_the_agent_speaks_for_itself(at: At) {
     assert_eq!(posted.author, agent.agent.name);
     assert_eq!(posted.author_id.as_deref(), Some(agent.agent.id.as_str()));
 
-    // A token that was given to the agent proves it as well.
-    let sync = room.token(&thread, &agent).await;
+    // A token that anybody could ask for in its name proves nothing.
+    let asked = room.token(&thread, &agent).await;
+    let mut forged = strict(&thread, &agent, asked.current_seq, &asked.reply_token, "x");
+    forged.proof = Proof::ReplyToken;
+    let forged = room.chat.post(forged).await;
+    assert!(forged.is_err_and(refused(AuthProblem::Missing)));
+
+    // One that was given to the agent itself does: here with its post.
+    let mut first = strict(&thread, &agent, asked.current_seq, &asked.reply_token, "x");
+    first.proof = Proof::Agent(agent.agent.id.clone());
+    let sync = room.chat.post(first).await.unwrap().next.unwrap();
     let mut bound = strict(&thread, &agent, sync.current_seq, &sync.reply_token, "x");
     bound.proof = Proof::ReplyToken;
     room.chat.post(bound).await.unwrap();

@@ -13,7 +13,7 @@ use crate::ChatConfig;
 use crate::{NewThread, Stamp};
 
 /// Longest time that anything may take.
-const GUARD: Duration = Duration::from_secs(20);
+const GUARD: Duration = Duration::from_secs(100);
 
 struct Office {
     chat: Chat,

@@ -1,9 +1,11 @@
 //! Connections, and what each is told when it opens.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use postgres::config::{Host, SslMode};
 use postgres::{Client, Config, NoTls, Statement};
 
 use crate::limits;
@@ -33,8 +35,29 @@ impl Target {
         if config.get_application_name().is_none() {
             config.application_name("agentbus");
         }
+        refuse_open_network(&config)?;
         Ok(Self { config })
     }
+}
+
+/// Refuses to send a password and everything that is said over a network in the clear, unless the
+/// URL says that it is meant: connections are not encrypted yet.
+fn refuse_open_network(config: &Config) -> Result<(), StoreError> {
+    let is_here = |host: &Host| match host {
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+        }
+        Host::Unix(_) => true,
+    };
+    if config.get_ssl_mode() == SslMode::Disable || config.get_hosts().iter().all(is_here) {
+        return Ok(());
+    }
+    Err(StoreError::Failed(
+        "the database is on another machine, and connections to PostgreSQL are not encrypted yet; \
+         reach it through a tunnel at localhost, or add `?sslmode=disable` to the URL if the \
+         network between is yours"
+            .to_owned(),
+    ))
 }
 
 /// A connection with the statements that it has prepared.
@@ -114,4 +137,23 @@ impl Seat {
 
 fn millis(duration: Duration) -> u128 {
     duration.as_millis()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_said_in_the_clear_over_a_network_unless_that_is_meant() {
+        for here in ["localhost", "127.0.0.1", "[::1]", "%2Frun%2Fpostgresql"] {
+            Target::parse(&format!("postgresql://u:p@{here}/d")).unwrap();
+        }
+        let said = Target::parse("postgresql://u:hunter2@db.example/d").unwrap_err();
+        let said = said.to_string();
+        assert!(
+            said.contains("sslmode=disable") && !said.contains("hunter2"),
+            "{said}"
+        );
+        Target::parse("postgresql://u:p@db.example/d?sslmode=disable").unwrap();
+    }
 }

@@ -1,5 +1,7 @@
 //! Connections and what each is told when it opens.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
@@ -13,6 +15,7 @@ pub(super) fn to_write(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    make_private(path)?;
     let connection = open(path, flags)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // FULL flushes the log at every commit: what was acknowledged survives a loss of power.
@@ -22,6 +25,20 @@ pub(super) fn to_write(path: &Path) -> Result<Connection, StoreError> {
     // thousandth page.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     Ok(connection)
+}
+
+/// Makes the file so that only its owner can read it, unless it is there. What lies beside it takes
+/// its permissions.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    let made = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path);
+    made.map(drop).map_err(|error| StoreError::Open {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 /// Switches off the triggers that fill the search index; the writer fills it by itself.
