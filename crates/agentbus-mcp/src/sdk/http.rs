@@ -14,11 +14,15 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::handler::{Handler, Shared};
 use super::sessions::{Answering, Sessions};
 use crate::{Principal, Profile, Visitor, limits};
+
+/// What the SDK answers.
+type SdkResponse = Response<BoxBody<Bytes, Infallible>>;
 
 static SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
@@ -70,18 +74,20 @@ impl HttpService {
         }
         let ends = request.method() == Method::DELETE;
         request.extensions_mut().insert(visitor);
-        let response = self.inner.handle(request).await;
+        let response = match &named {
+            Some(_) => self.inner.handle(request).await,
+            None => match self.open(request, principal).await {
+                Ok(response) => response,
+                Err(_) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, "the server failed"),
+            },
+        };
         if let Some(id) = named
             .as_deref()
             .filter(|_| ends && response.status().is_success())
         {
             self.sessions.closed(id);
         }
-        let opened = session(response.headers()).filter(|_| named.is_none());
-        if let Some(id) = opened {
-            self.sessions.opened(id, principal);
-        }
-        let of = named.as_deref().or(opened);
+        let of = named.as_deref().or_else(|| session(response.headers()));
         let answering = of.map(|id| self.sessions.answering(id));
         let mut response = response.map(|body| HttpBody {
             body,
@@ -93,6 +99,26 @@ impl HttpService {
             .headers_mut()
             .insert(HeaderName::from_static("x-accel-buffering"), unbuffered);
         response
+    }
+}
+
+impl HttpService {
+    /// Answers a request that belongs to no session and may open one. In a task of its own: a client
+    /// that hangs up meanwhile would leave a session that nobody knows and nobody ends.
+    fn open<B>(&self, request: Request<B>, principal: Principal) -> JoinHandle<SdkResponse>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let (inner, sessions) = (self.inner.clone(), self.sessions.clone());
+        tokio::spawn(async move {
+            let response = inner.handle(request).await;
+            if let Some(id) = session(response.headers()) {
+                sessions.opened(id, principal);
+            }
+            response
+        })
     }
 }
 
@@ -145,5 +171,46 @@ impl std::fmt::Debug for HttpService {
 impl std::fmt::Debug for HttpBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HttpBody").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Catalog;
+    use crate::sdk::{Running, Seal};
+
+    /// A client that hangs up while its session is being opened leaves one that is known, and ends.
+    #[tokio::test]
+    async fn no_session_is_opened_that_nobody_knows() {
+        let shared = Arc::new(Shared {
+            catalog: Catalog::new(),
+            instructions: String::new(),
+            seal: Seal::new(),
+            stopping: CancellationToken::new(),
+            running: Running::default(),
+        });
+        let sessions = Sessions::new();
+        let service = HttpService::new(shared, sessions.clone(), CancellationToken::new());
+        let body = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18",
+            "capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
+        let request = Request::post("/mcp")
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .body(Full::new(Bytes::from(body)))
+            .unwrap();
+        let visitor = Visitor::new(Principal::new("a"), Profile::Core);
+        {
+            let mut serving = std::pin::pin!(service.serve(request, visitor));
+            // Begun, and given up before it is answered.
+            let begun = futures_util::poll!(&mut serving);
+            assert!(begun.is_pending());
+        }
+        while sessions.count() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(sessions.count(), 1);
     }
 }

@@ -142,6 +142,9 @@ async fn edit(services: &Services, call: &Call, asked: Edit) -> Result<Reply, Fa
         return Ok(refusal::refused("message_id and new_content are required"));
     }
     let message = match services.chat.message(MessageId::new(id)).await {
+        Ok((message, _)) if message.human_only => {
+            return refusal::answer(&ChatError::MessageNotFound(message.id));
+        }
         Ok((message, _)) => message,
         Err(error) => return refusal::answer(&error),
     };
@@ -151,9 +154,7 @@ async fn edit(services: &Services, call: &Call, asked: Edit) -> Result<Reply, Fa
     };
     let (by, proof) = match editor {
         Some(agent) => (agent.to_string(), Proof::Agent(agent)),
-        // Somebody who is not registered edits what a person wrote, as over HTTP; the message of an
-        // agent needs its proof.
-        None if message.author_id.is_none() => (message.author.clone(), Proof::Nothing),
+        // What people wrote they edit over HTTP. A name proves nothing, and here agents call.
         None => {
             let text = "say who you are: pass agent_id and token, or join with bus_connect first";
             return Ok(refusal::refused(text));
