@@ -15,16 +15,23 @@ use crate::error::{EmptyArgv, SpawnError};
 use crate::limits::Limits;
 use crate::process::Process;
 
-/// Environment variables that never reach a program: they are credentials of this process.
-pub(crate) const WITHHELD: &[&str] = &["AGENTBUS_TOKEN"];
+/// Environment variables that never reach a program: they are credentials of this process, or URLs
+/// that may hold some.
+pub(crate) const WITHHELD: &[&str] = &[
+    "AGENTBUS_CHAT_STORE",
+    "AGENTBUS_TOKEN",
+    "AGENTBUS_TRANSPORT",
+    "AGENTCHATBUS_ADMIN_TOKEN",
+    "PGPASSWORD",
+];
 
 /// Gets each line of a program's standard error.
 pub(crate) type OnStderr = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// A program to run, as often as wanted.
 ///
-/// It inherits the environment of this process except `AGENTBUS_TOKEN`, which it never gets,
-/// and the names passed to [`withhold`](Self::withhold).
+/// It inherits the environment of this process except the credentials of the bus, which it never
+/// gets, and the names passed to [`withhold`](Self::withhold).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Instant;
 
 use agentbus_mcp::Principal;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use parking_lot::Mutex;
 use rand::RngExt;
 use sha2::{Digest, Sha256};
@@ -152,7 +152,13 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+/// The secret of a browser session. A browser gives the cookie to every port of this host, so it
+/// counts only when the browser does not say that another page made the request (Fetch Metadata).
 fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
+        return None;
+    }
     let all = headers
         .get_all(header::COOKIE)
         .into_iter()

@@ -160,6 +160,15 @@ async fn a_console_link_opens_once() {
     let page =
         format!("GET / HTTP/1.1\r\nHost: {host}\r\nCookie: {pair}\r\nConnection: close\r\n\r\n");
     assert_eq!(ask(&server, &page).await.0, 200);
+    // A cookie is given to every port of a host; the browser says which page asked.
+    for (site, expect) in [
+        ("same-origin", 200),
+        ("same-site", 401),
+        ("cross-site", 401),
+    ] {
+        let said = page.replace("Cookie:", &format!("Sec-Fetch-Site: {site}\r\nCookie:"));
+        assert_eq!(ask(&server, &said).await.0, expect, "{site}");
+    }
     assert_eq!(ask(&server, &open).await.0, 401, "a link works once");
     server.shutdown().await;
 }
@@ -173,6 +182,7 @@ async fn the_data_directory_is_private_and_has_one_owner() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&dir.path().join("data")), 0o700);
     assert_eq!(mode(&server.data_dir().token_path()), 0o600);
+    assert_eq!(mode(&dir.path().join("data/chat.db")), 0o600);
     let second = Server::start(config(dir.path()), bus().await).await;
     assert!(matches!(second, Err(ServerError::Locked { .. })));
     let mut busy = config(dir.path());

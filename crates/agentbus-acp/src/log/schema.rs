@@ -1,5 +1,7 @@
 //! The tables of the log, and what is read from them.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -38,6 +40,14 @@ pub(super) fn open(path: &Path) -> Result<Connection, LogError> {
         path: path.to_owned(),
         source,
     };
+    // What is said in sessions is for the owner alone; what lies beside the file is like it. A file
+    // that cannot be made shows in the next line.
+    let private = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path);
+    drop(private);
     let mut connection = Connection::open(path).map_err(failed)?;
     let version = prepare(&mut connection).map_err(failed)?;
     match version {

@@ -4,11 +4,13 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::multipart::Field;
-use axum::extract::{Multipart, Path, State};
+use axum::body::Body;
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{FromRequest, Multipart, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
+use http_body_util::Limited;
 use rand::RngExt;
 use serde_json::{Value, json};
 
@@ -27,6 +29,9 @@ const KINDS: [(&str, &str, &str); 7] = [
     (".webp", ".webp", "image/webp"),
 ];
 
+/// What a form may hold beside the file.
+const FORM_BYTES: usize = 64 * 1024;
+
 /// Longest file name that is remembered.
 const NAME_CHARS: usize = 255;
 
@@ -36,8 +41,13 @@ const NAME_CHARS: usize = 255;
     responses((status = 200, description = "url, name"), (status = 400, description = "No image"), (status = 413)))]
 pub(super) async fn upload(
     State(app): State<Arc<App>>,
-    parts: Multipart,
+    request: Request,
 ) -> Result<Json<Value>, Refusal> {
+    // All of the body is limited, not only the file: the parser keeps what it has not understood.
+    let limit = app.config.chat.max_image_bytes.saturating_add(FORM_BYTES);
+    let request = request.map(|body| Body::new(Limited::new(body, limit)));
+    let parts = Multipart::from_request(request, &()).await;
+    let parts = parts.map_err(|_| Refusal::bad("the body is not a form with a file"))?;
     let read = tokio::time::timeout(BODY_TIMEOUT, file_of(&app, parts)).await;
     let read = read.map_err(|_| Refusal::bad("the file did not come in time"))?;
     let (name, bytes) = read?.ok_or_else(|| Refusal::bad("No file provided"))?;
@@ -68,8 +78,11 @@ pub(super) async fn upload(
 /// Reads the field `file`, no further than the limit.
 async fn file_of(app: &App, mut parts: Multipart) -> Result<Option<(String, Bytes)>, Refusal> {
     let limit = app.config.chat.max_image_bytes;
-    let broken = |_| Refusal::bad("the body is not a form with a file");
-    while let Some(part) = parts.next_field().await.map_err(broken)? {
+    while let Some(part) = parts
+        .next_field()
+        .await
+        .map_err(|error| broken(&error, limit))?
+    {
         if part.name() != Some("file") {
             continue;
         }
@@ -81,18 +94,26 @@ async fn file_of(app: &App, mut parts: Multipart) -> Result<Option<(String, Byte
 
 async fn within(mut part: Field<'_>, limit: usize) -> Result<Bytes, Refusal> {
     let mut bytes = BytesMut::new();
-    let broken = |_| Refusal::bad("the body is not a form with a file");
-    while let Some(chunk) = part.chunk().await.map_err(broken)? {
+    while let Some(chunk) = part.chunk().await.map_err(|error| broken(&error, limit))? {
         if bytes.len() + chunk.len() > limit {
-            let text = format!(
-                "File too large. Maximum size is {} MB",
-                limit / (1024 * 1024)
-            );
-            return Err(Refusal::text(StatusCode::PAYLOAD_TOO_LARGE, text));
+            return Err(too_large(limit));
         }
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes.freeze())
+}
+
+fn broken(error: &MultipartError, limit: usize) -> Refusal {
+    match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(limit),
+        _ => Refusal::bad("the body is not a form with a file"),
+    }
+}
+
+fn too_large(limit: usize) -> Refusal {
+    let limit = limit / (1024 * 1024);
+    let text = format!("File too large. Maximum size is {limit} MB");
+    Refusal::text(StatusCode::PAYLOAD_TOO_LARGE, text)
 }
 
 fn ending_of(name: &str) -> String {

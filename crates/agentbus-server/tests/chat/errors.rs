@@ -124,6 +124,21 @@ async fn strangers_are_refused_on_every_route() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_form_is_limited_in_all_its_parts() {
+    let host = Host::start(quiet()).await;
+    let kind = [("content-type", "multipart/form-data; boundary=b")];
+    let filler = "x".repeat(6 * 1024 * 1024);
+    for form in [
+        format!("--b\r\nX-Long: {filler}"),
+        format!("--b\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\n{filler}"),
+    ] {
+        let answer = host.send("POST", "/api/upload/image", &kind, form).await;
+        assert_eq!(answer.status, 413, "{}", answer.text);
+    }
+    host.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_is_told_once_and_never_again() {
     let host = Host::start(quiet()).await;
     let (id, token) = host.agent().await;
