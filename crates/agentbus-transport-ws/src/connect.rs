@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use agentbus_transport::TransportError;
+use agentbus_transport::remote::hidden;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -36,7 +37,7 @@ pub struct Builder {
 impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder")
-            .field("url", &self.url)
+            .field("url", &self.shown())
             .field("agent", &self.agent)
             .finish_non_exhaustive()
     }
@@ -64,7 +65,7 @@ impl Builder {
     /// or when the other side is no agentbus.
     pub async fn connect(self) -> Result<WsTransport, TransportError> {
         let opened = tokio::time::timeout(CONNECT_TIMEOUT, self.open()).await;
-        let silent = || failed(format!("{} did not answer within 10 s", self.url));
+        let silent = || failed(format!("{} did not answer within 10 s", self.shown()));
         opened.map_err(|_| silent())?
     }
 
@@ -72,7 +73,7 @@ impl Builder {
         let mut request = self
             .endpoint()
             .into_client_request()
-            .map_err(|error| failed(format!("`{}` is no URL of a bus: {error}", self.url)))?;
+            .map_err(|error| failed(format!("`{}` is no URL of a bus: {error}", self.shown())))?;
         if let Some(token) = &self.token {
             keep_from_strangers(token, request.uri())?;
             let bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
@@ -113,18 +114,23 @@ impl Builder {
                 Ok(ServerFrame::Error { error, .. }) => Err(TransportError::Remote(error)),
                 _ => Err(failed(format!(
                     "{} does not speak the protocol of a bus",
-                    self.url
+                    self.shown()
                 ))),
             };
         }
         Err(failed(format!(
             "{} closed the connection at once",
-            self.url
+            self.shown()
         )))
     }
 
+    /// The URL as it may be shown.
+    fn shown(&self) -> String {
+        hidden(&self.url)
+    }
+
     fn explain(&self, error: SocketError) -> TransportError {
-        let url = &self.url;
+        let url = self.shown();
         match error {
             SocketError::Io(error) => failed(format!(
                 "nobody listens at {url} ({error}); start the bus with `agentbus serve`, or name another one with --url"
@@ -154,7 +160,7 @@ pub fn token_to_show(url: &str) -> Result<Option<String>, TransportError> {
     };
     let uri: Uri = url
         .parse()
-        .map_err(|_| failed(format!("{url} is not a URL")))?;
+        .map_err(|_| failed(format!("{} is not a URL", hidden(url))))?;
     keep_from_strangers(&token, &uri)?;
     Ok(Some(token.expose().to_owned()))
 }

@@ -146,6 +146,19 @@ fn trusted(config: Config) -> Result<Config, Failure> {
         ("pools", config.pools != default.pools),
         ("schemas", config.schemas != default.schemas),
         ("agents", config.agents != default.agents),
+        ("mcp_language", config.mcp_language != default.mcp_language),
+        (
+            "chat_content_filter",
+            config.chat_content_filter != default.chat_content_filter,
+        ),
+        (
+            "chat_rate_limit",
+            config.chat_rate_limit != default.chat_rate_limit,
+        ),
+        (
+            "chat_max_image_bytes",
+            config.chat_max_image_bytes != default.chat_max_image_bytes,
+        ),
     ];
     match opened.iter().find(|(_, set)| *set) {
         None => Ok(config),

@@ -8,6 +8,7 @@ mod semantics;
 
 use std::sync::Arc;
 
+use agentbus_transport::remote::hidden;
 use agentbus_transport::{BoxFuture, Capabilities, MemoryTransport, Transport, TransportError};
 
 use crate::Error;
@@ -272,13 +273,15 @@ fn unknown(url: &str, name: &str) -> String {
         _ => String::new(),
     };
     format!(
-        "`{url}` names no transport{hint}; this build knows {}",
+        "`{}` names no transport{hint}; this build knows {}",
+        hidden(url),
         known()
     )
 }
 
 /// What is said to somebody who gave a path, or nothing that looks like a URL.
 fn no_url(url: &str) -> String {
+    let url = &*hidden(url);
     let (path, place) = match url.starts_with('/') {
         true => (url, "from the root"),
         false if url.is_empty() => ("bus.db", "in the working directory"),
