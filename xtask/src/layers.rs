@@ -38,6 +38,7 @@ const TABLE: &[(&str, Layer)] = &[
     ("agentbus", Layer::Bus),
     ("agentbus-stdio", Layer::Service),
     ("agentbus-chat", Layer::Service),
+    ("agentbus-decisions", Layer::Service),
     ("agentbus-mcp", Layer::Gateway),
     ("agentbus-acp", Layer::Gateway),
     ("agentbus-a2a", Layer::Gateway),

@@ -186,6 +186,18 @@ impl Agent {
                 let answer = self.ask(session, rest);
                 self.say(session, &answer);
             }
+            "elicit" => {
+                let params = serde_json::from_str(rest).unwrap();
+                self.call_and_say(session, "elicitation/create", params);
+            }
+            "outside" => {
+                let params = json!({ "requestId": 1, "mode": "form", "message": "Who are you?",
+                    "requestedSchema": { "type": "object", "properties": {} } });
+                let answer = self.answer_to("elicitation/create", &params);
+                self.say(session, &answer["result"].to_string());
+            }
+            "done" => self.send(&json!({ "jsonrpc": "2.0", "method": "elicitation/complete",
+                "params": { "elicitationId": rest } })),
             "storm" => self.storm(session, number()),
             "read" => self.call_and_say(session, "fs/read_text_file", json!({ "path": rest })),
             "write" => {
@@ -239,7 +251,11 @@ impl Agent {
 
     fn call(&mut self, session: &str, method: &str, mut params: Value) -> Value {
         params["sessionId"] = session.into();
-        let id = self.request(method, &params);
+        self.answer_to(method, &params)
+    }
+
+    fn answer_to(&mut self, method: &str, params: &Value) -> Value {
+        let id = self.request(method, params);
         loop {
             if let Some(answer) = self.hear().filter(|message| message["id"] == id) {
                 return answer;

@@ -25,7 +25,7 @@ pub struct AgentConfig {
     /// The directory inside of which files and terminals are served to it; none are without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<PathBuf>,
-    /// What becomes of its permission requests.
+    /// What becomes of its permission requests, and with `deny` of everything else it asks for.
     #[serde(default)]
     pub policy: Policy,
     /// Kinds of tool calls that are allowed once, whatever the policy says.

@@ -170,7 +170,7 @@ fn a_permission_is_given_over_http_and_the_first_answer_counts() {
     let question = bus.question();
     let id = question["id"].as_str().unwrap();
     assert_eq!(
-        (&question["agent"], &question["session"]),
+        (&question["asker"]["name"], &question["session"]),
         (&"helper".into(), &"s".into())
     );
     assert_eq!(question["options"][0]["id"], "allow");
@@ -181,6 +181,11 @@ fn a_permission_is_given_over_http_and_the_first_answer_counts() {
         bus.run(&["decisions", "answer", id, "allow"])
             .status
             .success()
+    );
+    let again = bus.run(&["decisions", "answer", id, "allow"]);
+    assert!(
+        again.status.success(),
+        "the same answer once more: {again:?}"
     );
     let second = bus.run(&["decisions", "answer", id, "reject"]);
     assert_eq!(second.status.code(), Some(10), "{second:?}");

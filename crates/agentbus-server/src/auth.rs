@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Instant;
 
+use agentbus_decisions::Voice;
 use agentbus_mcp::Principal;
 use axum::http::{HeaderMap, HeaderValue, header};
 use parking_lot::Mutex;
@@ -102,6 +103,13 @@ impl Auth {
                 }),
             },
         }
+    }
+
+    /// For whom these headers speak when something is decided.
+    pub(crate) fn voice(&self, headers: &HeaderMap) -> Voice {
+        let principal = self.principal(headers);
+        // The guard lets nobody through without one.
+        Voice::Person(principal.map_or_else(String::new, |it| it.as_str().to_owned()))
     }
 
     /// Makes a code that opens the console once.

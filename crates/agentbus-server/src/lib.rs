@@ -14,7 +14,6 @@ mod chat;
 mod cloudevents;
 mod config;
 mod data_dir;
-mod decisions;
 mod error;
 mod guard;
 mod idempotency;
@@ -27,9 +26,9 @@ mod sse;
 mod state;
 mod ws;
 
+pub use agentbus_decisions::Board;
 pub use config::{AuthMode, DEFAULT_PORT, Figures, ServerConfig};
 pub use data_dir::DataDir;
-pub use decisions::Board;
 pub use error::ServerError;
 pub use server::{RunningServer, Server};
 

@@ -72,14 +72,3 @@ pub const CLOUD_EVENT_BATCH: usize = 1000;
 
 /// Most attributes of a CloudEvent beside the required ones; each stands in the metadata.
 pub const CLOUD_EVENT_ATTRIBUTES: usize = 64;
-
-/// Questions that wait for a person: 256.
-///
-/// A person reads a handful; agents that ask more than this are not waiting for one.
-pub(crate) const DECISIONS_OPEN: usize = 256;
-
-/// Closed questions that are remembered, so that a second answer is told that it came second: 1024.
-pub(crate) const DECISIONS_CLOSED: usize = 1024;
-
-/// Events of questions that wait for the bus: 1024, which is each question twice and room to spare.
-pub(crate) const ANNOUNCEMENTS_WAITING: usize = 1024;

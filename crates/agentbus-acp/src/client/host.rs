@@ -4,19 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use agentbus_decisions::Form;
 use serde_json::Value;
 
 use super::files::Ground;
 use super::routes::{Routes, Turn};
 use super::terminals::Terminals;
 use crate::config::{AgentConfig, Policy, ToolKind};
-use crate::decide::{Choice, Decider, Question};
+use crate::decide::{self, Asker, Choice, Decider, Question};
+use crate::limits;
 use crate::sdk::driving::{Answer, Ask, Host, Refusal};
+use crate::sdk::elicitation::{Elicit, Want};
 
 /// Answers the requests of one process of an agent.
 #[derive(Debug)]
 pub(super) struct AgentHost {
-    agent: String,
+    asker: Asker,
     policy: Policy,
     allow_kinds: Vec<ToolKind>,
     patience: Duration,
@@ -47,7 +50,7 @@ impl AgentHost {
             terminals: Terminals::new(Arc::clone(ground)),
         });
         Self {
-            agent: config.name.clone(),
+            asker: Asker::agent(&config.name),
             policy: config.policy,
             allow_kinds: config.allow_kinds.clone(),
             patience: config.limits.decision(),
@@ -60,24 +63,66 @@ impl AgentHost {
     /// Returns the option that is chosen; `None` cancels.
     async fn permission(&self, session: &str, mut question: Question) -> Option<String> {
         // Outside of a turn, and after its cancel, nothing is allowed any more.
-        let (name, turn) = self.routes.find(session)?;
-        let turn = turn.filter(|turn| !turn.cancelled.is_cancelled())?;
+        let (name, turn) = self.turn(session)?;
         if let Some(decided) = self.by_policy(&question) {
             return decided;
         }
         question.session = name;
-        self.ask(&turn, question).await
+        let answer = self.ask(&turn, question).await?;
+        Some(answer.option)
     }
 
-    async fn ask(&self, turn: &Turn, question: Question) -> Option<String> {
+    /// Returns what is answered; `None` cancels. What is asked for are facts, which no policy can
+    /// invent: only `deny` needs no person.
+    async fn elicit(&self, elicit: Elicit) -> Result<Option<decide::Answer>, Refusal> {
+        let asker = self.asker.clone();
+        let question = match elicit.want {
+            Want::Fields(schema) => {
+                let form = Form::new(schema);
+                let form = form.map_err(|error| Refusal::Invalid(error.to_string()))?;
+                Question::form(asker, elicit.message, form)
+            }
+            Want::Visit { url, name } => Question::url(asker, elicit.message, url, name)
+                .map_err(|error| Refusal::Invalid(error.to_string()))?,
+        };
+        let mut question = Question {
+            detail: elicit.detail,
+            patience: self.patience,
+            ..question
+        };
+        if self.policy == Policy::Deny {
+            return Ok(Some(decide::Answer::option(Question::DECLINE)));
+        }
+        let Some(session) = elicit.session else {
+            // A session is being opened, which is waited for so long and no longer.
+            question.patience = question.patience.min(limits::SESSION_OPENING);
+            return Ok(self.decider.decide(question).await);
+        };
+        let Some((name, turn)) = self.turn(&session) else {
+            return Ok(None);
+        };
+        question.session = name;
+        Ok(self.ask(&turn, question).await)
+    }
+
+    /// The session's name on the bus and its turn, unless that was told to stop.
+    fn turn(&self, session: &str) -> Option<(String, Turn)> {
+        let (name, turn) = self.routes.find(session)?;
+        let turn = turn.filter(|turn| !turn.cancelled.is_cancelled())?;
+        Some((name, turn))
+    }
+
+    async fn ask(&self, turn: &Turn, question: Question) -> Option<decide::Answer> {
         let _asking = Asking::new(&turn.asking);
-        let known: Vec<String> = question.options.iter().map(|it| it.id.clone()).collect();
+        let known = question.option_ids();
         let patience = question.patience;
         tokio::select! {
             biased;
             () = turn.cancelled.cancelled() => None,
             () = tokio::time::sleep(patience) => None,
-            chosen = self.decider.decide(question) => chosen.filter(|id| known.contains(id)),
+            answer = self.decider.decide(question) => {
+                answer.filter(|answer| known.contains(&answer.option))
+            }
         }
     }
 
@@ -88,7 +133,10 @@ impl AgentHost {
             let option = question.options.iter().find(|option| option.kind == kind);
             option.map(|option| option.id.clone())
         };
-        let kind = question.kind.clone().map(Value::String);
+        let kind = match &question.ask {
+            decide::Ask::Permission { kind } => kind.clone().map(Value::String),
+            _ => None,
+        };
         let kind = kind.and_then(|kind| serde_json::from_value(kind).ok());
         let listed = kind.is_some_and(|kind| self.allow_kinds.contains(&kind));
         // An agent that offers no such option asks for more than a list may give.
@@ -125,6 +173,7 @@ impl Host for AgentHost {
                 let question = self.question(title, kind, detail, options);
                 Ok(Answer::Chosen(self.permission(&session, question).await))
             }
+            Ask::Elicit(elicit) => Ok(Answer::Elicited(self.elicit(elicit).await?)),
             Ask::Read { path, line, limit } => {
                 let ground = &self.grounds("fs/read_text_file")?.ground;
                 Ok(Answer::Text(ground.read(path, line, limit).await?))
@@ -159,6 +208,10 @@ impl Host for AgentHost {
             Ask::Unknown(method) => Err(Refusal::Unserved(method)),
         }
     }
+
+    fn completed(&self, elicitation: &str) {
+        self.decider.complete(&self.asker, elicitation);
+    }
 }
 
 impl AgentHost {
@@ -169,14 +222,11 @@ impl AgentHost {
         detail: Value,
         options: Vec<Choice>,
     ) -> Question {
+        let ask = decide::Ask::Permission { kind };
         Question {
-            agent: self.agent.clone(),
-            session: String::new(),
-            title,
-            kind,
             detail,
-            options,
             patience: self.patience,
+            ..Question::new(self.asker.clone(), title, ask, options)
         }
     }
 }

@@ -138,9 +138,9 @@ impl Intake {
     /// Hears a notification; true if the SDK has to see it.
     async fn notified(&self, line: &Bytes, method: Option<&str>) -> bool {
         if method != Some("session/update") {
-            // The SDK ends the request that is taken back. Nothing else is understood, and what
-            // is not understood may be ignored.
-            return method == Some("$/cancel_request");
+            // The SDK ends the request that is taken back, and passes on that a person was
+            // elsewhere. Nothing else is understood, and what is not understood may be ignored.
+            return matches!(method, Some("$/cancel_request" | "elicitation/complete"));
         }
         let routes = &self.shared.routes;
         let read = serde_json::from_slice::<Notification<'_>>(line);

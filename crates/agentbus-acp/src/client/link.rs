@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::host::AgentHost;
 use super::intake::{Fed, Intake, Shared};
 use super::routes::Routes;
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, Policy};
 use crate::limits;
 use crate::sdk::driving::{Abilities, Caller, Fault, drive};
 
@@ -158,7 +158,10 @@ async fn introduce(
     gone: &mut watch::Receiver<Option<Gone>>,
 ) -> Result<Abilities, StartError> {
     let patience = config.limits.initialize();
-    let said = answer_or_end(caller.initialize(config.root.is_some()), gone);
+    let said = answer_or_end(
+        caller.initialize(config.root.is_some(), config.policy != Policy::Deny),
+        gone,
+    );
     let said = tokio::time::timeout(patience, said)
         .await
         .map_err(|_| StartError::Silent(patience.as_secs()))?;

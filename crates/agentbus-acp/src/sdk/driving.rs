@@ -10,17 +10,18 @@ use std::sync::Arc;
 use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::ConnectionTo;
 use agent_client_protocol::v1::schema::{
-    AgentRequest, CancelNotification, ClientCapabilities, CloseSessionRequest, ContentBlock,
-    CreateTerminalResponse, EnvVariable, ErrorCode, FileSystemCapabilities, Implementation,
-    InitializeRequest, KillTerminalResponse, LoadSessionRequest, McpServer, McpServerStdio,
-    NewSessionRequest, PromptCapabilities, PromptRequest, ReadTextFileResponse,
-    ReleaseTerminalResponse, RequestPermissionOutcome, RequestPermissionRequest,
-    RequestPermissionResponse, ResumeSessionRequest, SelectedPermissionOutcome, StopReason,
-    TerminalExitStatus, TerminalOutputResponse, WaitForTerminalExitResponse, WriteTextFileResponse,
+    AgentRequest, CancelNotification, ClientCapabilities, CloseSessionRequest,
+    CompleteElicitationNotification, ContentBlock, CreateTerminalResponse, EnvVariable, ErrorCode,
+    FileSystemCapabilities, Implementation, InitializeRequest, KillTerminalResponse,
+    LoadSessionRequest, McpServer, McpServerStdio, NewSessionRequest, PromptCapabilities,
+    PromptRequest, ReadTextFileResponse, ReleaseTerminalResponse, RequestPermissionOutcome,
+    RequestPermissionRequest, RequestPermissionResponse, ResumeSessionRequest,
+    SelectedPermissionOutcome, StopReason, TerminalExitStatus, TerminalOutputResponse,
+    WaitForTerminalExitResponse, WriteTextFileResponse,
 };
 use agent_client_protocol::{
     Agent, Client, Error, JsonRpcRequest, Lines, is_connection_terminated,
-    is_incoming_transport_closed, on_receive_request,
+    is_incoming_transport_closed, on_receive_notification, on_receive_request,
 };
 use futures_util::{Sink, Stream};
 use serde::Serialize;
@@ -28,8 +29,9 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::elicitation::{self, Elicit};
 use crate::client::BusServer;
-use crate::decide::Choice;
+use crate::decide::{self, Choice};
 
 /// What an agent asks of whoever drives it.
 #[derive(Debug)]
@@ -41,6 +43,7 @@ pub(crate) enum Ask {
         detail: Value,
         options: Vec<Choice>,
     },
+    Elicit(Elicit),
     Read {
         path: PathBuf,
         line: Option<u32>,
@@ -69,6 +72,8 @@ pub(crate) enum Ask {
 pub(crate) enum Answer {
     /// The option that was chosen; `None` if the turn was cancelled.
     Chosen(Option<String>),
+    /// What was answered to an elicitation; `None` if nobody did.
+    Elicited(Option<decide::Answer>),
     Text(String),
     Written,
     Terminal(String),
@@ -105,6 +110,9 @@ pub(crate) enum Refusal {
 /// Answers what an agent asks.
 pub(crate) trait Host: Send + Sync + 'static {
     fn answer(&self, ask: Ask) -> impl Future<Output = Result<Answer, Refusal>> + Send;
+
+    /// Hears that what the agent sent a person elsewhere for is done.
+    fn completed(&self, elicitation: &str);
 }
 
 /// An error that an agent answered with.
@@ -159,6 +167,7 @@ pub(crate) async fn drive<H: Host>(
     ready: oneshot::Sender<Caller>,
     stop: CancellationToken,
 ) {
+    let told = Arc::clone(&host);
     let serve =
         async move |request: AgentRequest, responder: Responder, cx: ConnectionTo<Agent>| {
             let host = Arc::clone(&host);
@@ -174,6 +183,13 @@ pub(crate) async fn drive<H: Host>(
         .v1()
         .name("agentbus")
         .on_receive_request(serve, on_receive_request!())
+        .on_receive_notification(
+            async move |done: CompleteElicitationNotification, _| {
+                told.completed(&done.elicitation_id.0);
+                Ok(())
+            },
+            on_receive_notification!(),
+        )
         .connect_with(Lines::new(outgoing, incoming), async |cx| {
             let _ = ready.send(Caller(cx));
             stop.cancelled().await;
@@ -188,12 +204,16 @@ pub(crate) async fn drive<H: Host>(
 type Responder = agent_client_protocol::v1::Responder<Value>;
 
 impl Caller {
-    /// Says who we are and what we serve, and learns the same of the agent.
-    pub(crate) async fn initialize(&self, serves: bool) -> Result<Abilities, Fault> {
+    /// Says who we are, whether we serve files and terminals, and whether a person can be asked for
+    /// more than permissions, and learns the same of the agent.
+    pub(crate) async fn initialize(&self, serves: bool, asks: bool) -> Result<Abilities, Fault> {
         let files = FileSystemCapabilities::new()
             .read_text_file(serves)
             .write_text_file(serves);
-        let serves = ClientCapabilities::new().fs(files).terminal(serves);
+        let serves = ClientCapabilities::new()
+            .fs(files)
+            .terminal(serves)
+            .elicitation(asks.then(elicitation::modes));
         let us = Implementation::new("agentbus", env!("CARGO_PKG_VERSION"));
         let request = InitializeRequest::new(ProtocolVersion::V1)
             .client_capabilities(serves)
@@ -369,6 +389,7 @@ fn servers(bus: Option<&BusServer>) -> Vec<McpServer> {
 fn ask(request: AgentRequest) -> Ask {
     match request {
         AgentRequest::RequestPermissionRequest(request) => permission(&request),
+        AgentRequest::CreateElicitationRequest(request) => elicitation::read(request),
         AgentRequest::ReadTextFileRequest(request) => Ask::Read {
             path: request.path,
             line: request.line,
@@ -441,6 +462,7 @@ fn answered(answer: Result<Answer, Refusal>) -> Result<Value, Error> {
             let outcome = RequestPermissionOutcome::Selected(chosen);
             serde_json::to_value(RequestPermissionResponse::new(outcome))
         }
+        Answer::Elicited(answer) => serde_json::to_value(elicitation::response(answer)),
         Answer::Text(text) => serde_json::to_value(ReadTextFileResponse::new(text)),
         Answer::Written => serde_json::to_value(WriteTextFileResponse::new()),
         Answer::Terminal(id) => serde_json::to_value(CreateTerminalResponse::new(id)),

@@ -1,4 +1,5 @@
 //! The one module that names the official crate, which changes its interface every other month.
 
 pub(crate) mod driving;
+pub(crate) mod elicitation;
 pub(crate) mod serving;

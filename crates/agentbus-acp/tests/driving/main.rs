@@ -10,6 +10,7 @@
 )]
 
 mod bad;
+mod elicitation;
 mod fixture;
 mod log;
 mod permissions;

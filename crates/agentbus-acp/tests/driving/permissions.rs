@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agentbus::transport::BoxFuture;
 use agentbus_acp::config::ToolKind;
-use agentbus_acp::decide::Nobody;
+use agentbus_acp::decide::{Answer, Ask, Asker, Nobody};
 use agentbus_acp::{AgentConfig, Decider, Policy, Question};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -30,12 +30,12 @@ impl Someone {
 }
 
 impl Decider for Someone {
-    fn decide(&self, question: Question) -> BoxFuture<'_, Option<String>> {
+    fn decide(&self, question: Question) -> BoxFuture<'_, Option<Answer>> {
         self.asked.lock().push(question);
         self.heard.notify_one();
         Box::pin(async {
             match self.answer {
-                Some(answer) => Some(answer.to_owned()),
+                Some(answer) => Some(Answer::option(answer)),
                 None => std::future::pending().await,
             }
         })
@@ -48,10 +48,14 @@ async fn a_person_is_asked_and_the_agent_hears_the_answer() {
     let it = Fixture::rig_with(&[], |_| {}, someone.clone()).await;
     assert_eq!(it.say("s", "ask edit").await, "yes");
     let asked = someone.asked.lock().remove(0);
-    assert_eq!((asked.agent.as_str(), asked.session.as_str()), ("rig", "s"));
     assert_eq!(
-        (asked.title.as_str(), asked.kind.as_deref()),
-        ("Delete the world", Some("edit"))
+        (asked.asker, asked.session.as_str()),
+        (Asker::agent("rig"), "s")
+    );
+    let kind = Some("edit".to_owned());
+    assert_eq!(
+        (asked.title.as_str(), asked.ask),
+        ("Delete the world", Ask::Permission { kind })
     );
     let options: Vec<_> = asked
         .options

@@ -51,5 +51,8 @@ pub(crate) enum DecisionVerb {
         id: String,
         /// The id of one of its options.
         option: String,
+        /// The fields of a form that you accept, as a JSON object.
+        #[arg(long, value_name = "JSON")]
+        content: Option<String>,
     },
 }

@@ -1,49 +1,68 @@
-//! Questions that wait for a person.
+//! What waits for a person, whoever asks.
 
 use std::sync::Arc;
 
+use agentbus_decisions::{Answer, NotTaken, Question};
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use super::refusal::Refusal;
 use super::request::Written;
-use crate::decisions::NotTaken;
+use super::views;
 use crate::state::App;
 
-/// The questions that are open, the oldest first.
+/// The decisions that are open, the oldest first.
 #[utoipa::path(get, path = "/api/decisions", tag = "decisions",
-    responses((status = 200, description = "decisions: id, agent, session, title, kind, detail, options, since, until")))]
-pub(super) async fn list(State(app): State<Arc<App>>) -> Json<Value> {
-    Json(json!({ "decisions": app.decisions.list() }))
+    responses((status = 200, description = "decisions: id, type (permission, form, url or card), asker, session, thread, title, detail, options, since, until; kind of a permission, form as a JSON Schema, url")))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Refusal> {
+    let open = app.decisions.list(&app.auth.voice(&headers)).await;
+    let open = open.map_err(|error| Refusal::text(StatusCode::SERVICE_UNAVAILABLE, error))?;
+    Ok(Json(json!({ "decisions": open })))
 }
 
-/// Answers a question; the first answer counts.
+/// Answers a decision; the first answer counts.
 #[utoipa::path(post, path = "/api/decisions/{id}", tag = "decisions", params(("id" = String, Path)),
-    request_body(content = Value, description = "option: the id of one of its options"),
+    request_body(content = Value, description = "option: the id of one of its options; content: the fields of a form that is accepted"),
     responses(
-        (status = 200, description = "id, option"), (status = 400, description = "No such option"),
-        (status = 404, description = "No such question"), (status = 409, description = "It was answered before, or is out of time"),
+        (status = 200, description = "id, option; already_decided if it is the same answer once more"),
+        (status = 400, description = "No such option, or the content does not fit the form"),
+        (status = 403, description = "Agents do not answer"), (status = 404, description = "No such decision"),
+        (status = 409, description = "It was decided otherwise before, or is out of time"),
     ))]
 pub(super) async fn answer(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
     mut asked: Written,
 ) -> Result<Json<Value>, Refusal> {
-    let option = asked.fields.text("option");
+    let (option, content) = (asked.fields.text("option"), asked.fields.object("content"));
     asked.fields.check()?;
-    let option = option.ok_or_else(|| Refusal::bad("say which `option` you choose"))?;
-    match app.decisions.answer(&id, &option) {
-        Ok(()) => Ok(Json(json!({ "id": id, "option": option }))),
-        Err(NotTaken::Unknown) => Err(Refusal::not_found(format!("Decision '{id}' not found"))),
-        Err(NotTaken::Closed) => Err(Refusal::text(
-            StatusCode::CONFLICT,
-            "the decision was made before, or is out of time",
-        )),
-        Err(NotTaken::NoOption(options)) => Err(Refusal::bad(format!(
-            "`{option}` is no option of this decision; there is {}",
-            options.join(", ")
-        ))),
+    let option = match (option, &content) {
+        (Some(option), _) => option,
+        // Whoever fills a form in accepts it.
+        (None, Some(_)) => Question::ACCEPT.to_owned(),
+        (None, None) => return Err(Refusal::bad("say which `option` you choose")),
+    };
+    let content = content.and_then(|content| content.as_object().cloned());
+    let given = Answer { option, content };
+    let voice = app.auth.voice(&asked.headers);
+    let taken = app.decisions.answer(&id, given, &voice).await?;
+    Ok(Json(views::with(json!({ "id": id }), json!(taken))))
+}
+
+impl From<NotTaken> for Refusal {
+    fn from(not: NotTaken) -> Self {
+        let status = match &not {
+            NotTaken::Unknown(_) => StatusCode::NOT_FOUND,
+            NotTaken::Closed { .. } => StatusCode::CONFLICT,
+            NotTaken::NoOption { .. } | NotTaken::Unfit(_) => StatusCode::BAD_REQUEST,
+            NotTaken::NotYours(_) => StatusCode::FORBIDDEN,
+            NotTaken::Failed(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::text(status, not.to_string())
     }
 }
