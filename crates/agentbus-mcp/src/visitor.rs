@@ -7,19 +7,41 @@ use parking_lot::Mutex;
 
 /// Who is authenticated. A session belongs to the one who opened it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Principal(Arc<str>);
+pub struct Principal {
+    name: Arc<str>,
+    /// The agent it is, if it is one that the bus drives.
+    agent: Option<Arc<str>>,
+}
 
 impl Principal {
     /// A principal by a name that is no secret.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self(name.into())
+        Self {
+            name: name.into(),
+            agent: None,
+        }
+    }
+
+    /// An agent that the bus drives.
+    #[must_use]
+    pub fn agent(name: &str) -> Self {
+        Self {
+            name: format!("agent {name}").into(),
+            agent: Some(name.into()),
+        }
     }
 
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+
+    /// The name of the agent, if it is one that the bus drives.
+    #[must_use]
+    pub fn as_agent(&self) -> Option<&str> {
+        self.agent.as_deref()
     }
 }
 

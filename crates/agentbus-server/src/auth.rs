@@ -1,6 +1,6 @@
 //! Who may speak: the token, browser sessions and console links.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Instant;
 
@@ -50,7 +50,15 @@ impl fmt::Debug for Secret {
 
 /// What a client can prove itself with.
 #[derive(Debug)]
-pub(crate) enum Auth {
+pub(crate) struct Auth {
+    people: People,
+    /// Agents that the bus drives, each with the token that it was started with. There are as many
+    /// as the configuration names.
+    agents: Mutex<BTreeMap<String, Secret>>,
+}
+
+#[derive(Debug)]
+enum People {
     /// Nothing is needed.
     Off,
     /// The token, or a browser session that began with a console link.
@@ -63,19 +71,47 @@ pub(crate) enum Auth {
 }
 
 impl Auth {
+    pub(crate) fn off() -> Self {
+        Self::of(People::Off)
+    }
+
     pub(crate) fn with_token(token: Secret) -> Self {
-        Self::Token {
+        Self::of(People::Token {
             token,
             links: Mutex::default(),
             sessions: Mutex::default(),
+        })
+    }
+
+    fn of(people: People) -> Self {
+        Self {
+            people,
+            agents: Mutex::default(),
         }
     }
 
-    /// Whether these headers prove who speaks.
+    /// Makes the token of an agent.
+    pub(crate) fn agent_token(&self, agent: &str) -> String {
+        let secret = Secret::random();
+        let token = secret.expose().to_owned();
+        self.agents.lock().insert(agent.to_owned(), secret);
+        token
+    }
+
+    /// The agent that these headers prove to speak. Its token opens less than those of people, also
+    /// where people need none.
+    pub(crate) fn agent(&self, headers: &HeaderMap) -> Option<String> {
+        let offered = bearer(headers)?;
+        let agents = self.agents.lock();
+        let known = agents.iter().find(|(_, secret)| secret.is(offered));
+        known.map(|(name, _)| name.clone())
+    }
+
+    /// Whether these headers prove that somebody speaks who runs the bus.
     pub(crate) fn admits(&self, headers: &HeaderMap) -> bool {
-        match self {
-            Self::Off => true,
-            Self::Token {
+        match &self.people {
+            People::Off => true,
+            People::Token {
                 token, sessions, ..
             } => {
                 bearer(headers).is_some_and(|offered| token.is(offered))
@@ -91,10 +127,13 @@ impl Auth {
     /// Who these headers prove to speak. Holders of the token are one; so is each browser session,
     /// which is named by what its secret hashes to.
     pub(crate) fn principal(&self, headers: &HeaderMap) -> Option<Principal> {
-        match self {
-            Self::Off => Some(Principal::new("anybody")),
-            Self::Token { .. } if !self.admits(headers) => None,
-            Self::Token { token, .. } => match bearer(headers) {
+        if let Some(agent) = self.agent(headers) {
+            return Some(Principal::agent(&agent));
+        }
+        match &self.people {
+            People::Off => Some(Principal::new("anybody")),
+            People::Token { .. } if !self.admits(headers) => None,
+            People::Token { token, .. } => match bearer(headers) {
                 Some(offered) if token.is(offered) => Some(Principal::new("token")),
                 _ => cookie(headers).map(|secret| {
                     let hash = Sha256::digest(secret.as_bytes());
@@ -107,14 +146,18 @@ impl Auth {
 
     /// For whom these headers speak when something is decided.
     pub(crate) fn voice(&self, headers: &HeaderMap) -> Voice {
-        let principal = self.principal(headers);
-        // The guard lets nobody through without one.
-        Voice::Person(principal.map_or_else(String::new, |it| it.as_str().to_owned()))
+        match self.principal(headers) {
+            Some(principal) if principal.as_agent().is_none() => {
+                Voice::Person(principal.as_str().to_owned())
+            }
+            // The guard lets neither an agent nor nobody through to where decisions are made.
+            other => Voice::Agent(other.map_or_else(String::new, |it| it.as_str().to_owned())),
+        }
     }
 
     /// Makes a code that opens the console once.
     pub(crate) fn console_code(&self) -> Option<String> {
-        let Self::Token { links, .. } = self else {
+        let People::Token { links, .. } = &self.people else {
             return None;
         };
         let code = Secret::random();
@@ -127,9 +170,9 @@ impl Auth {
 
     /// Trades a console code for a session; the value of the cookie to set.
     pub(crate) fn open_session(&self, offered: &str) -> Option<String> {
-        let Self::Token {
+        let People::Token {
             links, sessions, ..
-        } = self
+        } = &self.people
         else {
             return None;
         };

@@ -225,7 +225,20 @@ impl Drop for InFlight {
 fn admit(app: &App, request: &Request) -> Result<(), Failure> {
     let host = app.allowed.host(request.headers(), request.uri())?;
     app.allowed.origin(request.headers(), host)?;
-    if OPEN_ROUTES.contains(&request.uri().path()) || app.auth.admits(request.headers()) {
+    let path = request.uri().path();
+    if OPEN_ROUTES.contains(&path) {
+        return Ok(());
+    }
+    if let Some(agent) = app.auth.agent(request.headers()) {
+        // Everything else is for whoever runs the bus: what agents wait for, pools, settings.
+        return match path == "/mcp" || path.starts_with("/mcp/") {
+            true => Ok(()),
+            false => Err(Failure::forbidden(format!(
+                "the token of the agent `{agent}` opens /mcp and nothing else"
+            ))),
+        };
+    }
+    if app.auth.admits(request.headers()) {
         return Ok(());
     }
     Err(Failure::unauthorized(

@@ -57,7 +57,7 @@ impl Server {
         check_origins(&config.allowed_origins)?;
         let data_dir = DataDir::open(&config.data_dir)?;
         let auth = match config.auth {
-            AuthMode::Off => Auth::Off,
+            AuthMode::Off => Auth::off(),
             AuthMode::Token => Auth::with_token(data_dir.token()?),
         };
         let chat = ChatHost::open(&config).await?;
@@ -118,6 +118,13 @@ impl RunningServer {
             Some(code) => format!("{}/open?code={code}", self.url()),
             None => self.url(),
         }
+    }
+
+    /// A token by which an agent that the bus drives is known as that agent; the one that it had
+    /// before counts no more. It opens `/mcp` and nothing else.
+    #[must_use]
+    pub fn agent_token(&self, agent: &str) -> String {
+        self.app.auth.agent_token(agent)
     }
 
     /// The MCP gateway, for clients that do not come over HTTP.

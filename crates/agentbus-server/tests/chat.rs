@@ -6,6 +6,8 @@
     reason = "a test that cannot go on, or is skipped, should say so"
 )]
 
+#[path = "chat/agent_tokens.rs"]
+mod agent_tokens;
 #[path = "chat/client.rs"]
 mod client;
 #[path = "chat/errors.rs"]
@@ -16,5 +18,7 @@ mod golden;
 mod live;
 #[path = "chat/mcp_agent.rs"]
 mod mcp_agent;
+#[path = "chat/mcp_session.rs"]
+mod mcp_session;
 #[path = "chat/soak.rs"]
 mod soak;

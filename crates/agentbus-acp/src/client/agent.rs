@@ -15,7 +15,7 @@ use super::host::AgentHost;
 use super::link::Link;
 use super::routes::Routes;
 use super::session::{At, Session, Sessions, Slot};
-use super::{AgentStatus, BusServer, refusal};
+use super::{AgentStatus, BusServer, BusServers, refusal};
 use crate::config::AgentConfig;
 use crate::decide::Decider;
 use crate::limits;
@@ -27,7 +27,7 @@ pub(super) struct Agent {
     pub(super) config: AgentConfig,
     ground: Option<Arc<Ground>>,
     decider: Arc<dyn Decider>,
-    bus_server: Arc<OnceLock<BusServer>>,
+    bus_servers: Arc<OnceLock<BusServers>>,
     log: Option<SessionLog>,
     sessions: Sessions,
     /// Held while a process starts, so that callers who need one wait for the same.
@@ -74,7 +74,7 @@ impl Agent {
         config: AgentConfig,
         ground: Option<Arc<Ground>>,
         decider: Arc<dyn Decider>,
-        bus_server: Arc<OnceLock<BusServer>>,
+        bus_servers: Arc<OnceLock<BusServers>>,
         log: Option<SessionLog>,
     ) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl Agent {
             config,
             ground,
             decider,
-            bus_server,
+            bus_servers,
             log,
             running: tokio::sync::Mutex::default(),
             turns: TaskTracker::new(),
@@ -298,7 +298,8 @@ impl Agent {
     }
 
     fn bus_server(&self) -> Option<&BusServer> {
-        self.bus_server.get().filter(|_| self.config.bus_tools)
+        let servers = self.bus_servers.get().filter(|_| self.config.bus_tools);
+        servers?.get(&self.config.name)
     }
 
     pub(super) fn status(&self) -> AgentStatus {

@@ -38,7 +38,7 @@ pub const OPERATOR: &str = "agentbus.agents";
 #[derive(Debug, Clone)]
 pub struct AgentTargets {
     agents: Arc<BTreeMap<String, Arc<Agent>>>,
-    bus_server: Arc<OnceLock<BusServer>>,
+    bus_servers: Arc<OnceLock<BusServers>>,
 }
 
 /// How an agent starts the MCP server that gives it the tools of the bus.
@@ -67,6 +67,9 @@ pub struct AgentStatus {
     pub ignored_updates: u64,
 }
 
+/// The tools of the bus, for each agent by its name.
+pub(super) type BusServers = BTreeMap<String, BusServer>;
+
 /// What can be asked for, as `{"do":"list"}`.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "lowercase", deny_unknown_fields)]
@@ -90,7 +93,7 @@ impl AgentTargets {
         decider: Arc<dyn Decider>,
         log: Option<SessionLog>,
     ) -> Result<Self, Error> {
-        let bus_server = Arc::<OnceLock<BusServer>>::default();
+        let bus_servers = Arc::<OnceLock<BusServers>>::default();
         let mut agents = BTreeMap::new();
         for config in configs {
             config
@@ -98,7 +101,7 @@ impl AgentTargets {
                 .map_err(|error| Error::Setup(error.to_string()))?;
             let name = config.name.clone();
             let ground = ground(&config)?;
-            let (decider, server) = (Arc::clone(&decider), Arc::clone(&bus_server));
+            let (decider, server) = (Arc::clone(&decider), Arc::clone(&bus_servers));
             let agent = Arc::new(Agent::new(config, ground, decider, server, log.clone()));
             if agents.insert(name.clone(), agent).is_some() {
                 return Err(Error::Setup(format!("there are two agents named `{name}`")));
@@ -106,7 +109,7 @@ impl AgentTargets {
         }
         let targets = Self {
             agents: Arc::new(agents),
-            bus_server,
+            bus_servers,
         };
         targets.serve(bus).await?;
         Ok(targets)
@@ -125,9 +128,14 @@ impl AgentTargets {
         Ok(())
     }
 
-    /// Gives the tools of the bus to every session from now on; only the first call counts.
-    pub fn offer(&self, server: BusServer) {
-        let _ = self.bus_server.set(server);
+    /// Gives the tools of the bus to every session from now on; only the first call counts. The
+    /// server is asked for by the name of each agent, so that the bus can tell them apart.
+    pub fn offer(&self, server_of: impl Fn(&str) -> BusServer) {
+        let servers = self
+            .agents
+            .keys()
+            .map(|name| (name.clone(), server_of(name)));
+        let _ = self.bus_servers.set(servers.collect());
     }
 
     /// Tells about every agent.

@@ -84,7 +84,7 @@ async fn sessions_are_closed_by_order_and_after_a_prompt_without_a_name() {
 #[tokio::test]
 async fn the_tools_of_the_bus_are_given_to_each_session() {
     let it = Fixture::rig(&[]).await;
-    it.agents.offer(agentbus_acp::BusServer {
+    it.agents.offer(|_| agentbus_acp::BusServer {
         command: "/bin/agentbus".into(),
         args: vec!["mcp".to_owned()],
         env: vec![("AGENTBUS_TOKEN".to_owned(), "secret".to_owned())],

@@ -113,13 +113,13 @@ async fn open(
     }
     let server = Server::start(host, bus).await?;
     if let Some(agents) = &beside.agents {
-        offer_tools(agents, config, &server);
+        offer_tools(agents, &server);
     }
     Ok(server)
 }
 
 /// Tells the agents how to start the MCP server that speaks to this bus.
-fn offer_tools(agents: &AgentTargets, config: &Config, server: &RunningServer) {
+fn offer_tools(agents: &AgentTargets, server: &RunningServer) {
     let command = match std::env::current_exe() {
         Ok(command) => command,
         Err(error) => {
@@ -127,15 +127,11 @@ fn offer_tools(agents: &AgentTargets, config: &Config, server: &RunningServer) {
             return;
         }
     };
-    let token = match config.auth {
-        Auth::Token => std::fs::read_to_string(server.data_dir().token_path()).ok(),
-        Auth::Off => None,
-    };
-    let token = token.map(|token| ("AGENTBUS_TOKEN".to_owned(), token.trim().to_owned()));
-    agents.offer(BusServer {
-        command,
+    agents.offer(|agent| BusServer {
+        command: command.clone(),
         args: vec!["--url".to_owned(), server.url(), "mcp".to_owned()],
-        env: token.into_iter().collect(),
+        // One of its own: what an agent asks for it must not be able to grant.
+        env: [("AGENTBUS_TOKEN".to_owned(), server.agent_token(agent))].into(),
     });
 }
 

@@ -73,7 +73,12 @@ pub(super) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(),
     tool!(catalog, services, about.extended(), wait)
 }
 
-async fn publish(services: &Services, _: &Call, asked: Publish) -> Result<Reply, Fault> {
+async fn publish(services: &Services, call: &Call, asked: Publish) -> Result<Reply, Fault> {
+    let by_agent = call.visitor().principal.as_agent().is_some();
+    if by_agent && asked.event_type.starts_with("decision.") {
+        // Whoever shows decisions takes these for the board's.
+        return Ok(Reply::error("events of decisions are the bus's own"));
+    }
     let payload = asked.payload.as_ref().map(Payload::json).transpose();
     let payload = payload.map_err(Fault::failed)?;
     Ok(

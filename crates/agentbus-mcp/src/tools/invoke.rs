@@ -87,6 +87,10 @@ pub(super) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(),
 }
 
 async fn invoke(services: &Services, call: &Call, asked: Invoke) -> Result<Reply, Fault> {
+    if is_reserved(call, &asked.target) {
+        let text = format!("the target `{}` is for whoever runs the bus", asked.target);
+        return Ok(Reply::error(text));
+    }
     let payload = asked.payload.as_ref().map(Payload::json).transpose();
     let payload = payload.map_err(Fault::failed)?;
     let context = context(asked.session_id);
@@ -116,6 +120,11 @@ async fn invoke(services: &Services, call: &Call, asked: Invoke) -> Result<Reply
         }),
         Err(error) => failed(&error),
     })
+}
+
+/// Whether an agent that the bus drives asks for what operators do, such as ending its neighbours.
+fn is_reserved(call: &Call, target: &str) -> bool {
+    call.visitor().principal.as_agent().is_some() && target.starts_with("agentbus.")
 }
 
 fn opened(services: &Services, call: &Call, frames: Frames) -> Reply {

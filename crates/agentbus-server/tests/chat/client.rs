@@ -34,12 +34,17 @@ pub(crate) fn quiet() -> ChatConfig {
 
 impl Host {
     pub(crate) async fn start(chat: ChatConfig) -> Self {
+        Self::start_with(|config, _| config.chat = chat).await
+    }
+
+    /// A host whose configuration is changed first.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut ServerConfig, &Bus)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let bus = Bus::builder("test").connect().await.unwrap();
         let mut config = ServerConfig::new(directory.path().join("data"));
         config.listen = "127.0.0.1:0".parse().unwrap();
         config.auth = AuthMode::Off;
-        config.chat = chat;
+        change(&mut config, &bus);
         Self {
             server: Server::start(config, bus.clone()).await.unwrap(),
             bus,

@@ -115,7 +115,7 @@ impl McpAgent {
 }
 
 /// The response in a body that is JSON, or a stream of events of which the last is the response.
-fn answer_in(body: &str) -> Value {
+pub(crate) fn answer_in(body: &str) -> Value {
     let last = body.lines().filter_map(|line| line.strip_prefix("data:"));
     let text = last.map(str::trim).rfind(|data| !data.is_empty());
     serde_json::from_str(text.unwrap_or(body)).unwrap()
