@@ -17,7 +17,8 @@ pub(crate) const EXIT_CODES: &str = "Exit codes:
   7  no answer in time
   8  the agent answered with an error
   9  cannot listen, or the data directory or the log is in use
-  10 the message was not taken: a queue or a limit was full, or not everyone confirmed it";
+  10 the message was not taken: a queue or a limit was full, or not everyone confirmed it
+  130, 143  ended by Ctrl-C or SIGTERM before the reply";
 
 /// The exit codes, one word each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,9 @@ pub(crate) enum Exit {
     Agent = 8,
     Listen = 9,
     NotTaken = 10,
+    /// 128 and the number of the signal, as a shell counts.
+    Interrupted = 130,
+    Terminated = 143,
 }
 
 /// A failed command.
@@ -101,12 +105,23 @@ impl From<Error> for Failure {
             (_, ErrorCode::AuthFailure) => Exit::Refused,
             (_, ErrorCode::NoHandler) => Exit::NoHandler,
             (_, ErrorCode::AgentTimeout) => Exit::Timeout,
-            (Error::Remote(_) | Error::Transport(_), _) => Exit::Agent,
+            // What the bus says of a publish or a subscription itself; no agent had a part in it.
+            (Error::Transport(TransportError::Remote(_)), ErrorCode::InvalidRequest) => Exit::Usage,
+            (Error::Transport(TransportError::Remote(_)), ErrorCode::TransportFailure) => {
+                Exit::NotTaken
+            }
+            (Error::Remote(_), _) => Exit::Agent,
             _ => Exit::Unexpected,
+        };
+        let message = match error {
+            Error::Transport(TransportError::Closed) => {
+                "the bus hung up before it had answered; is it still running?".to_owned()
+            }
+            error => error.to_string(),
         };
         Self {
             exit,
-            message: error.to_string(),
+            message,
             code: Some(code),
         }
     }

@@ -39,7 +39,11 @@ fn main() -> ExitCode {
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<_> = std::env::args_os().collect();
     let name = arguments.first().map(Path::new).and_then(Path::file_name);
-    if name.is_some_and(|name| name == "stdio_bus") {
+    // Its version is that of the whole program, which the verb alone does not have.
+    let version = arguments
+        .get(1)
+        .is_some_and(|one| one == "--version" || one == "-V");
+    if name.is_some_and(|name| name == "stdio_bus") && !version {
         arguments.insert(1, "stdio".into());
     }
     arguments
@@ -98,7 +102,7 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
             Command::Semantics => commands::semantics(output),
             Command::Token => commands::token(output),
             Command::Config => commands::config(&config()?, output),
-            Command::Completions { shell } => commands::completions(shell),
+            Command::Completions { shell } => commands::completions(shell, output),
         }
     });
     // Reading from a terminal blocks a thread that nothing can wake; it must not hold up the end.

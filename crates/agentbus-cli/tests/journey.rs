@@ -21,16 +21,16 @@ struct Bus {
 
 impl Bus {
     fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::configured(tempfile::tempdir().unwrap(), "")
+    }
+
+    fn configured(dir: tempfile::TempDir, config: &str) -> Self {
+        let file = dir.path().join("bus.toml");
+        std::fs::write(&file, config).unwrap();
         let mut server = agentbus(dir.path())
-            .args([
-                "serve",
-                "--json",
-                "--listen",
-                "127.0.0.1:0",
-                "--log",
-                "warn",
-            ])
+            .args(["serve", "--json", "--listen", "127.0.0.1:0"])
+            .args(["--log", "warn", "--config"])
+            .arg(file)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -129,8 +129,12 @@ fn agentbus(dir: &Path) -> Command {
 }
 
 fn terminate(child: &Child) {
+    signal(child, "TERM");
+}
+
+fn signal(child: &Child, name: &str) {
     let status = Command::new("kill")
-        .args(["-TERM", &child.id().to_string()])
+        .args([&format!("-{name}"), &child.id().to_string()])
         .status();
     assert!(status.unwrap().success());
 }
@@ -156,6 +160,8 @@ fn the_lines_of_a_program_become_frames() {
         "serving",
     );
     bus.says(&["invoke", "--stream", "count"], "1\n2\n3\n4\n5");
+    // Its last frame says nothing, so the others are the reply.
+    bus.says(&["invoke", "count"], "1\n2\n3\n4\n5");
 }
 
 #[test]
@@ -272,6 +278,76 @@ fn a_caller_that_is_killed_cancels_the_program() {
     caller.kill().unwrap();
     caller.wait().unwrap();
     eventually(|| !lives());
+}
+
+#[test]
+fn a_call_that_is_stopped_has_no_success() {
+    let bus = Bus::start();
+    let script = "touch started-$AGENTBUS_SESSION_ID; exec sleep 1000";
+    let _agent = bus.background(&["handle", "stuck", "--", "sh", "-c", script], "serving");
+    let cases = [
+        ("single-int", &[][..], "INT", 130),
+        ("single-term", &[], "TERM", 143),
+        ("stream-int", &["--stream"], "INT", 130),
+        ("stream-term", &["--stream"], "TERM", 143),
+    ];
+    for (session, how, name, code) in cases {
+        let mut call = bus.command(&["invoke", "stuck", "--session", session]);
+        let caller = call.args(how).stderr(Stdio::piped()).spawn().unwrap();
+        let started = bus.dir.path().join(format!("started-{session}"));
+        eventually(|| started.exists());
+        signal(&caller, name);
+        let output = caller.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{session}: {said}");
+        assert!(said.contains("before the reply"), "{session}: {said}");
+    }
+}
+
+#[test]
+fn refusals_of_the_bus_are_not_errors_of_an_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let schema = dir.path().join("schema.json");
+    std::fs::write(&schema, r#"{"type":"object"}"#).unwrap();
+    let log = format!("sqlite://{}", dir.path().join("bus.db").display());
+    let bus = Bus::configured(
+        dir,
+        &format!(
+            "transport = {log:?}\n[[schemas]]\nevent = \"order.paid\"\nfile = {schema:?}\n\
+             [[pools]]\nid = \"echo\"\ncommand = {:?}\nargs = [\"worker\", \"echo\"]\ninstances = 1\n",
+            env!("CARGO_BIN_EXE_agentbus")
+        ),
+    );
+    let _holder = bus.background(&["sub", "order.>", "--durable", "billing"], "listening");
+    let check = |args: &[&str], hint: &str| {
+        let output = bus.run(args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(hint), "{args:?}: {said}");
+    };
+    check(&["pub", "order.paid", "1"], "does not match its schema");
+    check(&["sub", "other.>", "--durable", "billing"], "`billing`");
+    check(&["pool", "logs", "nope"], "no pool `nope`; there is echo");
+}
+
+#[test]
+fn a_completion_script_may_be_read_in_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = agentbus(dir.path())
+        .args(["completions", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Longer than the pipe holds, so that it is being written when the reader goes.
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    stdout.read_line(&mut first).unwrap();
+    assert!(first.contains("_agentbus"), "{first}");
+    drop(stdout);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
 }
 
 #[test]

@@ -1,12 +1,18 @@
 //! `agentbus invoke`.
 
 use agentbus::protocol::TraceParent;
-use agentbus::{Bus, Context, Envelope, Error, ErrorPayload, FrameKind, Payload};
+use agentbus::{
+    Bus, Context, Envelope, Error, ErrorPayload, FrameKind, Payload, StreamCall, limits,
+};
 
 use super::client::{Client, payload};
 use crate::args::Invoke;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::output::Output;
+
+/// Memory for what a target says before its last frame, while nobody knows whether that frame says
+/// it all: as much as the program behind a target of single replies may print.
+const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 pub(crate) async fn invoke(client: &Client, args: Invoke) -> Result<(), Failure> {
     let payload = payload(args.payload.as_deref())?;
@@ -15,35 +21,92 @@ pub(crate) async fn invoke(client: &Client, args: Invoke) -> Result<(), Failure>
         if args.stream {
             stream(&bus, &args, payload, &client.output).await
         } else {
-            client.output.payload(&single(&bus, &args, payload).await?)
+            single(&bus, &args, payload, &client.output).await
         }
     };
     // Giving up here drops the call, which cancels the agent's work.
     let outcome = tokio::select! {
         outcome = call => outcome,
-        () = super::serve::asked_to_stop() => Ok(()),
+        signal = super::serve::stop_signal() => {
+            Err(Failure::new(signal, "stopped before the reply; the work was cancelled"))
+        }
     };
     bus.shutdown().await;
     outcome
 }
 
-/// The context of a call from a shell: a trace of its own, and the session that was asked for.
-fn context(args: &Invoke, bus: &Bus) -> Context {
+/// The call of a target from a shell: in a trace of its own, and in the session that was asked for.
+fn call<'b>(bus: &'b Bus, args: &Invoke, payload: Option<Payload>) -> StreamCall<'b> {
     let mut context = Context::default();
     let fields = context.edit();
     fields.traceparent = bus.begin_trace().map(TraceParent::text).unwrap_or_default();
     fields.session_id = args.session.as_deref().unwrap_or_default().into();
-    context
+    bus.stream_payload(args.target.as_str(), payload)
+        .context(context)
 }
 
-async fn single(bus: &Bus, args: &Invoke, payload: Option<Payload>) -> Result<Envelope, Error> {
-    let mut call = bus
-        .invoke_payload(args.target.as_str(), payload)
-        .context(context(args, bus));
-    if let Some(timeout) = args.timeout {
-        call = call.timeout(timeout);
+/// Prints the reply: the last frame or, if a target that streams says nothing in it, what it said
+/// before.
+async fn single(
+    bus: &Bus,
+    args: &Invoke,
+    payload: Option<Payload>,
+    output: &Output,
+) -> Result<(), Failure> {
+    let timeout = args.timeout.unwrap_or(limits::INVOKE_TIMEOUT);
+    let call = call(bus, args, payload).timeout(timeout);
+    let mut frames = call.no_idle_timeout().send().await?;
+    let mut held = Held::default();
+    while let Some(frame) = frames.next().await {
+        let frame = said(frame)?;
+        match frame.event_type.frame_kind() {
+            Some(FrameKind::Started) => {}
+            Some(FrameKind::Delta) => held.keep(frame),
+            _ => {
+                if frame.payload.is_none() {
+                    held.print(output)?;
+                }
+                return output.payload(&frame);
+            }
+        }
     }
-    call.send().await
+    Err(Failure::unexpected(format!(
+        "`{}` ended without a last frame",
+        args.target
+    )))
+}
+
+/// What was said before the last frame.
+#[derive(Default)]
+struct Held {
+    frames: Vec<Envelope>,
+    bytes: usize,
+}
+
+impl Held {
+    fn keep(&mut self, frame: Envelope) {
+        let Some(payload) = &frame.payload else {
+            return;
+        };
+        // Most frames are a word, and what is around it is larger.
+        self.bytes += size_of::<Envelope>() + payload.as_str().len();
+        if self.bytes > HELD_BYTES_MAX {
+            self.frames.clear();
+        } else {
+            self.frames.push(frame);
+        }
+    }
+
+    fn print(&self, output: &Output) -> Result<(), Failure> {
+        if self.bytes > HELD_BYTES_MAX {
+            let message = "the target said more before its last frame than is kept, and nothing in that; \
+                           call it with --stream";
+            return Err(Failure::new(Exit::NotTaken, message));
+        }
+        self.frames
+            .iter()
+            .try_for_each(|frame| output.payload(frame))
+    }
 }
 
 async fn stream(
@@ -52,21 +115,25 @@ async fn stream(
     payload: Option<Payload>,
     output: &Output,
 ) -> Result<(), Failure> {
-    let mut call = bus
-        .stream_payload(args.target.as_str(), payload)
-        .context(context(args, bus));
+    let mut call = call(bus, args, payload);
     if let Some(timeout) = args.timeout {
         call = call.idle_timeout(timeout);
     }
     let mut frames = call.send().await?;
     while let Some(frame) = frames.next().await {
-        let frame = frame?;
-        if let Some(error) = ErrorPayload::of(&frame) {
-            return Err(Error::Remote(error).into());
-        }
+        let frame = said(frame)?;
         if output.is_json() || frame.event_type.frame_kind() != Some(FrameKind::Started) {
             output.payload(&frame)?;
         }
     }
     Ok(())
+}
+
+/// A frame, unless it or the stream is an error.
+fn said(frame: Result<Envelope, Error>) -> Result<Envelope, Failure> {
+    let frame = frame?;
+    match ErrorPayload::of(&frame) {
+        Some(error) => Err(Error::Remote(error).into()),
+        None => Ok(frame),
+    }
 }

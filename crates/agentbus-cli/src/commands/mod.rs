@@ -69,12 +69,9 @@ pub(crate) fn config(config: &Config, output: &Output) -> Result<(), Failure> {
 }
 
 /// Prints a completion script.
-pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
-    clap_complete::generate(
-        shell,
-        &mut Args::command(),
-        "agentbus",
-        &mut std::io::stdout(),
-    );
-    Ok(())
+pub(crate) fn completions(shell: Shell, output: &Output) -> Result<(), Failure> {
+    // Not straight to the output: the generator panics when that is closed early, as by `head`.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "agentbus", &mut script);
+    output.line(String::from_utf8_lossy(&script).trim_end())
 }

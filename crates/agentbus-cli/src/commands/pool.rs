@@ -1,6 +1,6 @@
 //! `agentbus pool`.
 
-use agentbus::Error;
+use agentbus::{Error, ErrorCode};
 use agentbus_stdio::targets::OPERATOR;
 use serde_json::{Value, json};
 
@@ -38,6 +38,10 @@ fn explain(error: Error) -> Failure {
         Error::NoHandler { .. } => {
             let message = "this bus has no pools; add [[pools]] to its configuration";
             Failure::new(Exit::NoHandler, message)
+        }
+        // The bus itself answers here, and what it calls invalid is what was typed.
+        Error::Remote(said) if said.code == ErrorCode::InvalidRequest => {
+            Failure::usage(said.message)
         }
         error => error.into(),
     }

@@ -223,6 +223,15 @@ fn announce(server: &RunningServer, output: &Output) -> Result<(), Failure> {
 
 /// Ends at the first SIGTERM or SIGINT.
 pub(crate) fn asked_to_stop() -> impl Future<Output = ()> {
+    let signal = stop_signal();
+    async move {
+        signal.await;
+    }
+}
+
+/// Ends at the first SIGTERM or SIGINT, with the exit code of who was ended by it before the work
+/// was done.
+pub(crate) fn stop_signal() -> impl Future<Output = Exit> {
     let signals = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
@@ -233,8 +242,8 @@ pub(crate) fn asked_to_stop() -> impl Future<Output = ()> {
             return std::future::pending().await;
         };
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = terminate.recv() => Exit::Terminated,
+            _ = interrupt.recv() => Exit::Interrupted,
         }
     }
 }
