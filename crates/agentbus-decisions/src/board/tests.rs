@@ -28,7 +28,7 @@ fn person() -> Voice {
     Voice::Person("p".to_owned())
 }
 
-fn accept(content: Value) -> Answer {
+fn accept(content: &Value) -> Answer {
     let content: Map<String, Value> = content.as_object().unwrap().clone();
     Answer {
         content: Some(content),
@@ -133,12 +133,12 @@ async fn a_form_takes_only_what_fits_it() {
         "the answer does not fit the form: the field `age` is missing"
     );
     assert_eq!(
-        told(accept(json!({ "age": "old" }))).await,
+        told(accept(&json!({ "age": "old" }))).await,
         "the answer does not fit the form: `age`: value is not of type \"integer\""
     );
     let declined = Answer {
         option: "decline".to_owned(),
-        ..accept(json!({ "age": 3 }))
+        ..accept(&json!({ "age": 3 }))
     };
     assert!(
         told(declined)
@@ -146,16 +146,16 @@ async fn a_form_takes_only_what_fits_it() {
             .contains("only a form that is accepted")
     );
     assert_eq!(
-        say(accept(json!({ "age": 36 }))).await,
+        say(accept(&json!({ "age": 36 }))).await,
         taken("accept", false)
     );
     assert_eq!(
-        say(accept(json!({ "age": 36 }))).await,
+        say(accept(&json!({ "age": 36 }))).await,
         taken("accept", true)
     );
-    let other = say(accept(json!({ "age": 37 }))).await;
+    let other = say(accept(&json!({ "age": 37 }))).await;
     assert!(matches!(other, Err(NotTaken::Closed { .. })));
-    assert_eq!(asked.await, Some(accept(json!({ "age": 36 }))));
+    assert_eq!(asked.await, Some(accept(&json!({ "age": 36 }))));
 }
 
 #[tokio::test]
