@@ -47,7 +47,7 @@ pub use ambient::{
     Ambient, BoxFuture, Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy,
 };
 pub use chat::{
-    AgentUpdate, Background, Chat, Connected, Credentials, Decided, Decision, DecisionAction,
+    AgentUpdate, Background, Card, Chat, Connected, Credentials, Decided, Decision, DecisionAction,
     Draft, Edited, EventReader, Followed, IdempotencyKey, Join, Kicked, NewAgent, NewTemplate,
     NewThread, Opened, Overview, Posted, Proof, Registered, SettingsUpdate, Sync, WaitRequest,
     Waited, system_row,

@@ -59,6 +59,11 @@ pub const EVENTS_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Most events that are removed in one transaction, so that a poster never waits for the broom.
 pub const PRUNE_BATCH: usize = 2_000;
 
+/// Messages for people only, over all threads, among which cards that wait are looked for: 1024.
+///
+/// A card that so many others have followed is not what anybody waits for.
+pub const CARDS_SEARCHED: usize = 1024;
+
 /// How long the outcome of a write is kept for a repeated idempotency key.
 pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 3600);
 

@@ -89,7 +89,10 @@ pub enum NotTaken {
     /// Whoever answers must not.
     #[error("{0}")]
     NotYours(&'static str),
-    /// The place where it waits cannot be reached, or refuses.
+    /// The place where it waits refuses: what it asks about has changed.
+    #[error("{0}")]
+    Refused(String),
+    /// The place where it waits cannot be reached.
     #[error("{0}")]
     Failed(String),
 }
@@ -146,13 +149,19 @@ impl Board {
     /// Says why a source cannot be asked.
     pub async fn list(&self, voice: &Voice) -> Result<Vec<Decision>, String> {
         let mut all = self.open();
-        let sources = self.0.sources.read().clone();
-        for source in sources {
+        all.retain(|decision| voice.sees(&decision.question));
+        for source in self.sources_for(voice) {
             all.extend(source.open().await?);
         }
-        all.retain(|decision| voice.sees(&decision.question));
         all.sort_by(|one, other| one.since.cmp(&other.since));
         Ok(all)
+    }
+
+    fn sources_for(&self, voice: &Voice) -> Vec<Arc<dyn Source>> {
+        match voice {
+            Voice::Person(_) => self.0.sources.read().clone(),
+            Voice::Assistant(_) | Voice::Agent(_) => Vec::new(),
+        }
     }
 
     /// Answers a question.
@@ -162,11 +171,10 @@ impl Board {
     pub async fn answer(&self, id: &str, given: Answer, voice: &Voice) -> Result<Taken, NotTaken> {
         voice.may_answer_at_all()?;
         match self.answer_here(id, &given, voice) {
-            Err(NotTaken::Unknown(_)) if voice.is_person() => {}
+            Err(NotTaken::Unknown(_)) => {}
             answered => return answered,
         }
-        let sources = self.0.sources.read().clone();
-        for source in sources {
+        for source in self.sources_for(voice) {
             match source.answer(id, &given).await {
                 Err(NotTaken::Unknown(_)) => {}
                 answered => return answered,
@@ -200,6 +208,39 @@ impl Board {
             option: given.option.clone(),
             already_decided: false,
         })
+    }
+
+    /// Puts a question up that is asked elsewhere too: whichever answer comes first counts, and is
+    /// told to everybody. `by` is who answers elsewhere; nobody's answer there withdraws the
+    /// question.
+    pub async fn decide_beside(
+        &self,
+        question: Question,
+        by: &str,
+        elsewhere: impl Future<Output = Option<Answer>>,
+    ) -> Option<Answer> {
+        let patience = question.patience;
+        let Some((asked, answer)) = self.put_up(question) else {
+            // No room on the board is no reason not to hear the one who is asked anyway.
+            return elsewhere.await;
+        };
+        let both = async {
+            tokio::select! {
+                biased;
+                answer = answer => answer.ok(),
+                given = elsewhere => self.answered_elsewhere(&asked.id, given?, by),
+            }
+        };
+        tokio::time::timeout(patience, both).await.ok().flatten()
+    }
+
+    fn answered_elsewhere(&self, id: &str, given: Answer, by: &str) -> Option<Answer> {
+        let mut questions = self.0.questions.lock();
+        if let Some(open) = questions.open.remove(id) {
+            let closed = Closed::answered(&open.decision, &given);
+            self.close_with(&mut questions, closed, "answered", Some(by));
+        }
+        Some(given)
     }
 
     /// Tells that something was asked elsewhere; `what` is as much of it as everybody may hear.

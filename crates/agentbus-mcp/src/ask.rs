@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use agentbus_decisions::{self as decisions, Form};
 use serde_json::{Map, Value, json};
 
 use crate::Fault;
@@ -70,6 +71,12 @@ impl Ask {
         }
     }
 
+    /// The form, if it is one that a board can show.
+    pub(crate) fn form_of(&self) -> Option<(&str, Form)> {
+        let form = Form::new(self.params.get("requestedSchema")?.clone()).ok()?;
+        Some((self.params["message"].as_str()?, form))
+    }
+
     /// Whether a value has the shape of an answer to this question.
     pub(crate) fn accepts(&self, answer: &Value) -> bool {
         match self.ability {
@@ -89,6 +96,26 @@ impl Ask {
 pub struct Answer(pub(crate) Value);
 
 impl Answer {
+    /// What a client said of a form, as decisions say it.
+    pub(crate) fn as_decision(&self) -> decisions::Answer {
+        decisions::Answer {
+            option: self.action().to_owned(),
+            content: self.fields().cloned(),
+        }
+    }
+
+    /// The same from there.
+    pub(crate) fn from_decision(answer: Option<decisions::Answer>) -> Self {
+        Self(match answer {
+            None => json!({ "action": "cancel" }),
+            Some(answer) => match answer.content {
+                None if answer.option == "accept" => json!({ "action": "accept", "content": {} }),
+                None => json!({ "action": answer.option }),
+                Some(content) => json!({ "action": answer.option, "content": content }),
+            },
+        })
+    }
+
     /// The fields that the person filled in; none if the person would not.
     #[must_use]
     pub fn fields(&self) -> Option<&Map<String, Value>> {

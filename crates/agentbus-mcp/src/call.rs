@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
+use agentbus_decisions::{Asker, Board, Form, Question};
+
 use crate::ask::Exchange;
 use crate::{Ability, Answer, Ask, Fault, Session, Visitor, limits};
 
@@ -33,7 +35,12 @@ pub(crate) trait Client: Send + Sync {
     fn log(&self, level: LogLevel, data: Value) -> BoxFuture<'_, ()>;
     /// Whether questions are requests of their own; otherwise the call is repeated.
     fn asks_in_between(&self) -> bool;
-    fn request(&self, ask: Ask) -> BoxFuture<'_, Result<Value, Fault>>;
+    /// Asks; `withdrawn` fires when the answer is not wanted any more, and the client is told so.
+    fn request(
+        &self,
+        ask: Ask,
+        withdrawn: CancellationToken,
+    ) -> BoxFuture<'_, Result<Value, Fault>>;
 }
 
 /// A call of a tool, a prompt or a resource. Cloning gives another handle to the same call.
@@ -51,6 +58,8 @@ struct Inner {
     exchange: Mutex<Exchange>,
     /// Whether the client came back with state that this bus sealed.
     resumed: bool,
+    name: String,
+    board: Option<Board>,
 }
 
 /// Everything that a call is made of.
@@ -62,6 +71,10 @@ pub(crate) struct CallParts {
     pub(crate) stopping: CancellationToken,
     pub(crate) answers: BTreeMap<String, Value>,
     pub(crate) resumed: bool,
+    /// The tool, prompt or resource.
+    pub(crate) name: String,
+    /// Where forms are shown beside.
+    pub(crate) board: Option<Board>,
 }
 
 impl Call {
@@ -79,6 +92,8 @@ impl Call {
                 stopping: parts.stopping,
                 exchange: Mutex::new(exchange),
                 resumed: parts.resumed,
+                name: parts.name,
+                board: parts.board,
             }),
         }
     }
@@ -158,9 +173,42 @@ impl Call {
         }
         let mut answers = Vec::with_capacity(asks.len());
         for (_, ask) in asks {
-            answers.push(Answer(self.inner.client.request(ask).await?));
+            answers.push(self.ask_in_between(ask).await?);
         }
         Ok(answers)
+    }
+
+    /// Asks the client now. A form waits on the board too: who asks there is the tool, and its
+    /// client's person may be anywhere.
+    async fn ask_in_between(&self, ask: Ask) -> Result<Answer, Fault> {
+        let withdrawn = CancellationToken::new();
+        let (board, message, form) = match (&self.inner.board, ask.form_of()) {
+            (Some(board), Some((message, form))) => (board, message.to_owned(), form),
+            _ => return Ok(Answer(self.inner.client.request(ask, withdrawn).await?)),
+        };
+        let question = Question {
+            patience: limits::ASK_TIMEOUT,
+            ..Question::form(Asker::tool(&self.inner.name), message, form.clone())
+        };
+        let mut asking = self.inner.client.request(ask, withdrawn.clone());
+        let mut said = None;
+        let here = async {
+            let answer = (&mut asking)
+                .await
+                .and_then(|answer| fitting(answer, &form));
+            let given = answer.as_ref().ok().map(Answer::as_decision);
+            said = Some(answer);
+            given
+        };
+        let by = self.inner.visitor.principal.as_str();
+        let decided = board.decide_beside(question, by, here).await;
+        if let Some(answer) = said {
+            return answer;
+        }
+        withdrawn.cancel();
+        // It ends as soon as the client is told.
+        let _ = asking.await;
+        Ok(Answer::from_decision(decided))
     }
 
     fn take_all(&self, asks: &[(&str, Ask)]) -> Result<Vec<Answer>, Fault> {
@@ -188,6 +236,18 @@ impl std::fmt::Debug for Call {
         f.debug_struct("Call")
             .field("visitor", &self.inner.visitor)
             .finish_non_exhaustive()
+    }
+}
+
+/// What a client said of a form, if it fits; a client that shows forms has checked it, and one that
+/// does not is told.
+fn fitting(answer: Value, form: &Form) -> Result<Answer, Fault> {
+    let answer = Answer(answer);
+    match answer.fields().map(|content| form.check(content)) {
+        Some(Err(problem)) => Err(Fault::Failed(format!(
+            "the client's answer does not fit the form: {problem}"
+        ))),
+        _ => Ok(answer),
     }
 }
 

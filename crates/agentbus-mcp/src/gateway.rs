@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agentbus::Bus;
 use agentbus_chat::{Chat, ChatError};
+use agentbus_decisions::Board;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,6 +36,8 @@ pub struct McpConfig {
     pub profile: Profile,
     /// How long a call of an agent may take.
     pub invoke_timeout: Duration,
+    /// Where decisions wait for a person; without one there are no tools for them.
+    pub board: Option<Board>,
 }
 
 impl Default for McpConfig {
@@ -45,6 +48,7 @@ impl Default for McpConfig {
             endpoint: String::new(),
             profile: Profile::Core,
             invoke_timeout: agentbus::limits::INVOKE_TIMEOUT,
+            board: None,
         }
     }
 }
@@ -75,6 +79,7 @@ impl Gateway {
         let shared = Arc::new(Shared {
             catalog: config.catalog,
             instructions: INSTRUCTIONS.to_owned(),
+            board: config.board,
             seal: Seal::new(),
             stopping: stopping.clone(),
             running: Running::default(),

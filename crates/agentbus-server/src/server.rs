@@ -68,8 +68,9 @@ impl Server {
         };
         let address = listener.local_addr().map_err(failed)?;
         let url = format!("http://{address}");
-        let mcp = McpHost::new(&config, url, &chat.chat, &bus)?;
         let decisions = config.decisions.clone();
+        let decisions = decisions.unwrap_or_else(|| Board::new(bus.clone()));
+        let mcp = McpHost::new(&config, url, (&chat.chat, &bus, &decisions))?;
         let app = Arc::new(App {
             address,
             auth,
@@ -83,7 +84,7 @@ impl Server {
             tasks: TaskTracker::new(),
             chat,
             mcp,
-            decisions: decisions.unwrap_or_else(|| Board::new(bus.clone())),
+            decisions,
             bus,
             config,
         });

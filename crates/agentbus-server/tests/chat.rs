@@ -10,6 +10,8 @@
 mod agent_tokens;
 #[path = "chat/client.rs"]
 mod client;
+#[path = "chat/decisions.rs"]
+mod decisions;
 #[path = "chat/errors.rs"]
 mod errors;
 #[path = "chat/golden.rs"]

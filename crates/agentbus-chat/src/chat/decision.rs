@@ -10,7 +10,8 @@ use crate::store::Tx;
 use crate::{AgentId, Chat, ChatError, MessageId, Stamp, ThreadId};
 
 use super::Core;
-use super::coordinator::cards::{INSTRUCTION, SWITCH_CARD, TAKEOVER_CARD};
+use super::cards::actions_of;
+use super::coordinator::cards::INSTRUCTION;
 use super::guidance::card;
 
 /// A decision.
@@ -139,13 +140,9 @@ impl Core {
             return Err(ChatError::invalid(text));
         }
         let kind = card.meta("ui_type").unwrap_or_default();
-        let allowed = match kind {
-            SWITCH_CARD => [DecisionAction::Keep, DecisionAction::Switch],
-            TAKEOVER_CARD => [DecisionAction::Cancel, DecisionAction::Takeover],
-            _ => {
-                let text = "source_message_id is not an admin decision prompt";
-                return Err(ChatError::invalid(text));
-            }
+        let Some(allowed) = actions_of(kind) else {
+            let text = "source_message_id is not an admin decision prompt";
+            return Err(ChatError::invalid(text));
         };
         if allowed.contains(&decision.action) {
             return Ok(card);

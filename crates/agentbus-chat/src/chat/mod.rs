@@ -4,6 +4,7 @@
 
 mod agents;
 mod background;
+mod cards;
 mod connect;
 mod coordinator;
 mod decision;
@@ -31,6 +32,7 @@ use tokio::sync::Semaphore;
 
 pub use agents::{AgentUpdate, Credentials, Kicked, NewAgent, Registered};
 pub use background::Background;
+pub use cards::Card;
 pub use connect::{Connected, Join};
 pub use decision::{Decided, Decision, DecisionAction};
 pub use edit::Edited;

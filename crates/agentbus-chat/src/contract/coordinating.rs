@@ -6,7 +6,7 @@ use super::{At, Room, credentials, guarded, until};
 use crate::model::Message;
 use crate::store::MessageQuery;
 use crate::{
-    ChatError, Decision, DecisionAction, Draft, MessageId, NewThread, Proof, Registered,
+    ChatError, Decision, DecisionAction, Draft, Followed, MessageId, NewThread, Proof, Registered,
     SettingsUpdate, ThreadId, WaitRequest,
 };
 
@@ -240,6 +240,22 @@ pub async fn a_card_takes_one_decision(at: At) {
     let _waiting = waits(&room, &thread, &admin).await;
     pass(&room, 40, &[&admin]).await;
     let card = cards(&room, &thread).await[0].id.clone();
+    let open = room.chat.open_cards().await.unwrap();
+    assert_eq!((open.len(), &open[0].message.id), (1, &card));
+    let mut events = room.chat.follow(Some(0), None).await.unwrap();
+    let asked = loop {
+        match guarded("the event", events.next()).await.unwrap().unwrap() {
+            Followed::Event(event) if &*event.kind == "admin.asked" => break event.payload.clone(),
+            Followed::Event(_) => {}
+            Followed::Gap(upto) => panic!("a gap up to {upto}"),
+        }
+    };
+    assert!(
+        asked.contains(card.as_str()) && !asked.contains("administrator"),
+        "{asked}"
+    );
+    let words = open[0].actions.each_ref().map(|(action, _)| *action);
+    assert_eq!(words, [DecisionAction::Cancel, DecisionAction::Takeover]);
     let deciders = (0..8).map(|n| {
         let action = [DecisionAction::Cancel, DecisionAction::Takeover][n % 2];
         let (chat, decision) = (room.chat.clone(), decision(&thread, action, &card));
@@ -253,6 +269,13 @@ pub async fn a_card_takes_one_decision(at: At) {
     assert_eq!(first.len(), 1, "exactly one takes effect");
     assert!(outcomes.iter().all(|one| one.action == first[0].action));
     assert_eq!(cards(&room, &thread).await.len(), 2);
+    assert!(
+        room.chat.open_cards().await.unwrap().is_empty(),
+        "it is decided"
+    );
+    let asked = room.chat.card(card.clone()).await.unwrap().unwrap();
+    assert_eq!(asked.message.id, card, "what was decided can be looked at");
+    assert!(room.chat.card("nope".into()).await.unwrap().is_none());
     let mut unknown = decision(&thread, DecisionAction::Cancel, &"nope".into());
     assert!(matches!(
         room.chat.decide(unknown.clone()).await,

@@ -76,6 +76,9 @@ pub trait MessageRows {
     fn message(&self, id: &MessageId) -> Result<Option<Message>>;
     /// Lists messages of a thread.
     fn messages(&self, thread: &ThreadId, query: &MessageQuery) -> Result<Vec<Message>>;
+    /// The newest messages in the voice of the bus that people alone may read, over all threads, in
+    /// the order of `seq`.
+    fn newest_for_people(&self, limit: usize) -> Result<Vec<Message>>;
     /// How many messages a thread has, by whether people alone may read them.
     fn count_messages(&self, thread: &ThreadId, for_agents: bool) -> Result<usize>;
     /// How many messages an author has written since then, counted up to a limit.

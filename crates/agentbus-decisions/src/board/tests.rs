@@ -238,6 +238,29 @@ async fn what_is_done_elsewhere_is_accepted_and_told() {
 }
 
 #[tokio::test]
+async fn an_answer_from_elsewhere_counts_if_it_is_the_first() {
+    let (bus, board) = board().await;
+    let mut events = bus.subscribe("decision.closed").await.unwrap();
+    let elsewhere = async { Some(Answer::option("decline")) };
+    let answer = board.decide_beside(form(), "editor", elsewhere).await;
+    assert_eq!(answer, Some(Answer::option("decline")));
+    assert_eq!(heard(&mut events).await.1["by"], "editor");
+    assert_eq!(
+        board.decide_beside(form(), "editor", async { None }).await,
+        None
+    );
+    assert_eq!(heard(&mut events).await.1["outcome"], "cancelled");
+    let mut asked = Box::pin(board.decide_beside(form(), "editor", std::future::pending()));
+    assert!(futures_util::poll!(&mut asked).is_pending());
+    let decline = Answer::option("decline");
+    board
+        .answer(&only(&board), decline.clone(), &person())
+        .await
+        .unwrap();
+    assert_eq!(asked.await, Some(decline));
+}
+
+#[tokio::test]
 async fn there_is_room_for_so_many_and_no_more() {
     let (_bus, board) = board().await;
     let mut open = Vec::new();

@@ -1,7 +1,7 @@
 //! Who answers, and what they may.
 
 use super::NotTaken;
-use crate::question::{Ask, AskerKind, Question};
+use crate::question::{AskerKind, Question};
 
 /// Who lists and answers questions.
 ///
@@ -29,10 +29,6 @@ impl Voice {
         name
     }
 
-    pub(super) const fn is_person(&self) -> bool {
-        matches!(self, Self::Person(_))
-    }
-
     pub(super) const fn may_answer_at_all(&self) -> Result<(), NotTaken> {
         match self {
             Self::Agent(_) => Err(NotTaken::NotYours(AGENTS_DO_NOT)),
@@ -45,7 +41,7 @@ impl Voice {
         let by_agent = question.asker.kind == AskerKind::Agent;
         match self {
             Self::Person(_) => true,
-            Self::Assistant(_) => by_agent && question.ask != Ask::Card,
+            Self::Assistant(_) => by_agent,
             Self::Agent(name) => by_agent && question.asker.name == *name,
         }
     }

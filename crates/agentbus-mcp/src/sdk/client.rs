@@ -3,13 +3,15 @@
 use agentbus_chat::BoxFuture;
 use rmcp::RoleServer;
 use rmcp::model::{
-    ClientCapabilities, CreateMessageRequestParams, ElicitRequestParams, LoggingLevel,
-    LoggingMessageNotificationParam, ProgressNotificationParam, ProgressToken,
+    CancelledNotificationParam, ClientCapabilities, ClientResult, CreateMessageRequestParams,
+    ElicitRequest, ElicitRequestParams, LoggingLevel, LoggingMessageNotificationParam,
+    ProgressNotificationParam, ProgressToken, ServerRequest,
 };
-use rmcp::service::{Peer, RequestContext, ServiceError};
+use rmcp::service::{Peer, PeerRequestOptions, RequestContext, ServiceError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::call::Client;
 use crate::{Ability, Ask, Fault, LogLevel, limits};
@@ -94,9 +96,13 @@ impl Client for Remote {
         self.in_between
     }
 
-    fn request(&self, ask: Ask) -> BoxFuture<'_, Result<Value, Fault>> {
+    fn request(
+        &self,
+        ask: Ask,
+        withdrawn: CancellationToken,
+    ) -> BoxFuture<'_, Result<Value, Fault>> {
         Box::pin(async move {
-            let answering = answer(&self.peer, ask);
+            let answering = answer(&self.peer, ask, &withdrawn);
             match tokio::time::timeout(limits::ASK_TIMEOUT, answering).await {
                 Ok(answer) => answer,
                 Err(_) => Err(Fault::failed(
@@ -107,11 +113,15 @@ impl Client for Remote {
     }
 }
 
-async fn answer(peer: &Peer<RoleServer>, ask: Ask) -> Result<Value, Fault> {
+async fn answer(
+    peer: &Peer<RoleServer>,
+    ask: Ask,
+    withdrawn: &CancellationToken,
+) -> Result<Value, Fault> {
     match ask.ability {
         Ability::Elicitation => {
             let params: ElicitRequestParams = read(ask.params)?;
-            written(peer.create_elicitation(params).await)
+            elicit(peer, params, withdrawn).await
         }
         Ability::Sampling => {
             let params: CreateMessageRequestParams = read(ask.params)?;
@@ -121,15 +131,43 @@ async fn answer(peer: &Peer<RoleServer>, ask: Ask) -> Result<Value, Fault> {
     }
 }
 
+/// Asks the person, until somebody else has answered.
+async fn elicit(
+    peer: &Peer<RoleServer>,
+    params: ElicitRequestParams,
+    withdrawn: &CancellationToken,
+) -> Result<Value, Fault> {
+    let request = ServerRequest::ElicitRequest(ElicitRequest::new(params));
+    let options = PeerRequestOptions::no_options();
+    let asked = peer.send_cancellable_request(request, options).await;
+    let asked = asked.map_err(|error| unanswered(&error))?;
+    let id = asked.id.clone();
+    tokio::select! {
+        answer = asked.await_response() => match answer {
+            Ok(ClientResult::ElicitResult(result)) => written(Ok(result)),
+            Ok(_) => Err(unanswered(&ServiceError::UnexpectedResponse)),
+            Err(error) => Err(unanswered(&error)),
+        },
+        () = withdrawn.cancelled() => {
+            let reason = Some("somebody else has answered".to_owned());
+            // A client that is gone needs no telling.
+            let _ = peer.notify_cancelled(CancelledNotificationParam::new(Some(id), reason)).await;
+            Err(Fault::Cancelled)
+        }
+    }
+}
+
+fn unanswered(error: &ServiceError) -> Fault {
+    Fault::Failed(format!("the client did not answer the question: {error}"))
+}
+
 fn read<T: DeserializeOwned>(params: Value) -> Result<T, Fault> {
     serde_json::from_value(params)
         .map_err(|error| Fault::Failed(format!("a question is not valid: {error}")))
 }
 
 fn written<T: Serialize>(answer: Result<T, ServiceError>) -> Result<Value, Fault> {
-    let answer = answer.map_err(|error| {
-        Fault::Failed(format!("the client did not answer the question: {error}"))
-    })?;
+    let answer = answer.map_err(|error| unanswered(&error))?;
     serde_json::to_value(answer).map_err(Fault::failed)
 }
 

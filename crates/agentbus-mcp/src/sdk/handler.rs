@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use agentbus_decisions::Board;
 use http::request::Parts;
 use parking_lot::Mutex;
 use rmcp::model::{
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     /// Calls that are running, so that a host that stops can wait for them.
     pub(crate) running: run::Running,
+    /// Where forms are shown beside.
+    pub(crate) board: Option<Board>,
 }
 
 /// One session, or one request without a session.

@@ -53,6 +53,8 @@ enum Outcome<T> {
 
 /// What a request brings from the call before it.
 struct Brought {
+    /// The tool, prompt or resource.
+    name: String,
     answers: Option<BTreeMap<String, Value>>,
     state: Option<String>,
 }
@@ -67,6 +69,7 @@ pub(super) async fn tool(
     };
     let arguments = request.arguments.unwrap_or_default();
     let brought = Brought {
+        name: request.name.to_string(),
         answers: request.input_responses,
         state: request.request_state,
     };
@@ -105,6 +108,7 @@ pub(super) async fn prompt(
     let entry = entry.ok_or_else(|| Fault::Invalid(format!("Unknown prompt: {}", request.name)))?;
     let values = request.arguments.unwrap_or_default();
     let brought = Brought {
+        name: request.name.clone(),
         answers: request.input_responses,
         state: request.request_state,
     };
@@ -147,6 +151,7 @@ pub(super) async fn resource(
         return Err(Fault::NoResource(uri));
     };
     let brought = Brought {
+        name: uri.clone(),
         answers: request.input_responses,
         state: request.request_state,
     };
@@ -173,6 +178,7 @@ where
 {
     let _running = handler.shared.running.begin();
     let resumed = brought.state.is_some();
+    let name = brought.name.clone();
     let answers = answers(handler, brought, purpose)?;
     let modern = is_modern(context);
     let call = Call::new(CallParts {
@@ -183,6 +189,8 @@ where
         stopping: handler.shared.stopping.clone(),
         answers,
         resumed,
+        name,
+        board: handler.shared.board.clone(),
     });
     let worked = tokio::select! {
         worked = work(call.clone()) => worked,

@@ -32,7 +32,8 @@ pub(super) fn install(catalog: &Catalog) -> Result<(), CatalogError> {
     let about = Tool::new(
         "bus_tools",
         "Describe the tools that are not listed here but can be called: settings and deletion of \
-         threads, templates, edit history, the agent registry, calls of agents on the bus, events.",
+         threads, templates, edit history, the agent registry, calls of agents on the bus, events, \
+         what waits for a person.",
     )
     .titled("More tools")
     .gives::<Described>()

@@ -3,6 +3,7 @@
 mod agents;
 mod config;
 mod connect;
+mod decisions;
 mod describe;
 mod edits;
 mod events;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use agentbus::Bus;
 use agentbus_chat::Chat;
+use agentbus_decisions::Board;
 use schemars::JsonSchema;
 use serde_json::{Map, Value};
 
@@ -43,6 +45,7 @@ pub(crate) struct Services {
     pub(crate) language: String,
     pub(crate) endpoint: String,
     pub(crate) invoke_timeout: Duration,
+    pub(crate) board: Option<Board>,
 }
 
 impl Services {
@@ -54,6 +57,7 @@ impl Services {
             language: config.language.clone(),
             endpoint: config.endpoint.clone(),
             invoke_timeout: config.invoke_timeout,
+            board: config.board.clone(),
         }
     }
 }
@@ -74,6 +78,9 @@ pub(crate) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(),
     config::install(catalog, services)?;
     invoke::install(catalog, services)?;
     events::install(catalog, services)?;
+    if let Some(board) = &services.board {
+        decisions::install(catalog, board)?;
+    }
     resources::install(catalog, services)?;
     prompts::install(catalog, services)
 }

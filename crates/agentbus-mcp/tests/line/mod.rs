@@ -14,11 +14,23 @@ pub(crate) struct Client {
     writer: WriteHalf<DuplexStream>,
     next: u64,
     pub(crate) chat: Chat,
+    /// What the bus said beside answers.
+    pub(crate) heard: Vec<Value>,
+    /// What to answer when asked for facts; none leaves the question open.
+    pub(crate) fill: Option<Value>,
     _directory: tempfile::TempDir,
 }
 
 impl Client {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_, _| {}, json!({})).await
+    }
+
+    /// A client with these capabilities of a gateway whose configuration is changed first.
+    pub(crate) async fn start_with(
+        change: impl FnOnce(&mut McpConfig, &Bus),
+        capabilities: Value,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = ChatConfig {
             rate_limit: 0,
@@ -28,7 +40,9 @@ impl Client {
             .await
             .unwrap();
         let bus = Bus::builder("test").connect().await.unwrap();
-        let gateway = Gateway::new(McpConfig::default(), chat.clone(), bus).unwrap();
+        let mut told = McpConfig::default();
+        change(&mut told, &bus);
+        let gateway = Gateway::new(told, chat.clone(), bus).unwrap();
         let (near, far) = tokio::io::duplex(1 << 20);
         let visitor = Visitor::new(Principal::new("test"), Profile::Core);
         tokio::spawn(async move { gateway.serve_lines(visitor, tokio::io::split(far)).await });
@@ -38,9 +52,11 @@ impl Client {
             writer,
             next: 0,
             chat,
+            heard: Vec::new(),
+            fill: None,
             _directory: directory,
         };
-        let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": {},
+        let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": capabilities,
             "clientInfo": { "name": "test", "version": "1" } });
         client.request("initialize", hello).await;
         client
@@ -63,9 +79,16 @@ impl Client {
         loop {
             let line = self.lines.next_line().await.unwrap().unwrap();
             let message: Value = serde_json::from_str(&line).unwrap();
-            if message["id"] == json!(id) {
+            if message["id"] == json!(id) && message.get("method").is_none() {
                 return message;
             }
+            if message["method"] == "elicitation/create"
+                && let Some(answer) = self.fill.clone()
+            {
+                let answer = json!({ "jsonrpc": "2.0", "id": message["id"], "result": answer });
+                self.send(&answer).await;
+            }
+            self.heard.push(message);
         }
     }
 

@@ -6,7 +6,9 @@ use agentbus::Payload;
 use agentbus_chat::model::Event;
 use agentbus_chat::{ChatError, EventReader, Followed};
 use bytes::Bytes;
+use serde_json::Value;
 
+use super::cards;
 use crate::state::App;
 
 /// Follows the events of the conversations and passes them on.
@@ -54,6 +56,25 @@ impl Bridge {
         let published = self.app.bus.publish_payload(kind, payload).await;
         if let Err(error) = published {
             tracing::debug!(%error, id = event.id, "an event was not taken by the bus");
+        }
+        self.announce(event);
+    }
+
+    /// Tells of cards what the board tells of its own questions.
+    fn announce(&self, event: &Event) {
+        let board = &self.app.decisions;
+        let of_card = || serde_json::from_str::<Value>(&event.payload).unwrap_or_default();
+        match &*event.kind {
+            "admin.asked" => {
+                let card = of_card();
+                board.announce_opened(&cards::announced(&card["msg_id"], &card["thread_id"]));
+            }
+            "admin.decided" => {
+                let card = of_card();
+                let text = |name: &str| card[name].as_str().unwrap_or_default();
+                board.announce_closed(text("msg_id"), text("decision_action"));
+            }
+            _ => {}
         }
     }
 }

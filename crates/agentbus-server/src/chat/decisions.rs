@@ -58,7 +58,7 @@ impl From<NotTaken> for Refusal {
     fn from(not: NotTaken) -> Self {
         let status = match &not {
             NotTaken::Unknown(_) => StatusCode::NOT_FOUND,
-            NotTaken::Closed { .. } => StatusCode::CONFLICT,
+            NotTaken::Closed { .. } | NotTaken::Refused(_) => StatusCode::CONFLICT,
             NotTaken::NoOption { .. } | NotTaken::Unfit(_) => StatusCode::BAD_REQUEST,
             NotTaken::NotYours(_) => StatusCode::FORBIDDEN,
             NotTaken::Failed(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -10,6 +10,7 @@
 mod admin;
 mod agents;
 mod bridge;
+mod cards;
 mod decisions;
 mod events;
 mod fields;
@@ -96,6 +97,8 @@ pub(crate) async fn start(app: &Arc<App>) -> Result<(), ServerError> {
         source,
     })?;
     app.tasks.spawn(bridge.run());
+    app.decisions
+        .join(Arc::new(cards::Cards(app.chat.chat.clone())));
     let live = app.config.live_agents.clone();
     if !live.is_empty() {
         let (chat, bus) = (app.chat.chat.clone(), app.bus.clone());

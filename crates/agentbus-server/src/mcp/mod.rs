@@ -22,7 +22,7 @@ use serde_json::json;
 use crate::error::Failure;
 use crate::routes::context;
 use crate::state::App;
-use crate::{ServerConfig, ServerError};
+use crate::{Board, ServerConfig, ServerError};
 
 /// The MCP gateway of a host.
 #[derive(Debug)]
@@ -36,12 +36,12 @@ impl McpHost {
     pub(crate) fn new(
         config: &ServerConfig,
         url: String,
-        chat: &Chat,
-        bus: &agentbus::Bus,
+        (chat, bus, board): (&Chat, &agentbus::Bus, &Board),
     ) -> Result<Self, ServerError> {
         let told = McpConfig {
             endpoint: url,
             invoke_timeout: config.invoke_timeout,
+            board: Some(board.clone()),
             ..config.mcp.clone()
         };
         let gateway = Gateway::new(told, chat.clone(), bus.clone())?;

@@ -7,6 +7,7 @@ use crate::store::Tx;
 use crate::{ChatError, MessageId, Seq, ThreadId};
 
 use super::super::Core;
+use super::super::cards::actions_of;
 use super::super::guidance::{card, spoken_by_the_bus};
 use super::scenario::Situation;
 use crate::model::is_human_only;
@@ -40,6 +41,12 @@ impl Core {
             ..spoken_by_the_bus()
         };
         self.publish(tx, &message)?;
+        let kind = message.meta("ui_type").unwrap_or_default();
+        if actions_of(kind).is_some() {
+            // Events reach agents as well, so it does not say what is asked.
+            let told = json!({ "msg_id": message.id, "thread_id": thread });
+            self.emit(tx, "admin.asked", Some(thread), told)?;
+        }
         Ok(message.seq)
     }
 

@@ -104,6 +104,18 @@ impl MessageRows for PgTx<'_> {
         Ok(page)
     }
 
+    fn newest_for_people(&self, limit: usize) -> Result<Vec<Message>> {
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM messages AS m WHERE m.human_only AND m.role = 'system' \
+             ORDER BY m.seq DESC LIMIT $1"
+        );
+        let mut newest = self.all(sql, &[&limit_or_all(limit)], message)?;
+        newest.reverse();
+        Ok(newest)
+    }
+
     fn count_messages(&self, thread: &ThreadId, for_agents: bool) -> Result<usize> {
         let sql = "SELECT count(*) FROM messages WHERE thread_id = $1 AND human_only <= $2";
         self.count(sql, &[&thread.as_str(), &!for_agents])

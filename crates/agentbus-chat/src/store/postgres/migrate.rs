@@ -8,10 +8,13 @@ use super::tx::Result;
 use crate::secret;
 use crate::store::StoreError;
 
-const STEPS: [(&str, &str); 1] = [(
-    "conversations",
-    include_str!("migrations/0001_conversations.sql"),
-)];
+const STEPS: [(&str, &str); 2] = [
+    (
+        "conversations",
+        include_str!("migrations/0001_conversations.sql"),
+    ),
+    ("cards", include_str!("migrations/0002_cards.sql")),
+];
 
 /// Held while steps are taken. The number only has to be the same in every node.
 const TURN: &str = "SELECT pg_advisory_xact_lock(7340032)";

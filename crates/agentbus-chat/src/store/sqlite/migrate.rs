@@ -19,7 +19,7 @@ struct Step {
     after: fn(&Transaction<'_>) -> Result<(), StoreError>,
 }
 
-const STEPS: [Step; 2] = [
+const STEPS: [Step; 3] = [
     Step {
         name: "agentchatbus",
         before: |_| Ok(()),
@@ -31,6 +31,12 @@ const STEPS: [Step; 2] = [
         before: prepare_old_rows,
         statements: include_str!("migrations/0002_agentbus.sql"),
         after: hash_tokens,
+    },
+    Step {
+        name: "cards",
+        before: |_| Ok(()),
+        statements: include_str!("migrations/0003_cards.sql"),
+        after: |_| Ok(()),
     },
 ];
 

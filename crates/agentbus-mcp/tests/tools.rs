@@ -1,0 +1,10 @@
+//! What tools promise beside their answers: forms on the board, writes that can be repeated.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+mod line;
+
+#[path = "tools/board.rs"]
+mod board;
