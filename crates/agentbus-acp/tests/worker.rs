@@ -12,6 +12,8 @@ mod peer;
 mod support;
 use support::frames;
 
+#[path = "worker/elicitation.rs"]
+mod elicitation;
 #[path = "worker/endpoint.rs"]
 mod endpoint;
 #[path = "worker/methods.rs"]

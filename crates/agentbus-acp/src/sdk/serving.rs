@@ -109,6 +109,21 @@ impl Client {
         let answer = self.connection.send_request(request).block_task().await?;
         Ok(answer.outcome)
     }
+
+    /// Asks the client's person for facts, or to go somewhere. Dropping the future withdraws the
+    /// question.
+    pub(crate) async fn elicit(
+        &self,
+        request: schema::CreateElicitationRequest,
+    ) -> Result<schema::CreateElicitationResponse, Error> {
+        self.connection.send_request(request).block_task().await
+    }
+
+    /// Tells the client that what its person was sent elsewhere for is done.
+    pub(crate) fn completed(&self, elicitation: &str) -> Result<(), Error> {
+        let done = schema::CompleteElicitationNotification::new(elicitation.to_owned());
+        self.connection.send_notification(done)
+    }
 }
 
 /// Serves an agent until its input ends or `stop` fires.

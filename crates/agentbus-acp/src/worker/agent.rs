@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
 use super::limits::{SESSIONS_OPEN_MAX, SESSIONS_PAGE};
-use super::mcp::Servers;
+use super::mcp::{Modes, Person, Servers};
 use super::replay::merged;
 use super::session::{Place, Session};
 use super::settings::Settings;
@@ -23,13 +23,13 @@ use crate::sdk::serving::schema;
 use crate::sdk::serving::schema::{
     AgentCapabilities, AgentResponse, AuthenticateResponse, AvailableCommandsUpdate,
     ClientNotification, ClientRequest, CloseSessionResponse, ConfigOptionUpdate, ContentBlock,
-    CurrentModeUpdate, DeleteSessionResponse, Implementation, InitializeResponse,
-    ListSessionsRequest, ListSessionsResponse, LoadSessionResponse, McpCapabilities, McpServer,
-    NewSessionResponse, PromptCapabilities, PromptResponse, ResumeSessionResponse,
-    SessionAdditionalDirectoriesCapabilities, SessionCapabilities, SessionCloseCapabilities,
-    SessionDeleteCapabilities, SessionId, SessionInfo, SessionInfoUpdate, SessionListCapabilities,
-    SessionResumeCapabilities, SessionUpdate, SetSessionConfigOptionResponse,
-    SetSessionModeResponse, StopReason,
+    CurrentModeUpdate, DeleteSessionResponse, Implementation, InitializeRequest,
+    InitializeResponse, ListSessionsRequest, ListSessionsResponse, LoadSessionResponse,
+    McpCapabilities, McpServer, NewSessionResponse, PromptCapabilities, PromptResponse,
+    ResumeSessionResponse, SessionAdditionalDirectoriesCapabilities, SessionCapabilities,
+    SessionCloseCapabilities, SessionDeleteCapabilities, SessionId, SessionInfo, SessionInfoUpdate,
+    SessionListCapabilities, SessionResumeCapabilities, SessionUpdate,
+    SetSessionConfigOptionResponse, SetSessionModeResponse, StopReason,
 };
 use crate::sdk::serving::{Agent, Answer, Client, Error, Reply, VERSION};
 
@@ -42,6 +42,8 @@ struct Inner {
     engine: Engine,
     store: Store,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
+    /// How the client can ask its person, once it has said so.
+    modes: OnceLock<Modes>,
 }
 
 /// Where a session works, and with what.
@@ -82,7 +84,7 @@ impl Agent for Worker {
     ) -> BoxFuture<'static, Reply> {
         let worker = self.clone();
         match request {
-            ClientRequest::InitializeRequest(_) => self.initialize(),
+            ClientRequest::InitializeRequest(request) => self.initialize(&request),
             // Nothing needs a login; who asks for one has it.
             ClientRequest::AuthenticateRequest(_) => ready(Ok(
                 AgentResponse::AuthenticateResponse(AuthenticateResponse::new()),
@@ -169,6 +171,7 @@ impl Worker {
             engine,
             store,
             sessions: Mutex::default(),
+            modes: OnceLock::new(),
         }))
     }
 
@@ -178,7 +181,10 @@ impl Worker {
         join_all(sessions.values().map(|session| session.close())).await;
     }
 
-    fn initialize(&self) -> BoxFuture<'static, Reply> {
+    fn initialize(&self, request: &InitializeRequest) -> BoxFuture<'static, Reply> {
+        let modes = Modes::of(&request.client_capabilities);
+        // Only the first word counts: servers were told by it.
+        let _ = self.0.modes.set(modes);
         let prompts = PromptCapabilities::new()
             .embedded_context(true)
             .image(self.0.engine.sees());
@@ -202,7 +208,7 @@ impl Worker {
     }
 
     async fn create(self, setup: Setup, client: Client) -> Reply {
-        let opened = self.begin(setup).await;
+        let opened = self.begin(setup, &client).await;
         let id = opened.as_ref().ok().map(|opened| opened.session.id.clone());
         let answer = opened.map(|opened| {
             let response = NewSessionResponse::new(opened.session.id.clone())
@@ -215,7 +221,7 @@ impl Worker {
     }
 
     /// Opens a session that is new.
-    async fn begin(&self, setup: Setup) -> Result<Opened, Error> {
+    async fn begin(&self, setup: Setup, client: &Client) -> Result<Opened, Error> {
         self.admit(&setup)?;
         let about = About {
             id: SessionId::new(uuid::Uuid::new_v4().to_string()),
@@ -225,13 +231,12 @@ impl Worker {
         };
         let store = self.0.store.clone();
         let history = blocking(move || store.create(about)).await;
-        Ok(self
-            .open(history.map_err(|error| unwritten(&error))?, setup.servers)
-            .await)
+        let history = history.map_err(|error| unwritten(&error))?;
+        Ok(self.open(history, setup.servers, client).await)
     }
 
     async fn load(self, id: SessionId, setup: Setup, client: Client) -> Reply {
-        let answer = match self.reopen(&id, setup).await {
+        let answer = match self.reopen(&id, setup, &client).await {
             Ok(opened) => replay(&opened.session, &client).await.map(|()| {
                 let response = LoadSessionResponse::new()
                     .modes(opened.settings.modes())
@@ -245,7 +250,7 @@ impl Worker {
     }
 
     async fn resume(self, id: SessionId, setup: Setup, client: Client) -> Reply {
-        let answer = self.reopen(&id, setup).await.map(|opened| {
+        let answer = self.reopen(&id, setup, &client).await.map(|opened| {
             let response = ResumeSessionResponse::new()
                 .modes(opened.settings.modes())
                 .config_options(opened.settings.options())
@@ -271,7 +276,7 @@ impl Worker {
     }
 
     /// Opens a session that is kept, in another place and with other servers if asked to.
-    async fn reopen(&self, id: &SessionId, setup: Setup) -> Result<Opened, Error> {
+    async fn reopen(&self, id: &SessionId, setup: Setup, client: &Client) -> Result<Opened, Error> {
         // Whoever opens it again means this connection to go on with it.
         let open = self.0.sessions.lock().remove(id);
         if let Some(session) = open {
@@ -286,7 +291,7 @@ impl Worker {
             .ok_or_else(missing)?;
         history.about.cwd = setup.cwd;
         history.about.additional_directories = setup.additional_directories;
-        Ok(self.open(history, setup.servers).await)
+        Ok(self.open(history, setup.servers, client).await)
     }
 
     /// Refuses a session that cannot be, or that is one too many.
@@ -299,8 +304,10 @@ impl Worker {
     }
 
     /// Reaches the servers of a session and enters it.
-    async fn open(&self, history: History, servers: Vec<McpServer>) -> Opened {
-        let servers = Servers::connect(servers, history.about.cwd.clone()).await;
+    async fn open(&self, history: History, servers: Vec<McpServer>, client: &Client) -> Opened {
+        let modes = self.0.modes.get().copied().unwrap_or_default();
+        let person = Person::new(client.clone(), history.about.id.clone(), modes);
+        let servers = Servers::connect(servers, history.about.cwd.clone(), &person).await;
         let meta = [("agentbus.mcpServers".to_owned(), servers.report())];
         let settings = Settings::new(self.0.engine.models());
         let session = Session::new(history, settings.clone(), servers);

@@ -26,6 +26,8 @@ pub(crate) struct Peer {
     pub(crate) said: Vec<Value>,
     /// The option to choose when asked for permission; none leaves the question open.
     pub(crate) choose: Option<&'static str>,
+    /// What to answer when asked for facts; none leaves the question open.
+    pub(crate) fill: Option<Value>,
     pub(crate) stop: CancellationToken,
     pub(crate) served: JoinHandle<Result<(), WorkerError>>,
 }
@@ -49,6 +51,7 @@ impl Peer {
             answers: HashMap::new(),
             said: Vec::new(),
             choose: Some("allow_once"),
+            fill: None,
             stop,
             served,
         }
@@ -93,6 +96,12 @@ impl Peer {
             self.send(json!({ "jsonrpc": "2.0", "id": frame["id"], "result": outcome }))
                 .await;
         }
+        if frame["method"] == "elicitation/create"
+            && let Some(answer) = self.fill.clone()
+        {
+            self.send(json!({ "jsonrpc": "2.0", "id": frame["id"], "result": answer }))
+                .await;
+        }
         if frame.get("method").is_some() {
             self.said.push(frame.clone());
         }
@@ -118,7 +127,11 @@ impl Peer {
     }
 
     pub(crate) async fn initialize(&mut self) -> Value {
-        let params = json!({ "protocolVersion": 1, "clientCapabilities": {} });
+        self.initialize_with(json!({})).await
+    }
+
+    pub(crate) async fn initialize_with(&mut self, capabilities: Value) -> Value {
+        let params = json!({ "protocolVersion": 1, "clientCapabilities": capabilities });
         self.call("initialize", params).await["result"].clone()
     }
 

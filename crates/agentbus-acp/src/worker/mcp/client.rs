@@ -1,4 +1,4 @@
-//! One connection to an MCP server; the one module that names the official SDK.
+//! One connection to an MCP server.
 //!
 //! A server behind pipes is given and gives lines, none longer than a program's limit; what is no
 //! message is skipped and logged. A call that nobody waits for any more is cancelled at the server.
@@ -11,10 +11,9 @@ use futures_util::{FutureExt, SinkExt, Stream, StreamExt, stream};
 use reqwest::header::{HeaderName, HeaderValue};
 use rmcp::ServiceError;
 use rmcp::model::{
-    CallToolRequest, CallToolRequestParams, CancelledNotificationParam, ClientCapabilities,
-    ClientConfig, ClientJsonRpcMessage, ClientRequest, Implementation, JsonObject,
-    PaginatedRequestParams, ReadResourceRequestParams, RequestId, ResourceContents,
-    ServerJsonRpcMessage, ServerResult,
+    CallToolRequest, CallToolRequestParams, CancelledNotificationParam, ClientJsonRpcMessage,
+    ClientRequest, JsonObject, PaginatedRequestParams, ReadResourceRequestParams, RequestId,
+    ResourceContents, ServerJsonRpcMessage, ServerResult,
 };
 use rmcp::service::{Peer, PeerRequestOptions, RoleClient, RunningService, serve_client};
 use rmcp::transport::StreamableHttpClientTransport;
@@ -22,6 +21,7 @@ use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
+use super::person::Person;
 use crate::worker::limits::{SERVER_GRACE, TOOL_TIMEOUT, TOOLS_MAX};
 use crate::worker::lines::written;
 use crate::worker::web;
@@ -29,7 +29,7 @@ use crate::worker::web;
 /// An open connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    service: RunningService<RoleClient, ClientConfig>,
+    service: RunningService<RoleClient, Person>,
     /// Cancellations on their way; they end with the connection.
     cancelling: TaskTracker,
 }
@@ -59,19 +59,18 @@ pub(crate) struct Said {
     pub(crate) failed: bool,
 }
 
-fn config() -> ClientConfig {
-    let us = Implementation::new("agentbus-worker", env!("CARGO_PKG_VERSION"));
-    ClientConfig::new(ClientCapabilities::default(), us)
-}
-
 impl Connection {
     /// Opens a connection over the pipes of a program.
-    pub(super) async fn over_pipes(stdin: Stdin, stdout: Stdout) -> Result<Self, String> {
+    pub(super) async fn over_pipes(
+        stdin: Stdin,
+        stdout: Stdout,
+        person: Person,
+    ) -> Result<Self, String> {
         let sink = Box::pin(written(stdin).with(|message: ClientJsonRpcMessage| {
             let line = serde_json::to_string(&message).map_err(io::Error::from);
             std::future::ready(line)
         }));
-        let opening = serve_client(config(), (sink, messages(stdout).boxed()));
+        let opening = serve_client(person, (sink, messages(stdout).boxed()));
         Self::open(opening.boxed().await)
     }
 
@@ -79,18 +78,16 @@ impl Connection {
     pub(super) async fn over_http(
         url: &str,
         headers: HashMap<HeaderName, HeaderValue>,
+        person: Person,
     ) -> Result<Self, String> {
         let client = web::client()?;
         let config_of = StreamableHttpClientTransportConfig::with_uri(url).custom_headers(headers);
         let transport = StreamableHttpClientTransport::with_client(client, config_of);
-        Self::open(serve_client(config(), transport).await)
+        Self::open(serve_client(person, transport).await)
     }
 
     fn open(
-        opened: Result<
-            RunningService<RoleClient, ClientConfig>,
-            rmcp::service::ClientInitializeError,
-        >,
+        opened: Result<RunningService<RoleClient, Person>, rmcp::service::ClientInitializeError>,
     ) -> Result<Self, String> {
         let service = opened.map_err(|error| error.to_string())?;
         let cancelling = TaskTracker::new();

@@ -5,6 +5,7 @@
 //! that it ended and what it last said.
 
 mod client;
+mod person;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 
 use self::client::Connection;
 pub(super) use self::client::{Held, Said, Tool};
+pub(super) use self::person::{Modes, Person};
 use super::limits::{CONNECT_TIMEOUT, LIST_TIMEOUT, SERVER_GRACE, SERVERS_MAX, TOOLS_MAX};
 use crate::sdk::serving;
 use crate::sdk::serving::Error;
@@ -71,9 +73,14 @@ impl Servers {
     }
 
     /// Reaches all servers at the same time.
-    pub(super) async fn connect(asked: Vec<McpServer>, directory: PathBuf) -> Self {
+    pub(super) async fn connect(
+        asked: Vec<McpServer>,
+        directory: PathBuf,
+        person: &Person,
+    ) -> Self {
         let connecting = asked.into_iter();
-        let connecting = connecting.map(|server| Server::connect(server, directory.clone()));
+        let connecting =
+            connecting.map(|server| Server::connect(server, directory.clone(), person.clone()));
         Self(join_all(connecting).await)
     }
 
@@ -141,15 +148,15 @@ impl Servers {
 }
 
 impl Server {
-    async fn connect(server: McpServer, directory: PathBuf) -> Self {
+    async fn connect(server: McpServer, directory: PathBuf, person: Person) -> Self {
         let (name, connecting) = match server {
             McpServer::Stdio(server) => (
                 server.name.clone(),
-                timeout(CONNECT_TIMEOUT, stdio(server, directory)).await,
+                timeout(CONNECT_TIMEOUT, stdio(server, directory, person)).await,
             ),
             McpServer::Http(server) => (
                 server.name.clone(),
-                timeout(CONNECT_TIMEOUT, http(server)).await,
+                timeout(CONNECT_TIMEOUT, http(server, person)).await,
             ),
             // Refused by `check`.
             _ => (String::new(), Ok(Err("of an unknown kind".to_owned()))),
@@ -194,7 +201,11 @@ impl Server {
     }
 }
 
-async fn stdio(server: McpServerStdio, directory: PathBuf) -> Result<Reached, String> {
+async fn stdio(
+    server: McpServerStdio,
+    directory: PathBuf,
+    person: Person,
+) -> Result<Reached, String> {
     let mut program = Program::new(server.command)
         .args(server.args)
         .current_dir(directory);
@@ -204,7 +215,7 @@ async fn stdio(server: McpServerStdio, directory: PathBuf) -> Result<Reached, St
     let mut process = program.spawn().await.map_err(|error| error.to_string())?;
     let pipes = process.take_stdin().zip(process.take_stdout());
     let (stdin, stdout) = pipes.ok_or("it came without its pipes")?;
-    match Connection::over_pipes(stdin, stdout).await {
+    match Connection::over_pipes(stdin, stdout, person).await {
         Ok(connection) => Ok(Reached {
             connection,
             process: Some(process),
@@ -218,7 +229,7 @@ async fn stdio(server: McpServerStdio, directory: PathBuf) -> Result<Reached, St
     }
 }
 
-async fn http(server: McpServerHttp) -> Result<Reached, String> {
+async fn http(server: McpServerHttp, person: Person) -> Result<Reached, String> {
     let mut headers = HashMap::new();
     for header in server.headers {
         let name = HeaderName::try_from(&header.name);
@@ -228,7 +239,7 @@ async fn http(server: McpServerHttp) -> Result<Reached, String> {
         };
         headers.insert(name, value);
     }
-    let connection = Connection::over_http(&server.url, headers).await?;
+    let connection = Connection::over_http(&server.url, headers, person).await?;
     Ok(Reached {
         connection,
         process: None,
