@@ -8,3 +8,5 @@ mod line;
 
 #[path = "tools/board.rs"]
 mod board;
+#[path = "tools/keys.rs"]
+mod keys;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use agentbus_chat::{AgentId, AuthProblem, ChatError, Credentials, MessageId, Proof};
+use agentbus_chat::{AgentId, AuthProblem, Chat, ChatError, Credentials, MessageId, Proof};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Services, refusal, tool};
+use super::{Services, refusal, tool, writing_tool};
 use crate::{Call, Catalog, CatalogError, Fault, Reply, Tool};
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -74,7 +74,7 @@ pub(super) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(),
         .titled("React")
         .gives::<Reacted>()
         .idempotent();
-    tool!(catalog, services, about, react)?;
+    writing_tool!(catalog, services, about, react)?;
     let about = Tool::new(
         "msg_edit",
         "Replace the text of one of your own messages. The text before is kept.",
@@ -82,26 +82,22 @@ pub(super) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(),
     .titled("Edit a message")
     .gives::<Edited>()
     .idempotent();
-    tool!(catalog, services, about, edit)?;
+    writing_tool!(catalog, services, about, edit)?;
     let about = Tool::new("msg_unreact", "Take a reaction back.")
         .gives::<Unreacted>()
         .idempotent()
         .extended();
-    tool!(catalog, services, about, unreact)?;
+    writing_tool!(catalog, services, about, unreact)?;
     let about = Tool::new("msg_edit_history", "Read the earlier texts of a message.")
         .read_only()
         .extended();
     tool!(catalog, services, about, history)
 }
 
-async fn react(services: &Services, _: &Call, asked: React) -> Result<Reply, Fault> {
+async fn react(_: &Services, _: &Call, (asked, chat): (React, Chat)) -> Result<Reply, Fault> {
     let message = MessageId::new(asked.message_id.as_str());
     let agent = AgentId::new(asked.agent_id);
-    match services
-        .chat
-        .react(message, Some(agent), asked.reaction)
-        .await
-    {
+    match chat.react(message, Some(agent), asked.reaction).await {
         Ok(reaction) => Ok(Reply::data(&Reacted {
             reaction_id: reaction.id,
             message_id: reaction.message_id.to_string(),
@@ -119,14 +115,10 @@ async fn react(services: &Services, _: &Call, asked: React) -> Result<Reply, Fau
     }
 }
 
-async fn unreact(services: &Services, _: &Call, asked: React) -> Result<Reply, Fault> {
+async fn unreact(_: &Services, _: &Call, (asked, chat): (React, Chat)) -> Result<Reply, Fault> {
     let message = MessageId::new(asked.message_id.as_str());
     let agent = AgentId::new(asked.agent_id);
-    match services
-        .chat
-        .unreact(message, agent, asked.reaction.clone())
-        .await
-    {
+    match chat.unreact(message, agent, asked.reaction.clone()).await {
         Ok(removed) => Ok(Reply::data(&Unreacted {
             removed,
             message_id: asked.message_id,
@@ -136,7 +128,11 @@ async fn unreact(services: &Services, _: &Call, asked: React) -> Result<Reply, F
     }
 }
 
-async fn edit(services: &Services, call: &Call, asked: Edit) -> Result<Reply, Fault> {
+async fn edit(
+    services: &Services,
+    call: &Call,
+    (asked, chat): (Edit, Chat),
+) -> Result<Reply, Fault> {
     let (id, content) = (asked.message_id.trim(), asked.new_content.trim());
     if id.is_empty() || content.is_empty() {
         return Ok(refusal::refused("message_id and new_content are required"));
@@ -160,11 +156,7 @@ async fn edit(services: &Services, call: &Call, asked: Edit) -> Result<Reply, Fa
             return Ok(refusal::refused(text));
         }
     };
-    match services
-        .chat
-        .edit(message.id, content.to_owned(), by, proof)
-        .await
-    {
+    match chat.edit(message.id, content.to_owned(), by, proof).await {
         Ok(edited) if edited.changed => Ok(Reply::data(&Edited {
             msg_id: Some(edited.message.id.to_string()),
             version: edited.message.edit_version,

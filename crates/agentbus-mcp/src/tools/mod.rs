@@ -10,6 +10,7 @@ mod events;
 mod follow;
 pub(crate) mod handles;
 mod invoke;
+mod keyed;
 mod messages;
 mod people;
 mod posting;
@@ -96,6 +97,27 @@ macro_rules! tool {
     }};
 }
 use tool;
+
+/// The same for a handler that writes: it also takes the conversations to write to, which do it once
+/// for the key that the call may have.
+macro_rules! writing_tool {
+    ($catalog:ident, $services:ident, $about:expr, $handler:path) => {{
+        let services = std::sync::Arc::clone($services);
+        let about: crate::Tool = $about;
+        let name = about.name().to_owned();
+        $catalog.add_tool(about, move |call, keyed: super::keyed::Keyed<_>| {
+            let services = std::sync::Arc::clone(&services);
+            let opened = keyed.open(&services.chat, &call, &name);
+            async move {
+                match opened {
+                    Ok((asked, chat)) => $handler(&services, &call, (asked, chat)).await,
+                    Err(error) => super::refusal::answer(&error),
+                }
+            }
+        })
+    }};
+}
+use writing_tool;
 
 /// The schema of what a tool takes, without the fields that an operator has not switched on. A
 /// value for one of them is taken all the same.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use agentbus_chat::model::{Priority, Role};
-use agentbus_chat::{AgentId, ChatError, Draft, MessageId, Posted, Proof, Sync, ThreadId};
+use agentbus_chat::{AgentId, Chat, ChatError, Draft, MessageId, Posted, Proof, Sync, ThreadId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::keyed::Keyed;
 use super::views::{self, SyncView};
-use super::{Services, refusal, tool};
+use super::{Services, refusal, writing_tool};
 use crate::{Call, Catalog, CatalogError, Fault, Reply, Tool};
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -67,19 +68,23 @@ pub(super) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(),
          message's number and the reply_token for your next post.",
     )
     .titled("Post a message")
-    .takes_schema(super::takes::<Asked>(&[(
+    .takes_schema(super::takes::<Keyed<Asked>>(&[(
         "priority",
         config.enable_priority,
     )]))
     .gives::<Done>();
-    tool!(catalog, services, about, post)
+    writing_tool!(catalog, services, about, post)
 }
 
-async fn post(services: &Services, call: &Call, asked: Asked) -> Result<Reply, Fault> {
+async fn post(
+    services: &Services,
+    call: &Call,
+    (asked, chat): (Asked, Chat),
+) -> Result<Reply, Fault> {
     let thread = ThreadId::new(asked.thread_id.as_str());
     let author = asked.author.clone();
     let draft = draft(call, asked);
-    match services.chat.post(draft).await {
+    match chat.post(draft).await {
         Ok(posted) => Ok(Reply::data(&done(services, &posted))),
         // As AgentChatBus says it: no token is good in a thread that there is not.
         Err(ChatError::ThreadNotFound(id)) => {

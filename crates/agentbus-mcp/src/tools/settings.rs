@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use agentbus_chat::{AgentId, Credentials, SettingsUpdate, ThreadId};
+use agentbus_chat::{AgentId, Chat, Credentials, SettingsUpdate, ThreadId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::views::{self, SettingsView};
-use super::{Services, refusal, tool};
+use super::{Services, refusal, tool, writing_tool};
 use crate::{Call, Catalog, CatalogError, Fault, Reply, Tool};
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -50,7 +50,7 @@ pub(super) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(),
         "thread_settings_update",
         "Change how a thread is administered.",
     );
-    tool!(catalog, services, about.idempotent().extended(), update)?;
+    writing_tool!(catalog, services, about.idempotent().extended(), update)?;
     let about = Tool::new(
         "thread_wait_state_get",
         "See which agents wait in a thread.",
@@ -75,14 +75,14 @@ async fn get(services: &Services, _: &Call, asked: Get) -> Result<Reply, Fault> 
     }
 }
 
-async fn update(services: &Services, _: &Call, asked: Update) -> Result<Reply, Fault> {
+async fn update(_: &Services, _: &Call, (asked, chat): (Update, Chat)) -> Result<Reply, Fault> {
     let update = SettingsUpdate {
         auto_administrator_enabled: asked.auto_administrator_enabled,
         timeout_seconds: asked.timeout_seconds,
         switch_timeout_seconds: asked.switch_timeout_seconds,
     };
     let thread = ThreadId::new(asked.thread_id);
-    match services.chat.update_settings(thread, update).await {
+    match chat.update_settings(thread, update).await {
         Ok(settings) => Ok(Reply::data(&json!({
             "ok": true, "auto_administrator_enabled": settings.auto_administrator_enabled,
             "timeout_seconds": settings.timeout_seconds,

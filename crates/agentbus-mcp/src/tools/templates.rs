@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use agentbus_chat::model::Template;
-use agentbus_chat::{ChatError, NewTemplate, TemplateId};
+use agentbus_chat::{Chat, ChatError, NewTemplate, TemplateId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::agents::Nothing;
-use super::{Services, refusal, tool};
+use super::{Services, refusal, tool, writing_tool};
 use crate::{Call, Catalog, CatalogError, Fault, Reply, Tool};
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -38,7 +38,7 @@ pub(super) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(),
     let about = Tool::new("template_get", "Read a template of threads.").read_only();
     tool!(catalog, services, about.extended(), get)?;
     let about = Tool::new("template_create", "Add a template of threads.").extended();
-    tool!(catalog, services, about, create)
+    writing_tool!(catalog, services, about, create)
 }
 
 fn short(template: &Template) -> Value {
@@ -74,7 +74,7 @@ async fn get(services: &Services, _: &Call, asked: Get) -> Result<Reply, Fault> 
     }
 }
 
-async fn create(services: &Services, _: &Call, asked: Create) -> Result<Reply, Fault> {
+async fn create(_: &Services, _: &Call, (asked, chat): (Create, Chat)) -> Result<Reply, Fault> {
     let new = NewTemplate {
         id: TemplateId::new(asked.id),
         name: asked.name,
@@ -82,7 +82,7 @@ async fn create(services: &Services, _: &Call, asked: Create) -> Result<Reply, F
         system_prompt: asked.system_prompt,
         default_metadata: asked.default_metadata.map(Value::Object),
     };
-    match services.chat.create_template(new).await {
+    match chat.create_template(new).await {
         Ok(template) => Ok(Reply::data(&short(&template))),
         Err(error) => refusal::answer(&error),
     }

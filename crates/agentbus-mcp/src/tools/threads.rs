@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use agentbus_chat::model::{ThreadQuery, ThreadState};
 use agentbus_chat::{
-    AgentId, AuthProblem, ChatError, Credentials, NewThread, Stamp, TemplateId, ThreadId,
+    AgentId, AuthProblem, Chat, ChatError, Credentials, NewThread, Stamp, TemplateId, ThreadId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::views::{self, StateView, SyncView, ThreadView};
-use super::{Services, refusal, tool};
+use super::{Services, refusal, tool, writing_tool};
 use crate::{Call, Catalog, CatalogError, Fault, Reply, Tool};
 
 /// The states of a thread, as words.
@@ -125,12 +125,12 @@ pub(super) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(),
     .titled("Create a thread")
     .gives::<Created>()
     .idempotent();
-    tool!(catalog, services, about, create)?;
+    writing_tool!(catalog, services, about, create)?;
     let about = Tool::new("thread_set_state", "Say where a thread stands now.")
         .titled("Set the state of a thread")
         .gives::<StateView>()
         .idempotent();
-    tool!(catalog, services, about, set_state)?;
+    writing_tool!(catalog, services, about, set_state)?;
     let about = Tool::new("thread_get", "Look at one thread.")
         .gives::<Whole>()
         .read_only()
@@ -143,7 +143,7 @@ pub(super) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(),
     .gives::<StateView>()
     .idempotent()
     .extended();
-    tool!(catalog, services, about, close)?;
+    writing_tool!(catalog, services, about, close)?;
     let about = Tool::new(
         "thread_archive",
         "Take a thread out of the lists; it can come back.",
@@ -151,17 +151,21 @@ pub(super) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(),
     .gives::<StateView>()
     .idempotent()
     .extended();
-    tool!(catalog, services, about, archive)?;
+    writing_tool!(catalog, services, about, archive)?;
     let about = Tool::new(
         "thread_delete",
         "Delete a thread with all its messages, for ever.",
     )
     .destructive()
     .extended();
-    tool!(catalog, services, about, delete)
+    writing_tool!(catalog, services, about, delete)
 }
 
-async fn create(services: &Services, call: &Call, asked: Create) -> Result<Reply, Fault> {
+async fn create(
+    services: &Services,
+    call: &Call,
+    (asked, chat): (Create, Chat),
+) -> Result<Reply, Fault> {
     if asked.agent_id.trim().is_empty() || asked.token.trim().is_empty() {
         return Ok(needs_credentials(&asked.topic));
     }
@@ -185,7 +189,7 @@ async fn create(services: &Services, call: &Call, asked: Create) -> Result<Reply
         system_prompt: asked.system_prompt,
         template: asked.template.map(TemplateId::new),
     };
-    match services.chat.create_thread(new).await {
+    match chat.create_thread(new).await {
         Ok(opened) => Ok(Reply::data(&Created {
             thread_id: opened.thread.id.to_string(),
             topic: opened.thread.topic,
@@ -293,28 +297,27 @@ async fn get(services: &Services, _: &Call, asked: Get) -> Result<Reply, Fault> 
     }
 }
 
-async fn set_state(services: &Services, _: &Call, asked: SetState) -> Result<Reply, Fault> {
+async fn set_state(
+    _: &Services,
+    _: &Call,
+    (asked, chat): (SetState, Chat),
+) -> Result<Reply, Fault> {
     let Some(state) = ThreadState::parse(&asked.state) else {
         return Ok(refusal::refused(&format!(
             "Invalid state '{}'",
             asked.state
         )));
     };
-    stated(
-        services
-            .chat
-            .set_state(ThreadId::new(asked.thread_id), state)
-            .await,
-    )
+    stated(chat.set_state(ThreadId::new(asked.thread_id), state).await)
 }
 
-async fn close(services: &Services, _: &Call, asked: Close) -> Result<Reply, Fault> {
+async fn close(_: &Services, _: &Call, (asked, chat): (Close, Chat)) -> Result<Reply, Fault> {
     let thread = ThreadId::new(asked.thread_id);
-    stated(services.chat.close_thread(thread, asked.summary).await)
+    stated(chat.close_thread(thread, asked.summary).await)
 }
 
-async fn archive(services: &Services, _: &Call, asked: Get) -> Result<Reply, Fault> {
-    stated(services.chat.archive(ThreadId::new(asked.thread_id)).await)
+async fn archive(_: &Services, _: &Call, (asked, chat): (Get, Chat)) -> Result<Reply, Fault> {
+    stated(chat.archive(ThreadId::new(asked.thread_id)).await)
 }
 
 fn stated(thread: Result<agentbus_chat::model::Thread, ChatError>) -> Result<Reply, Fault> {
@@ -328,16 +331,12 @@ fn stated(thread: Result<agentbus_chat::model::Thread, ChatError>) -> Result<Rep
     }
 }
 
-async fn delete(services: &Services, _: &Call, asked: Delete) -> Result<Reply, Fault> {
+async fn delete(_: &Services, _: &Call, (asked, chat): (Delete, Chat)) -> Result<Reply, Fault> {
     if !asked.confirm {
         let text = "Deletion aborted: confirm must be true. This action is irreversible.";
         return Ok(refusal::refused(text));
     }
-    match services
-        .chat
-        .delete_thread(ThreadId::new(asked.thread_id))
-        .await
-    {
+    match chat.delete_thread(ThreadId::new(asked.thread_id)).await {
         Ok(deleted) => Ok(Reply::data(&json!({ "ok": true, "deleted": deleted }))),
         Err(error) => refusal::answer(&error),
     }
