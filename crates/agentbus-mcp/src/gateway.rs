@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::pipes::Pipes;
 use crate::sdk::{self, HttpService, Running, Seal, Sessions, Shared};
 use crate::tools::{self, Services};
-use crate::{Catalog, CatalogError, Fault, Profile, Visitor, limits};
+use crate::{Catalog, CatalogError, Fault, Profile, Uploads, Visitor, limits};
 
 /// What every client is told before it does anything.
 const INSTRUCTIONS: &str = "\
@@ -38,6 +38,8 @@ pub struct McpConfig {
     pub invoke_timeout: Duration,
     /// Where decisions wait for a person; without one there are no tools for them.
     pub board: Option<Board>,
+    /// Where uploaded images are read; without it they are named only.
+    pub uploads: Option<Uploads>,
 }
 
 impl Default for McpConfig {
@@ -49,6 +51,7 @@ impl Default for McpConfig {
             profile: Profile::Core,
             invoke_timeout: agentbus::limits::INVOKE_TIMEOUT,
             board: None,
+            uploads: None,
         }
     }
 }

@@ -41,6 +41,7 @@ mod pipes;
 mod schema;
 mod sdk;
 mod tools;
+mod uploads;
 mod visitor;
 
 pub use ask::{Ability, Answer, Ask};
@@ -51,4 +52,5 @@ pub use fault::Fault;
 pub use gateway::{Gateway, McpConfig};
 pub use pipes::Pipes;
 pub use sdk::{HttpBody, HttpService, Pipe, PipeError};
+pub use uploads::Uploads;
 pub use visitor::{Principal, Profile, Session, Visitor};

@@ -62,5 +62,11 @@ pub const EVENT_QUEUE: usize = 1024;
 /// Longest wait of a tool for frames or events.
 pub const WAIT_MAX: Duration = Duration::from_secs(300);
 
+/// Bytes of uploaded images that come along with the messages of one answer: 8 MiB.
+///
+/// One of the largest that can be uploaded and a few more, before they are written as base64, which
+/// takes a third more; what a model is given in one answer has to end somewhere.
+pub const IMAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Messages of a transcript.
 pub const TRANSCRIPT_MAX: usize = 10_000;

@@ -70,7 +70,7 @@ impl Server {
         let url = format!("http://{address}");
         let decisions = config.decisions.clone();
         let decisions = decisions.unwrap_or_else(|| Board::new(bus.clone()));
-        let mcp = McpHost::new(&config, url, (&chat.chat, &bus, &decisions))?;
+        let mcp = McpHost::new(&config, url, (&chat, &bus, &decisions))?;
         let app = Arc::new(App {
             address,
             auth,

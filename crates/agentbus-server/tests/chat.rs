@@ -16,6 +16,8 @@ mod decisions;
 mod errors;
 #[path = "chat/golden.rs"]
 mod golden;
+#[path = "chat/images.rs"]
+mod images;
 #[path = "chat/live.rs"]
 mod live;
 #[path = "chat/mcp_agent.rs"]

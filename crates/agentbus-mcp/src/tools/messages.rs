@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use agentbus_chat::model::{Message, Priority, SearchQuery};
+use agentbus_chat::model::{Priority, SearchQuery};
 use agentbus_chat::store::MessageQuery;
 use agentbus_chat::{ChatError, MessageId, ThreadId};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::views::{self, HitView, MessageView, ReactionView};
-use super::{Services, refusal, tool};
-use crate::{Call, Catalog, CatalogError, Content, Fault, Reply, Tool};
+use super::{Services, images, refusal, tool};
+use crate::{Call, Catalog, CatalogError, Fault, Reply, Tool};
 
 /// Messages on a page that names no limit.
 const PAGE: usize = 100;
@@ -161,15 +159,10 @@ async fn list(services: &Services, _: &Call, asked: List) -> Result<Reply, Fault
     let listed = json!(Listed {
         messages: rows.collect()
     });
-    let images = asked.include_attachments.unwrap_or(true);
+    let shown = asked.include_attachments.unwrap_or(true);
     Ok(match asked.return_format {
         Format::Json => Reply::text(listed["messages"].to_string()),
-        Format::Blocks => Reply::blocks(
-            messages
-                .iter()
-                .flat_map(|message| blocks(message, images))
-                .collect(),
-        ),
+        Format::Blocks => Reply::blocks(images::blocks(services, &messages, shown).await),
     }
     .with_data(listed))
 }
@@ -220,97 +213,5 @@ async fn search(services: &Services, _: &Call, asked: Search) -> Result<Reply, F
             query_error: page.query_error,
         })),
         Err(error) => refusal::answer(&error),
-    }
-}
-
-/// A message as blocks: who and when, what, and its images.
-pub(super) fn blocks(message: &Message, images: bool) -> Vec<Content> {
-    let head = format!(
-        "[{}] {} ({}) {}",
-        message.seq,
-        message.shown_name(),
-        message.role.as_str(),
-        message.created_at
-    );
-    let mut blocks = vec![Content::Text(head)];
-    if !message.content.is_empty() {
-        blocks.push(Content::text(message.content.as_str()));
-    }
-    if images && let Some(metadata) = &message.metadata {
-        let lists = ["attachments", "images", "image"];
-        let found = lists.iter().find_map(|name| metadata.get(name));
-        match found {
-            Some(Value::Array(list)) => blocks.extend(list.iter().filter_map(image)),
-            Some(one) => blocks.extend(image(one)),
-            None => {}
-        }
-    }
-    blocks
-}
-
-/// An attachment as an image, if it is one and comes with its bytes; else where it is.
-fn image(attachment: &Value) -> Option<Content> {
-    let text = |names: &[&str]| names.iter().find_map(|name| attachment.get(name)?.as_str());
-    let kind = text(&["type", "kind"]).unwrap_or_default().to_lowercase();
-    let mut mime = text(&["mimeType", "mime_type"]).map(str::to_owned);
-    let mut data = text(&["data", "base64", "b64", "data_url"]);
-    let url = text(&["url", "src"]);
-    let whole = data.or(url).and_then(|text| text.strip_prefix("data:"));
-    if let Some((head, payload)) = whole.and_then(|whole| whole.split_once(',')) {
-        mime = mime.or_else(|| head.split(';').next().map(str::to_owned));
-        data = Some(payload);
-    }
-    let is_image = match &mime {
-        Some(mime) => mime.starts_with("image/"),
-        None => matches!(kind.as_str(), "" | "image"),
-    };
-    if !is_image {
-        return None;
-    }
-    match data.map(|data| STANDARD.decode(data)) {
-        Some(Ok(data)) => Some(Content::Image {
-            data,
-            mime: mime.unwrap_or_else(|| "image/png".to_owned()),
-        }),
-        _ => url.map(|url| Content::Text(format!("[image] {url}"))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(attachment: &Value, expect: Option<&Content>) {
-        assert_eq!(image(attachment).as_ref(), expect, "{attachment}");
-    }
-
-    #[test]
-    fn an_attachment_is_an_image_or_nothing() {
-        let png = |mime: &str| {
-            Some(Content::Image {
-                data: b"abc".to_vec(),
-                mime: mime.to_owned(),
-            })
-        };
-        check(
-            &json!({ "type": "image", "data": "YWJj" }),
-            png("image/png").as_ref(),
-        );
-        check(
-            &json!({ "mimeType": "image/gif", "base64": "YWJj" }),
-            png("image/gif").as_ref(),
-        );
-        check(
-            &json!({ "url": "data:image/webp;base64,YWJj" }),
-            png("image/webp").as_ref(),
-        );
-        check(&json!({ "type": "file", "data": "YWJj" }), None);
-        check(&json!({ "mimeType": "text/plain", "data": "YWJj" }), None);
-        let link = Content::text("[image] /static/uploads/a.png");
-        check(
-            &json!({ "url": "/static/uploads/a.png", "name": "a" }),
-            Some(&link),
-        );
-        check(&json!({ "type": "image", "data": "!" }), None);
     }
 }

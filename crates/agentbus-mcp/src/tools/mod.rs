@@ -9,6 +9,7 @@ mod edits;
 mod events;
 mod follow;
 pub(crate) mod handles;
+mod images;
 mod invoke;
 mod keyed;
 mod messages;
@@ -35,7 +36,7 @@ use serde_json::{Map, Value};
 pub(crate) use follow::follow;
 use handles::Handles;
 
-use crate::{Catalog, CatalogError, McpConfig, schema};
+use crate::{Catalog, CatalogError, McpConfig, Uploads, schema};
 
 /// What the tools work on.
 #[derive(Debug)]
@@ -47,6 +48,7 @@ pub(crate) struct Services {
     pub(crate) endpoint: String,
     pub(crate) invoke_timeout: Duration,
     pub(crate) board: Option<Board>,
+    pub(crate) uploads: Option<Uploads>,
 }
 
 impl Services {
@@ -59,6 +61,7 @@ impl Services {
             endpoint: config.endpoint.clone(),
             invoke_timeout: config.invoke_timeout,
             board: config.board.clone(),
+            uploads: config.uploads.clone(),
         }
     }
 }

@@ -8,9 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::messages::{Format, blocks};
+use super::messages::Format;
 use super::views::{self, MessageView, SyncView};
-use super::{Services, refusal, tool};
+use super::{Services, images, refusal, tool};
 use crate::{Call, Catalog, CatalogError, Content, Fault, Reply, Tool, limits};
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -88,7 +88,7 @@ async fn wait(services: &Services, call: &Call, asked: Asked) -> Result<Reply, F
                 call.session().bind(agent.clone());
             }
             let images = asked.include_attachments.unwrap_or(true);
-            Ok(news(services, &waited, asked.return_format, images))
+            Ok(news(services, &waited, asked.return_format, images).await)
         }
         Err(ChatError::Unauthenticated(problem)) => Ok(invalid_credentials(problem)),
         Err(error) => refusal::answer(&error),
@@ -117,7 +117,7 @@ fn invalid_credentials(problem: AuthProblem) -> Reply {
     refusal::refused_with("InvalidCredentials", json!({ "detail": detail }))
 }
 
-fn news(services: &Services, waited: &Waited, format: Format, images: bool) -> Reply {
+async fn news(services: &Services, waited: &Waited, format: Format, shown: bool) -> Reply {
     let config = services.chat.config();
     let messages = waited.messages.iter();
     let news = News {
@@ -131,9 +131,7 @@ fn news(services: &Services, waited: &Waited, format: Format, images: bool) -> R
             let mut sync = json!(news.sync);
             sync["type"] = json!("sync_context");
             let mut content = vec![Content::text(sync.to_string())];
-            for message in &waited.messages {
-                content.extend(blocks(message, images));
-            }
+            content.extend(images::blocks(services, &waited.messages, shown).await);
             Reply::blocks(content).with_data(data)
         }
     }

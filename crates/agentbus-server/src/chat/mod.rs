@@ -31,6 +31,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use agentbus_chat::{Background, Chat, Stamp, Turns, TurnsConfig};
+use agentbus_mcp::Uploads;
 use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -72,6 +73,11 @@ impl ChatHost {
             uploads: config.data_dir.join("uploads"),
             place,
         })
+    }
+
+    /// Reads the images that were uploaded, for those who are shown messages.
+    pub(crate) fn uploads(&self) -> Uploads {
+        uploads::reader(self.uploads.clone())
     }
 
     pub(crate) async fn close(&self) {

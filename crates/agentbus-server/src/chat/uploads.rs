@@ -1,8 +1,9 @@
 //! Images that messages show: checked by their first bytes, kept under names of our own.
 
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
+use agentbus_mcp::Uploads;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::multipart::{Field, MultipartError};
@@ -161,6 +162,25 @@ pub(super) async fn serve(
         ),
     ];
     Ok((headers, bytes).into_response())
+}
+
+/// Reads uploads by their address.
+pub(super) fn reader(directory: PathBuf) -> Uploads {
+    Uploads::new(move |url, most| {
+        let directory = directory.clone();
+        async move {
+            let name = url.strip_prefix(Uploads::PATH)?;
+            let kind = kind_of(name)?;
+            let path = directory.join(name);
+            // Before it is read: the limit is there so that memory has one.
+            let bytes = tokio::fs::metadata(&path).await.ok()?.len();
+            if usize::try_from(bytes).ok()? > most {
+                return None;
+            }
+            let data = tokio::fs::read(path).await.ok()?;
+            Some((data, kind.to_owned()))
+        }
+    })
 }
 
 /// The kind of an upload, if the name is one that we gave: nothing else is ever opened.

@@ -7,7 +7,6 @@ mod pipe;
 
 use std::sync::Arc;
 
-use agentbus_chat::Chat;
 use agentbus_mcp::{Gateway, HttpService, McpConfig, Profile, Visitor};
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
@@ -19,6 +18,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
+use crate::chat::ChatHost;
 use crate::error::Failure;
 use crate::routes::context;
 use crate::state::App;
@@ -36,15 +36,16 @@ impl McpHost {
     pub(crate) fn new(
         config: &ServerConfig,
         url: String,
-        (chat, bus, board): (&Chat, &agentbus::Bus, &Board),
+        (chat, bus, board): (&ChatHost, &agentbus::Bus, &Board),
     ) -> Result<Self, ServerError> {
         let told = McpConfig {
             endpoint: url,
             invoke_timeout: config.invoke_timeout,
             board: Some(board.clone()),
+            uploads: Some(chat.uploads()),
             ..config.mcp.clone()
         };
-        let gateway = Gateway::new(told, chat.clone(), bus.clone())?;
+        let gateway = Gateway::new(told, chat.chat.clone(), bus.clone())?;
         Ok(Self {
             http: gateway.http(),
             gateway,
