@@ -102,6 +102,8 @@ pub(crate) enum Command {
     Wait(WaitArgs),
     /// Search the messages of all threads.
     Search(SearchArgs),
+    /// List the targets of the running bus and who serves them.
+    Targets,
     /// List the registered agents.
     Agents,
     /// Take over the conversations of another bus into the data directory.

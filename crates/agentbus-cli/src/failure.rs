@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use agentbus::{Error, ErrorCode, TransportError};
+use agentbus_chat::{ChatError, store::StoreError};
 use agentbus_server::ServerError;
 
 /// Shown at the end of `--help`, and the source of the table in docs/cli.md.
@@ -18,7 +19,7 @@ pub(crate) const EXIT_CODES: &str = "Exit codes:
   8  the agent answered with an error
   9  cannot listen, or the data directory or the log is in use
   10 the message was not taken: a queue or a limit was full, or not everyone confirmed it
-  130, 143  ended by Ctrl-C or SIGTERM before the reply";
+  130, 143  ended by Ctrl-C or SIGTERM before it was done";
 
 /// The exit codes, one word each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +118,10 @@ impl From<Error> for Failure {
             Error::Transport(TransportError::Closed) => {
                 "the bus hung up before it had answered; is it still running?".to_owned()
             }
+            Error::NoHandler { target } => format!(
+                "nobody serves `{target}`; `agentbus targets` shows who is there, and `agentbus handle {target} -- CMD` \
+                 would serve it"
+            ),
             error => error.to_string(),
         };
         Self {
@@ -131,6 +136,13 @@ impl From<ServerError> for Failure {
     fn from(error: ServerError) -> Self {
         let exit = match &error {
             ServerError::Exposed { .. } | ServerError::BadOrigin(_) => Exit::Configuration,
+            // The URL or the file that was named; a database that somebody else holds is in use.
+            ServerError::Chat { source, .. } => match source {
+                ChatError::Store(
+                    StoreError::Open { .. } | StoreError::Foreign { .. } | StoreError::Failed(_),
+                ) => Exit::Configuration,
+                _ => Exit::Listen,
+            },
             ServerError::Bus(_) => Exit::Unexpected,
             _ => Exit::Listen,
         };

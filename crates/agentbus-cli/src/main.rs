@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::args::{Args, Command};
 use crate::failure::Failure;
@@ -23,8 +23,11 @@ use crate::telemetry::Telemetry;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The program that `agentbus stdio` stands in for.
+const OLD_NAME: &str = "stdio_bus";
+
 fn main() -> ExitCode {
-    let args = Args::parse_from(arguments());
+    let args = arguments();
     let output = Output::new(args.json);
     match run(args, &output) {
         Ok(()) => ExitCode::SUCCESS,
@@ -36,17 +39,21 @@ fn main() -> ExitCode {
 }
 
 /// The arguments; under the name `stdio_bus` they are those of `agentbus stdio`.
-fn arguments() -> Vec<OsString> {
+fn arguments() -> Args {
     let mut arguments: Vec<_> = std::env::args_os().collect();
     let name = arguments.first().map(Path::new).and_then(Path::file_name);
-    // Its version is that of the whole program, which the verb alone does not have.
-    let version = arguments
-        .get(1)
-        .is_some_and(|one| one == "--version" || one == "-V");
-    if name.is_some_and(|name| name == "stdio_bus") && !version {
+    if name.is_none_or(|name| name != OLD_NAME) {
+        return Args::parse_from(arguments);
+    }
+    // The version is that of the program, which the verb alone does not have.
+    let version = ["--version", "-V"].map(OsString::from);
+    if !arguments.get(1).is_some_and(|one| version.contains(one)) {
         arguments.insert(1, "stdio".into());
     }
-    arguments
+    let usage = format!("{OLD_NAME} [OPTIONS]");
+    let command = Args::command().mut_subcommand("stdio", |stdio| stdio.override_usage(usage));
+    let matches = command.get_matches_from(arguments);
+    Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 /// Verbs that need the configuration read all of it before any port is opened or program started.
@@ -97,6 +104,7 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
             Command::Post(post) => commands::post(&api, post).await,
             Command::Wait(wait) => commands::wait(&api, wait).await,
             Command::Search(search) => commands::search(&api, search).await,
+            Command::Targets => commands::targets(&api).await,
             Command::Agents => commands::agents(&api).await,
             Command::Import(from) => commands::import(from, &config()?, output).await,
             Command::Semantics => commands::semantics(output),

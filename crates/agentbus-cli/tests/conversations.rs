@@ -7,7 +7,7 @@
 #[path = "support/readme.rs"]
 mod readme;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -118,6 +118,83 @@ fn a_person_holds_a_conversation() {
     bus.says(&["thread", "close", "plans for today", "--summary", "nothing"]);
     let closed = bus.run(&["post", "plans for today", "late"]);
     assert_eq!(closed.status.code(), Some(2));
+    bus.says(&["thread", "reopen", "plans for today"]);
+    bus.says(&["post", "plans for today", "late"]);
+}
+
+#[test]
+fn whoever_sits_at_the_terminal_is_one_agent() {
+    let bus = Bus::start();
+    bus.says(&["thread", "create", "one"]);
+    bus.says(&["thread", "create", "two"]);
+    assert_eq!(bus.says(&["agents"]).lines().count(), 1);
+    // A bus that does not know it, at the same address: it is registered there.
+    let kept = bus.directory.path().join("data/terminal.json");
+    let mut known: Value = serde_json::from_slice(&std::fs::read(&kept).unwrap()).unwrap();
+    known[&bus.url]["token"] = "of another bus".into();
+    std::fs::write(&kept, known.to_string()).unwrap();
+    bus.says(&["thread", "create", "three"]);
+    assert_eq!(bus.says(&["agents"]).lines().count(), 2);
+}
+
+#[test]
+fn nothing_found_is_said_beside_the_output() {
+    let bus = Bus::start();
+    for arguments in [
+        &["thread", "list"][..],
+        &["search", "nothing"],
+        &["decisions", "list"],
+        &["agent", "list"],
+        &["targets"],
+    ] {
+        let output = bus.run(arguments);
+        assert!(
+            output.status.success() && output.stdout.is_empty(),
+            "{output:?}"
+        );
+        assert_eq!(
+            String::from_utf8_lossy(&output.stderr).lines().count(),
+            1,
+            "{arguments:?}"
+        );
+    }
+    let misspelt = bus.run(&["thread", "list", "--status", "dnoe"]);
+    assert_eq!(misspelt.status.code(), Some(2));
+}
+
+#[test]
+fn what_is_too_large_is_not_sent() {
+    let bus = Bus::start();
+    bus.says(&["thread", "create", "t"]);
+    let check = |arguments: &[&str], bytes: usize, says: &str| {
+        let mut command = agentbus(&bus.directory.path().join("data"));
+        let mut child = command
+            .args(["--url", &bus.url])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Whoever has read enough closes the pipe.
+        let _ = child.stdin.take().unwrap().write_all(&vec![b'"'; bytes]);
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(says), "{said}");
+    };
+    check(
+        &["post", "t", "-"],
+        (1 << 20) + 1,
+        "more than the 1048576 bytes",
+    );
+    check(
+        &["invoke", "x", "-"],
+        6 << 20,
+        "more than the 5242880 bytes",
+    );
+    let prompt = "x".repeat(100 * 1024);
+    let many: Vec<&str> = ["thread", "create", &prompt].to_vec();
+    assert_eq!(bus.run(&many).status.code(), Some(2), "the bus says it");
 }
 
 #[test]
@@ -146,6 +223,12 @@ fn mistakes_have_exit_codes() {
         code(&["post", "t", "x"]),
         Some(10),
         "AGENTCHATBUS_RATE_LIMIT counts"
+    );
+    let refused = bus.run(&["post", "t", "x"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        said.contains("3 messages in 60 s (`chat_rate_limit`)"),
+        "{said}"
     );
     let held = bus.run(&["import", "agentchatbus", "nothing.db"]);
     assert_eq!(held.status.code(), Some(9), "the data directory is in use");

@@ -144,6 +144,8 @@ fn a_program_becomes_an_agent() {
     let bus = Bus::start();
     let _agent = bus.background(&["handle", "wordcount", "--", "wc", "-w"], "serving");
     bus.says(&["invoke", "wordcount", "\"one two three\""], "3");
+    let targets = String::from_utf8(bus.run(&["targets"]).stdout).unwrap();
+    assert!(targets.starts_with("wordcount  wordcount-"), "{targets}");
     let json = bus.run(&["--json", "invoke", "wordcount", "\"one two\""]);
     let reply: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(
@@ -240,6 +242,24 @@ fn mistakes_have_their_exit_code_and_a_next_step() {
     check(&["pub", "a..b", "1"], 2, "empty token");
     check(&["sub", "a.>.b"], 2, "last token");
     check(&["handle", "x", "--"], 2, "required");
+    check(&["invoke", "nobody"], 6, "`agentbus targets`");
+    let alone = ["--transport", "memory://"];
+    check(
+        &[&alone[..], &["handle", "x", "--", "cat"]].concat(),
+        2,
+        "agentbus serve",
+    );
+    check(&[&alone[..], &["sub", ">"]].concat(), 2, "agentbus serve");
+    check(
+        &["pub", "a.b", "1", "--confirm"],
+        6,
+        "nobody subscribes to `a.b`",
+    );
+    check(
+        &["sub", ">", "--durable", "x"],
+        2,
+        "serve --transport sqlite://PATH",
+    );
     check(
         &["--url", "http://127.0.0.1:1", "invoke", "x"],
         4,
@@ -259,6 +279,46 @@ fn mistakes_have_their_exit_code_and_a_next_step() {
     check(&["serve"], 3, "did you mean `listen`?");
     std::fs::write(bus.dir.path().join("agentbus.toml"), "auth = \"off\"\n").unwrap();
     check(&["serve"], 3, "--config agentbus.toml");
+}
+
+#[test]
+fn a_wrong_configuration_has_its_exit_code_and_names_the_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bus.toml");
+    let check = |text: &str, args: &[&str], says: &str| {
+        std::fs::write(&file, text).unwrap();
+        let mut serve = agentbus(dir.path());
+        serve.args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--log",
+            "warn",
+            "--config",
+        ]);
+        let output = serve.arg(&file).args(args).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{text}: {said}");
+        assert!(said.contains(says), "{text}: {said}");
+    };
+    check("transport = \"foo\"\n", &[], "transport: `foo`");
+    check(
+        "transport = \"memory://x\"\n",
+        &[],
+        "transport: `memory://x`",
+    );
+    let agent = "[[agents]]\nname = \"a\"\ncommand = [\"cat\"]\n";
+    check(
+        &format!("{agent}root = \"/no/such\"\n"),
+        &[],
+        "agents.a: root /no/such",
+    );
+    check(&format!("{agent}{agent}"), &[], "agents[0] and agents[1]");
+    let pool = "[[pools]]\nid = \"b c\"\ncommand = \"cat\"\ninstances = 1\n";
+    check(pool, &[], "pools[0] \"b c\"");
+    check("", &["--chat-store", "foo"], "conversations in foo: ");
+    let missing = "chat_store = \"sqlite:///no/such/chat.db\"\n";
+    check(missing, &[], "/no/such/chat.db");
 }
 
 #[test]
@@ -328,6 +388,118 @@ fn refusals_of_the_bus_are_not_errors_of_an_agent() {
     check(&["pub", "order.paid", "1"], "does not match its schema");
     check(&["sub", "other.>", "--durable", "billing"], "`billing`");
     check(&["pool", "logs", "nope"], "no pool `nope`; there is echo");
+}
+
+#[test]
+fn a_start_says_how_the_bus_is_reached_from_another_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = agentbus(dir.path())
+        .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
+        .args(["--data-dir", "my data"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let mut next = || lines.next().unwrap().unwrap();
+    let first = next();
+    let url = first.rsplit(' ').next().unwrap().to_owned();
+    let mut tried = [(); 4].map(|()| next()).into_iter().skip(2);
+    let line = tried.next().unwrap();
+    let data = dir.path().canonicalize().unwrap().join("my data");
+    let command = format!(
+        "AGENTBUS_DATA_DIR='{}' agentbus --url {url}",
+        data.display()
+    );
+    assert_eq!(
+        line,
+        format!("  try      {command} handle wordcount -- wc -w")
+    );
+    assert!(
+        tried
+            .next()
+            .unwrap()
+            .contains(&format!("{command} invoke wordcount"))
+    );
+    terminate(&server);
+    assert_eq!(server.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_port_in_use_leaves_no_data_directory_behind() {
+    let bus = Bus::start();
+    let address = bus.url.strip_prefix("http://").unwrap();
+    let serve = ["serve", "--listen", address, "--data-dir", "another"];
+    let output = bus.run(&serve);
+    assert_eq!(output.status.code(), Some(9), "{output:?}");
+    assert!(!bus.dir.path().join("another").exists());
+}
+
+#[test]
+fn a_start_that_hangs_is_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pid");
+    let script = format!(
+        "echo $$ > {f}.new; mv {f}.new {f}; exec sleep 1000",
+        f = file.display()
+    );
+    let config = format!(
+        "[[pools]]\nid = \"mute\"\ncommand = \"sh\"\nargs = [\"-c\", {script:?}]\ninstances = 1\n\
+         handshake.method = \"initialize\"\nhandshake.timeout_sec = 600\n"
+    );
+    std::fs::write(dir.path().join("bus.toml"), config).unwrap();
+    let mut serve = agentbus(dir.path());
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--config", "bus.toml"]);
+    let mut server = serve.stderr(Stdio::null()).spawn().unwrap();
+    eventually(|| file.exists());
+    signal(&server, "INT");
+    assert_eq!(server.wait().unwrap().code(), Some(130));
+    let pid = std::fs::read_to_string(&file).unwrap();
+    eventually(|| !Path::new("/proc").join(pid.trim()).exists());
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_what_was_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("bus.toml"), "drain_s = 6000\n").unwrap();
+    let mut serve = agentbus(dir.path());
+    serve.args([
+        "serve",
+        "--json",
+        "--listen",
+        "127.0.0.1:0",
+        "--config",
+        "bus.toml",
+    ]);
+    let mut server = serve
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    let mut stdout = BufReader::new(server.stdout.take().unwrap());
+    stdout.read_line(&mut first).unwrap();
+    let started: Value = serde_json::from_str(&first).unwrap();
+    let url = started["listening"].as_str().unwrap().to_owned();
+    let bus = Bus { server, url, dir };
+    let mut agent = bus.command(&["handle", "stuck", "--", "sleep", "1000"]);
+    let mut agent = Background {
+        child: agent.stderr(Stdio::null()).spawn().unwrap(),
+    };
+    eventually(|| bus.run(&["targets"]).stdout.starts_with(b"stuck "));
+    let mut caller = bus
+        .command(&["invoke", "stuck", "--timeout", "6000"])
+        .spawn()
+        .unwrap();
+    eventually(|| delivered(&bus, "stuck") == 1);
+    terminate(&bus.server);
+    // It waits for the call, and takes no connection meanwhile.
+    eventually(|| bus.run(&["targets"]).status.code() == Some(4));
+    let mut bus = bus;
+    assert_eq!(bus.server.try_wait().unwrap(), None);
+    terminate(&bus.server);
+    assert_eq!(bus.server.wait().unwrap().code(), Some(143));
+    assert_ne!(caller.wait().unwrap().code(), Some(0));
+    agent.child.kill().unwrap();
 }
 
 #[test]

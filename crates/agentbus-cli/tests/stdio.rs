@@ -395,6 +395,20 @@ fn v41_the_configuration_comes_from_a_descriptor_also_under_the_old_name() {
 }
 
 #[test]
+fn the_old_name_has_its_own_help_and_a_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let old_name = dir.path().join("stdio_bus");
+    std::os::unix::fs::symlink(PROGRAM, &old_name).unwrap();
+    let says = |flag: &str| {
+        let output = Command::new(&old_name).arg(flag).output().unwrap();
+        assert!(output.status.success(), "{flag}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(says("--help").contains("Usage: stdio_bus [OPTIONS]"));
+    assert!(says("--version").contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
 fn v43_a_live_socket_is_left_alone_and_a_stale_one_replaced() {
     let bus = Bus::start(&[("p", ECHO, 1)], &json!({}), &["--unix", "bus.sock"]);
     assert_eq!(bus.connect().ask(&request("1")), result("1"));

@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 pub(crate) enum ThreadVerb {
     /// List threads, the newest first.
     List {
-        /// Only threads in this state: discuss, implement, review, done, closed or archived.
-        #[arg(long)]
+        /// Only threads in this state.
+        #[arg(long, value_parser = ["discuss", "implement", "review", "done", "closed", "archived"])]
         status: Option<String>,
         /// Archived threads too.
         #[arg(long)]
@@ -44,6 +44,11 @@ pub(crate) enum ThreadVerb {
         /// What came out of it.
         #[arg(long)]
         summary: Option<String>,
+    },
+    /// Open a closed thread again, for discussion.
+    Reopen {
+        /// The thread.
+        thread: String,
     },
     /// Print a thread as a document.
     Export {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use agentbus_acp::{AgentConfig, Policy};
 
 use crate::args::AgentVerb;
-use crate::config::{Config, DEFAULT_FILE, parse};
+use crate::config::{Config, DEFAULT_FILE, check_target, parse};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
@@ -17,7 +17,7 @@ pub(crate) fn agent(verb: AgentVerb, named: Option<&Path>, output: &Output) -> R
     let text = read(path)?;
     let config = parse(path, &text)?;
     match verb {
-        AgentVerb::List => list(&config, output),
+        AgentVerb::List => list(path, &config, output),
         AgentVerb::Add {
             name,
             root,
@@ -37,7 +37,10 @@ pub(crate) fn agent(verb: AgentVerb, named: Option<&Path>, output: &Output) -> R
     }
 }
 
-fn list(config: &Config, output: &Output) -> Result<(), Failure> {
+fn list(path: &Path, config: &Config, output: &Output) -> Result<(), Failure> {
+    if config.agents.is_empty() {
+        output.note(&format!("{} has no agents", path.display()));
+    }
     for agent in &config.agents {
         if output.is_json() {
             let json = serde_json::to_string(agent);
@@ -60,6 +63,17 @@ fn add(
         .check()
         .map_err(|error| Failure::usage(error.to_string()))?;
     let name = agent.name.clone();
+    check_target(&name).map_err(|why| Failure::usage(format!("{why}; choose another name")))?;
+    if config
+        .pools
+        .iter()
+        .any(|pool| pool.get("id").and_then(|id| id.as_str()) == Some(&name))
+    {
+        return Err(Failure::usage(format!(
+            "{} has a pool `{name}`, and both would be the same target; choose another name",
+            path.display()
+        )));
+    }
     if config.agents.iter().any(|known| known.name == name) {
         return Err(Failure::usage(format!(
             "{} has an agent `{name}` already; remove it first, or choose another name",
@@ -160,8 +174,17 @@ fn read(path: &Path) -> Result<String, Failure> {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    path.canonicalize()
-        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    let refused = |why: &dyn std::fmt::Display| {
+        let path = path.display();
+        Failure::usage(format!(
+            "--root {path}: {why}; name a directory that is there"
+        ))
+    };
+    let root = path.canonicalize().map_err(|error| refused(&error))?;
+    match root.is_dir() {
+        true => Ok(root),
+        false => Err(refused(&"is no directory")),
+    }
 }
 
 #[cfg(test)]
@@ -202,6 +225,22 @@ mod tests {
         );
         let twice = run(&path, &["add", "two", "--", "cat"]).unwrap_err();
         assert!(twice.contains("has an agent `two` already"), "{twice}");
+        for (words, says) in [
+            (&["add", "my agent", "--", "cat"][..], "choose another name"),
+            (&["add", "agentbus.agents", "--", "cat"], "the bus's own"),
+            (
+                &["add", "x", "--root", "/no/such", "--", "cat"],
+                "--root /no/such: ",
+            ),
+            (
+                &["add", "x", "--root", "/dev/null", "--", "cat"],
+                "is no directory",
+            ),
+        ] {
+            let refused = run(&path, words).unwrap_err();
+            assert!(refused.contains(says), "{words:?}: {refused}");
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         run(&path, &["remove", "one"]).unwrap();
         assert!(run(&path, &["remove", "one"]).is_err());
         run(&path, &["remove", "two"]).unwrap();
@@ -209,6 +248,16 @@ mod tests {
             std::fs::read_to_string(&path).unwrap().trim_end(),
             before.trim_end()
         );
+    }
+
+    #[test]
+    fn the_name_of_a_pool_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agentbus.toml");
+        std::fs::write(&path, "[[pools]]\nid = \"one\"\ncommand = \"cat\"\n").unwrap();
+        let taken = run(&path, &["add", "one", "--", "cat"]).unwrap_err();
+        assert!(taken.contains("has a pool `one`"), "{taken}");
+        run(&path, &["add", "two", "--", "cat"]).unwrap();
     }
 
     #[test]

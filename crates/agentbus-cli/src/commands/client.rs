@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use agentbus::protocol::limits::ENVELOPE_BYTES_MAX;
 use agentbus::{Bus, Payload};
 use bytes::Bytes;
 
@@ -30,6 +31,17 @@ impl Client {
         self.connect_as("cli").await
     }
 
+    /// Refuses a bus that ends with this program to who would wait there for somebody else.
+    pub(crate) fn others_must_reach(&self) -> Result<(), Failure> {
+        if self.url != "memory://" {
+            return Ok(());
+        }
+        Err(Failure::usage(
+            "memory:// is a bus inside of this program, where nobody else can be; start one with `agentbus serve` and \
+             leave --transport out, or name a transport that programs share",
+        ))
+    }
+
     /// Connects under a name that people recognise in the list of who serves what.
     pub(crate) async fn connect_as(&self, name: &str) -> Result<Bus, Failure> {
         let agent = format!("{name}-{}", std::process::id());
@@ -38,16 +50,24 @@ impl Client {
     }
 }
 
+/// Reads standard input, and refuses more than whoever it is for would take.
+pub(super) fn standard_input(limit: usize) -> Result<String, Failure> {
+    let failed = |error| Failure::usage(format!("cannot read standard input: {error}"));
+    let (mut text, one_more) = (String::new(), limit as u64 + 1);
+    let mut input = std::io::stdin().lock().take(one_more);
+    input.read_to_string(&mut text).map_err(failed)?;
+    if text.len() > limit {
+        let message = format!("standard input has more than the {limit} bytes that are taken");
+        return Err(Failure::usage(message));
+    }
+    Ok(text)
+}
+
 /// Reads a payload argument: JSON, `-` for standard input, or none.
 pub(crate) fn payload(argument: Option<&str>) -> Result<Option<Payload>, Failure> {
     let text = match argument {
         None => return Ok(None),
-        Some("-") => {
-            let mut text = String::new();
-            let read = std::io::stdin().read_to_string(&mut text);
-            read.map_err(|error| Failure::usage(format!("cannot read standard input: {error}")))?;
-            text
-        }
+        Some("-") => standard_input(ENVELOPE_BYTES_MAX)?,
         Some(text) => text.to_owned(),
     };
     Payload::from_bytes(&Bytes::from(text)).map_err(|error| {

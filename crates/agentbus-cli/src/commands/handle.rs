@@ -17,6 +17,7 @@ use crate::args::Handle;
 use crate::failure::{Exit as ExitCode, Failure};
 
 pub(crate) async fn handle(client: &Client, args: Handle) -> Result<(), Failure> {
+    client.others_must_reach()?;
     let program = Program::from_argv(args.command)
         .map_err(|_| Failure::usage("name the program to run after `--`"))?
         .withhold(TOKEN_VARIABLE)

@@ -16,6 +16,7 @@ mod semantics;
 mod serve;
 mod stdio;
 mod subscribe;
+mod targets;
 mod worker;
 
 use clap::CommandFactory;
@@ -38,6 +39,7 @@ pub(crate) use semantics::semantics;
 pub(crate) use serve::serve;
 pub(crate) use stdio::stdio;
 pub(crate) use subscribe::subscribe;
+pub(crate) use targets::targets;
 pub(crate) use worker::worker;
 
 use crate::args::Args;

@@ -1,10 +1,11 @@
 //! `agentbus pub`.
 
+use agentbus::ErrorCode;
 use serde_json::json;
 
 use super::client::{Client, payload};
 use crate::args::Publish;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 pub(crate) async fn publish(client: &Client, args: Publish) -> Result<(), Failure> {
     let payload = payload(args.payload.as_deref())?;
@@ -22,7 +23,20 @@ pub(crate) async fn publish(client: &Client, args: Publish) -> Result<(), Failur
     if args.confirm {
         event = event.confirm();
     }
-    let receipt = event.await?;
+    let receipt = event.await.map_err(|error| match error.code() {
+        // To a publisher the subject says nothing, and the event is nobody's target.
+        ErrorCode::NoHandler => {
+            let message = format!(
+                "nobody subscribes to `{}`, so nobody can confirm it; `agentbus sub {}` would",
+                args.event_type, args.event_type
+            );
+            Failure {
+                code: Some(ErrorCode::NoHandler),
+                ..Failure::new(Exit::NoHandler, message)
+            }
+        }
+        _ => error.into(),
+    })?;
     bus.shutdown().await;
     let receivers = receipt.receivers.unwrap_or(0);
     if client.output.is_json() {

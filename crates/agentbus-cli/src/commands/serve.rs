@@ -2,12 +2,13 @@
 
 use std::future::Future;
 use std::io::{self, IsTerminal};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentbus::Bus;
 use agentbus_acp::{AgentTargets, BusServer, SessionLog};
-use agentbus_server::{AuthMode, Board, Figures, RunningServer, Server, ServerConfig};
+use agentbus_server::{AuthMode, Board, Figures, RunningServer, Server, ServerConfig, ServerError};
 use agentbus_stdio::PoolTargets;
 use agentbus_transport_ws::credentials;
 use serde_json::json;
@@ -27,14 +28,28 @@ pub(crate) async fn serve(
 ) -> Result<(), Failure> {
     start_logging(&config.log, output)?;
     // Listened for before the port is open, so that no early signal is missed.
-    let stop = asked_to_stop();
-    let (server, beside) = start(&config, telemetry).await?;
-    announce(&server, output)?;
+    let mut stop = std::pin::pin!(stop_signal());
+    let (server, beside) = tokio::select! {
+        started = start(&config, telemetry) => started?,
+        // Nobody could have called yet, so there is nothing to finish.
+        signal = &mut stop => return Err(Failure::new(signal, "stopped before it had started")),
+    };
+    announce(&server, &config, output)?;
     stop.await;
-    output.note("stopping: finishing what was accepted");
-    server.shutdown().await;
-    beside.end().await;
-    Ok(())
+    // Listened for before it is said that there is something to wait for.
+    let again = stop_signal();
+    output.note("stopping: finishing what was accepted; a second Ctrl-C does not wait for it");
+    let end = async {
+        server.shutdown().await;
+        beside.end().await;
+        Ok(())
+    };
+    tokio::select! {
+        ended = end => ended,
+        signal = again => {
+            Err(Failure::new(signal, "stopped at once; what was under way is not finished"))
+        }
+    }
 }
 
 /// What runs beside the host, and ends after those who could call it.
@@ -66,12 +81,15 @@ pub(super) async fn start(
     config: &Config,
     telemetry: &Telemetry,
 ) -> Result<(RunningServer, Beside), Failure> {
+    config.check_names()?;
     let (mut host, pools) = (server_config(config)?, config.pools()?);
+    check_port(&host)?;
     let bus = Bus::builder("agentbus")
         .transport(config.transport.as_str())
         .schemas(config.schemas()?)
         .metered();
-    let bus = telemetry.observe(bus).connect().await?;
+    let bus = telemetry.observe(bus).connect().await;
+    let bus = bus.map_err(|error| misconfigured("transport: ", error))?;
     let board = Board::new(bus.clone());
     let log = host.data_dir.join("sessions.db");
     host.sessions = match config.agents.is_empty() && !log.exists() {
@@ -92,6 +110,22 @@ pub(super) async fn start(
     }
 }
 
+/// Looks whether the port is free before a data directory is made for a bus that cannot run. In one
+/// that is there the lock is the better reason: it knows that the other program is a bus.
+fn check_port(host: &ServerConfig) -> Result<(), Failure> {
+    if host.data_dir.exists() {
+        return Ok(());
+    }
+    match std::net::TcpListener::bind(host.listen) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let address = host.listen;
+            Err(ServerError::AddressInUse { address }.into())
+        }
+        // Everything else is told when it is opened to stay.
+        _ => Ok(()),
+    }
+}
+
 /// Starts the workers and the agents, then whoever may call them.
 async fn open(
     mut host: ServerConfig,
@@ -102,20 +136,31 @@ async fn open(
     beside: &mut Beside,
 ) -> Result<RunningServer, Failure> {
     if let Some(pools) = pools {
-        let pools = PoolTargets::start(&bus, pools).await?;
+        let pools = PoolTargets::start(&bus, pools).await;
+        let pools = pools.map_err(|error| misconfigured("pools: ", error))?;
         beside.pools = Some(pools.clone());
         host.figures = Some(Figures::new(move || pools.record()));
     }
     if !config.agents.is_empty() {
         let (agents, log) = (config.agents.clone(), beside.log.clone());
-        let agents = AgentTargets::start(&bus, agents, Arc::new(board), log).await?;
-        beside.agents = Some(agents);
+        let agents = AgentTargets::start(&bus, agents, Arc::new(board), log).await;
+        beside.agents = Some(agents.map_err(|error| misconfigured("", error))?);
     }
     let server = Server::start(host, bus).await?;
     if let Some(agents) = &beside.agents {
         offer_tools(agents, &server);
     }
     Ok(server)
+}
+
+/// An error that a caller could have avoided: here, whoever wrote the configuration.
+fn misconfigured(key: &str, error: agentbus::Error) -> Failure {
+    let mut failure = Failure::from(error);
+    if failure.exit == Exit::Usage {
+        failure.exit = Exit::Configuration;
+        failure.message = format!("{key}{}", failure.message);
+    }
+    failure
 }
 
 /// Tells the agents how to start the MCP server that speaks to this bus.
@@ -205,7 +250,7 @@ pub(crate) fn start_logging(filter: &str, output: &Output) -> Result<(), Failure
 }
 
 /// Says where the bus is and what to do next. The first line is the address, for programs too.
-fn announce(server: &RunningServer, output: &Output) -> Result<(), Failure> {
+fn announce(server: &RunningServer, config: &Config, output: &Output) -> Result<(), Failure> {
     let url = server.url();
     let token_file = server.data_dir().token_path();
     if output.is_json() {
@@ -217,8 +262,48 @@ fn announce(server: &RunningServer, output: &Output) -> Result<(), Failure> {
         server.console_link()
     ))?;
     output.line(&format!("  token    {}", token_file.display()))?;
-    output.line("  try      agentbus handle wordcount -- wc -w")?;
-    output.line("           agentbus invoke wordcount '\"one two three\"'")
+    let agentbus = invocation(server, config);
+    output.line(&format!("  try      {agentbus} handle wordcount -- wc -w"))?;
+    output.line(&format!(
+        "           {agentbus} invoke wordcount '\"one two three\"'"
+    ))
+}
+
+/// How the command reaches this bus from another terminal.
+fn invocation(server: &RunningServer, config: &Config) -> String {
+    let mut command = String::new();
+    let token_file = server.data_dir().token_path();
+    if let (Some(_), Auth::Token, Some(directory)) =
+        (&config.data_dir, config.auth, token_file.parent())
+    {
+        let directory = directory
+            .canonicalize()
+            .unwrap_or_else(|_| directory.to_owned());
+        let directory = quoted(&directory.to_string_lossy());
+        command = format!("{}={directory} ", credentials::DATA_DIR_VARIABLE);
+    }
+    command.push_str("agentbus");
+    let mut address = server.local_addr();
+    if address.ip().is_unspecified() {
+        // That is where it listens; it is reached at an address that somebody has.
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    if address != Config::default().listen {
+        command.push_str(&format!(" --url http://{address}"));
+    }
+    command
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    match word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
 }
 
 /// Ends at the first SIGTERM or SIGINT.
@@ -245,5 +330,17 @@ pub(crate) fn stop_signal() -> impl Future<Output = Exit> {
             _ = terminate.recv() => Exit::Terminated,
             _ = interrupt.recv() => Exit::Interrupted,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_quoted_for_the_shell_if_need_be() {
+        assert_eq!(quoted("/home/a-b/data.d"), "/home/a-b/data.d");
+        assert_eq!(quoted("/my data"), "'/my data'");
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
     }
 }

@@ -1,10 +1,13 @@
 //! `agentbus sub`.
 
+use agentbus::{Error, TransportError};
+
 use super::client::Client;
 use crate::args::SubscribeArgs;
 use crate::failure::{Exit, Failure};
 
 pub(crate) async fn subscribe(client: &Client, args: SubscribeArgs) -> Result<(), Failure> {
+    client.others_must_reach()?;
     let bus = client.connect().await?;
     let mut subscription = bus.subscribe(args.pattern.as_str());
     if let Some(group) = args.queue {
@@ -16,7 +19,7 @@ pub(crate) async fn subscribe(client: &Client, args: SubscribeArgs) -> Result<()
     if let Some(start) = args.from {
         subscription = subscription.start(start);
     }
-    let mut events = subscription.await?;
+    let mut events = subscription.await.map_err(explain)?;
     client
         .output
         .note(&format!("listening for {}", args.pattern));
@@ -48,4 +51,16 @@ pub(crate) async fn subscribe(client: &Client, args: SubscribeArgs) -> Result<()
     drop(events);
     bus.shutdown().await;
     Ok(())
+}
+
+/// A bus that keeps nothing is the default, and another one would not have its events.
+fn explain(error: Error) -> Failure {
+    let Error::Transport(TransportError::Unsupported { transport, .. }) = &error else {
+        return error.into();
+    };
+    let message = format!(
+        "this bus is on the {transport} transport, which cannot do that; start the bus with `agentbus serve --transport \
+         sqlite://PATH`, or see `agentbus semantics`"
+    );
+    Failure::new(Exit::Usage, message)
 }

@@ -2,6 +2,7 @@
 
 mod chat;
 mod keys;
+mod names;
 mod pools;
 mod problem;
 mod schemas;
@@ -18,6 +19,7 @@ use crate::failure::{Exit, Failure};
 #[cfg(test)]
 use keys::KEYS;
 pub(crate) use keys::reference;
+pub(crate) use names::check_target;
 
 /// The file that is read when none is named.
 pub(crate) const DEFAULT_FILE: &str = "agentbus.toml";

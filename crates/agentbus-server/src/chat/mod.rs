@@ -87,10 +87,11 @@ impl ChatHost {
 
 /// A URL without user, password and options, any of which may be a secret.
 fn without_user(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let begin = url.find("://").map_or(0, |scheme| scheme + "://".len());
+    let (scheme, rest) = url.split_at(begin);
     let (_, place) = rest.rsplit_once('@').unwrap_or(("", rest));
     let place = place.split('?').next().unwrap_or_default();
-    format!("{scheme}://{place}")
+    format!("{scheme}{place}")
 }
 
 /// Starts what runs beside the requests; it ends with the host.

@@ -1,5 +1,6 @@
 //! The HTTP API of a running bus.
 
+use agentbus_server::limits::BODY_BYTES_MAX;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
@@ -185,6 +186,13 @@ impl Api {
             request = request.header(*name, *value);
         }
         let body = body.map(Value::to_string).unwrap_or_default();
+        if body.len() > BODY_BYTES_MAX {
+            // The bus would hang up while it is sent, and its answer would be lost.
+            return Err(Failure::usage(format!(
+                "that makes {} bytes, and the bus takes {BODY_BYTES_MAX}",
+                body.len()
+            )));
+        }
         let request = request
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(body)))
@@ -220,7 +228,11 @@ impl Api {
         rows: &Value,
         show: fn(&Value) -> String,
     ) -> Result<(), Failure> {
-        for row in rows.as_array().map(Vec::as_slice).unwrap_or_default() {
+        let rows = rows.as_array().map(Vec::as_slice).unwrap_or_default();
+        if rows.is_empty() {
+            self.output.note("nothing found");
+        }
+        for row in rows {
             if self.output.is_json() {
                 self.output.line(&row.to_string())?;
             } else {
@@ -283,6 +295,17 @@ fn refused(answer: &Answer) -> Failure {
         &body["message"],
     ];
     let text = told.into_iter().find_map(Value::as_str);
+    if let (429, Some(limit), Some(wait)) = (
+        answer.status.as_u16(),
+        body["limit"].as_u64(),
+        body["retry_after"].as_u64(),
+    ) {
+        let message = format!(
+            "an author may post {limit} messages in {} s (`chat_rate_limit`); try again in {wait} s",
+            body["window"]
+        );
+        return Failure::new(exit, message);
+    }
     let status = answer.status;
     Failure::new(
         exit,

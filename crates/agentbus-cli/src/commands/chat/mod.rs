@@ -3,9 +3,9 @@
 mod api;
 mod import;
 mod print;
+mod terminal;
 
-use std::io::Read;
-
+use agentbus_chat::limits::CONTENT_BYTES_MAX;
 use serde_json::{Value, json};
 
 pub(crate) use api::Api;
@@ -14,6 +14,8 @@ pub(crate) use import::import;
 use crate::args::{PostArgs, SearchArgs, ThreadVerb, WaitArgs};
 use crate::failure::{Exit, Failure};
 pub(super) use api::escaped;
+
+use super::client::standard_input;
 
 pub(crate) async fn thread(api: &Api, verb: ThreadVerb) -> Result<(), Failure> {
     match verb {
@@ -29,6 +31,12 @@ pub(crate) async fn thread(api: &Api, verb: ThreadVerb) -> Result<(), Failure> {
             let path = format!("/api/threads/{id}/close");
             let closed = api.post(&path, &json!({ "summary": summary })).await?;
             api.say(&closed, &format!("closed {thread}"))
+        }
+        ThreadVerb::Reopen { thread } => {
+            let id = find(api, &thread).await?;
+            let path = format!("/api/threads/{id}/state");
+            let reopened = api.post(&path, &json!({ "state": "discuss" })).await?;
+            api.say(&reopened, &format!("reopened {thread}"))
         }
         ThreadVerb::Export { thread, format } => {
             let id = find(api, &thread).await?;
@@ -55,22 +63,14 @@ async fn show(api: &Api, thread: &str, limit: u32) -> Result<(), Failure> {
     api.rows(&api.get(&path).await?, print::message)
 }
 
-/// A thread needs a creator, so one is registered: whoever sits at the terminal.
 async fn create(
     api: &Api,
     topic: &str,
     prompt: Option<String>,
     template: Option<String>,
 ) -> Result<(), Failure> {
-    let person = json!({ "ide": "Terminal", "model": "person" });
-    let agent = api.post("/api/agents/register", &person).await?;
-    let new = json!({ "topic": topic, "creator_agent_id": agent["agent_id"],
-        "system_prompt": prompt, "template": template });
-    let token = agent["token"].as_str().unwrap_or_default();
-    let headers = [("x-agent-token", token)];
-    let made = api
-        .send("POST", "/api/threads", &headers, Some(&new))
-        .await?;
+    let new = json!({ "topic": topic, "system_prompt": prompt, "template": template });
+    let made = terminal::create(api, new).await?;
     let id = made["id"].as_str().unwrap_or_default();
     api.say(&made, id)
 }
@@ -78,7 +78,10 @@ async fn create(
 pub(crate) async fn post(api: &Api, args: PostArgs) -> Result<(), Failure> {
     let id = find(api, &args.thread).await?;
     let content = match args.text.as_str() {
-        "-" => from_input()?,
+        "-" => {
+            let text = standard_input(CONTENT_BYTES_MAX)?;
+            text.trim_end_matches('\n').to_owned()
+        }
         text => text.to_owned(),
     };
     let body = json!({ "author": args.author, "content": content,
@@ -88,13 +91,6 @@ pub(crate) async fn post(api: &Api, args: PostArgs) -> Result<(), Failure> {
     let path = format!("/api/threads/{id}/messages");
     let posted = api.send("POST", &path, key.as_slice(), Some(&body)).await?;
     api.say(&posted, &format!("posted as number {}", posted["seq"]))
-}
-
-fn from_input() -> Result<String, Failure> {
-    let mut text = String::new();
-    let read = std::io::stdin().read_to_string(&mut text);
-    read.map_err(|error| Failure::usage(format!("cannot read standard input: {error}")))?;
-    Ok(text.trim_end_matches('\n').to_owned())
 }
 
 pub(crate) async fn wait(api: &Api, args: WaitArgs) -> Result<(), Failure> {

@@ -1,0 +1,22 @@
+//! `agentbus targets`.
+
+use serde_json::Value;
+
+use super::Api;
+use crate::failure::Failure;
+
+/// Lists the targets and who serves them.
+pub(crate) async fn targets(api: &Api) -> Result<(), Failure> {
+    let overview = api.get("/v1/targets").await?;
+    api.rows(&overview["targets"], target)
+}
+
+fn target(target: &Value) -> String {
+    let text = |name: &str| target[name].as_str().unwrap_or_default();
+    let group = match text("group") {
+        "" => String::new(),
+        group => format!(", in the group {group}"),
+    };
+    let (name, agent) = (text("name"), text("agent"));
+    format!("{name}  {agent}{group}")
+}
