@@ -113,8 +113,9 @@ pub(crate) enum Command {
     Semantics,
     /// Print the token that clients of the bus on this machine need.
     Token,
-    /// Print every configuration key with its value.
-    Config,
+    /// Print every configuration key with the value that `serve` with the same file, environment and
+    /// flags would use.
+    Config(Serve),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -166,6 +167,11 @@ pub(crate) enum Auth {
 }
 
 impl Serve {
+    /// The data directory that was named.
+    pub(crate) fn data_dir(&self) -> Option<PathBuf> {
+        self.data_dir.clone()
+    }
+
     /// Lays flags and environment over the file's values.
     pub(crate) fn merge(self, transport: Option<String>, mut config: Config) -> Config {
         config.transport = transport.unwrap_or(config.transport);
@@ -323,15 +329,15 @@ pub(crate) enum Pool {
 
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Worker {
-    /// Answers each request with its own parameters.
+    /// Answer each request with its own parameters.
     Echo,
-    /// Is an MCP server with a few small tools.
+    /// Serve MCP with a few small tools.
     McpEcho,
-    /// Is an ACP agent, with sessions on disk and the MCP servers that its client names.
+    /// Serve ACP as an agent, with sessions on disk and the MCP servers that its client names.
     Acp(AcpWorker),
-    /// Launches the agents of an ACP registry, and routes to them by `agentId`.
+    /// Launch the agents of an ACP registry, and route to them by `agentId`.
     Registry(RegistryWorker),
-    /// Is an MCP server whose one tool prompts an ACP agent behind a process bus.
+    /// Serve MCP with one tool, which prompts an ACP agent behind a process bus.
     McpProxy(ProxyWorker),
 }
 

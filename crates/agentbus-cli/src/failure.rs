@@ -137,12 +137,15 @@ impl From<ServerError> for Failure {
         let exit = match &error {
             ServerError::Exposed { .. } | ServerError::BadOrigin(_) => Exit::Configuration,
             // The URL or the file that was named; a database that somebody else holds is in use.
-            ServerError::Chat { source, .. } => match source {
-                ChatError::Store(
-                    StoreError::Open { .. } | StoreError::Foreign { .. } | StoreError::Failed(_),
-                ) => Exit::Configuration,
-                _ => Exit::Listen,
-            },
+            ServerError::Chat {
+                source:
+                    ChatError::Store(
+                        StoreError::Open { .. }
+                        | StoreError::Foreign { .. }
+                        | StoreError::Failed(_),
+                    ),
+                ..
+            } => Exit::Configuration,
             ServerError::Bus(_) => Exit::Unexpected,
             _ => Exit::Listen,
         };

@@ -87,14 +87,15 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
             Command::Handle(handle) => commands::handle(&client, handle).await,
             Command::Stdio(stdio) => commands::stdio(stdio, named.as_deref(), output).await,
             Command::Mcp(asked) => {
+                let api = api.with_token_of(asked.serve.data_dir());
                 let config = || {
-                    let mut config = config()?;
+                    let mut config = config::load_guarded(named.as_deref(), output)?;
                     config.read_agentchatbus(&|name| std::env::var(name).ok())?;
                     Ok(config)
                 };
                 commands::mcp(asked, config, &api, &telemetry, output).await
             }
-            Command::Init(asked) => commands::init(&asked, output),
+            Command::Init(asked) => commands::init(&asked, &args.url, output),
             Command::Agent(verb) => commands::agent(verb, named.as_deref(), output),
             Command::Attach(asked) => commands::attach(&api, asked).await,
             Command::Decisions(verb) => commands::decisions(&api, verb).await,
@@ -109,7 +110,12 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
             Command::Import(from) => commands::import(from, &config()?, output).await,
             Command::Semantics => commands::semantics(output),
             Command::Token => commands::token(output),
-            Command::Config => commands::config(&config()?, output),
+            Command::Config(serve) => {
+                let mut config = config()?;
+                config.read_agentchatbus(&|name| std::env::var(name).ok())?;
+                let config = serve.merge(args.transport, config);
+                commands::config(config, &config::source(named.as_deref()), output)
+            }
             Command::Completions { shell } => commands::completions(shell, output),
         }
     });

@@ -503,6 +503,38 @@ fn a_second_signal_does_not_wait_for_what_was_accepted() {
 }
 
 #[test]
+fn the_configuration_that_is_printed_is_the_one_that_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = "[[pools]]\nid = \"p\"\ncommand = \"cat\"\n";
+    std::fs::write(dir.path().join("bus.toml"), format!("drain_s = 3\n{pool}")).unwrap();
+    let mut config = agentbus(dir.path());
+    config.args(["config", "--config", "bus.toml", "--log", "debug"]);
+    config
+        .env("AGENTCHATBUS_RATE_LIMIT", "7")
+        .env("AGENTBUS_LISTEN", "127.0.0.1:1");
+    config.env("AGENTBUS_CHAT_STORE", "postgresql://ann:hunter2@db/bus");
+    let output = config.output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.starts_with("# bus.toml, "), "{said}");
+    assert!(said.contains("\n# chat_database is not set: "), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+    for line in [
+        "drain_s = 3",
+        "chat_rate_limit = 7",
+        "listen = \"127.0.0.1:1\"",
+        "log = \"debug\"",
+        "chat_store = \"postgresql://ann:…@db/bus\"",
+    ] {
+        assert!(said.lines().any(|one| one == line), "{line}: {said}");
+    }
+    // It is a file as it stands.
+    std::fs::write(dir.path().join("printed.toml"), &said).unwrap();
+    let mut again = agentbus(dir.path());
+    again.args(["config", "--config", "printed.toml"]);
+    assert!(again.output().unwrap().status.success());
+}
+
+#[test]
 fn a_completion_script_may_be_read_in_part() {
     let dir = tempfile::tempdir().unwrap();
     let mut child = agentbus(dir.path())

@@ -1,5 +1,6 @@
 //! How a connection begins.
 
+use std::path::Path;
 use std::time::Duration;
 
 use agentbus_transport::TransportError;
@@ -48,7 +49,7 @@ impl Builder {
         Self {
             url: url.to_owned(),
             agent: agent.to_owned(),
-            token: credentials::token_for(url),
+            token: credentials::token_for(url, None),
         }
     }
 
@@ -135,9 +136,9 @@ impl Builder {
             SocketError::Io(error) => failed(format!(
                 "nobody listens at {url} ({error}); start the bus with `agentbus serve`, or name another one with --url"
             )),
-            SocketError::Http(answer) if answer.status() == StatusCode::UNAUTHORIZED => refused(
-                "the token is missing or wrong; set AGENTBUS_TOKEN to what `agentbus token` prints on the bus's machine",
-            ),
+            SocketError::Http(answer) if answer.status() == StatusCode::UNAUTHORIZED => {
+                refused(&credentials::refusal(url, None))
+            }
             SocketError::Http(answer) if answer.status() == StatusCode::FORBIDDEN => refused(
                 &format!("{url} is not a name the bus goes by; see --allow-host"),
             ),
@@ -150,12 +151,16 @@ impl Builder {
     }
 }
 
-/// The token that may be shown to the bus at a URL, for those who speak HTTP with it.
+/// The token that may be shown to the bus at a URL, for those who speak HTTP with it: that of the
+/// environment, or that of the data directory, which is the user's unless one is named.
 ///
 /// # Errors
 /// Fails when the token is this machine's and the port belongs to another user of it.
-pub fn token_to_show(url: &str) -> Result<Option<String>, TransportError> {
-    let Some(token) = crate::credentials::token_for(url) else {
+pub fn token_to_show(
+    url: &str,
+    directory: Option<&Path>,
+) -> Result<Option<String>, TransportError> {
+    let Some(token) = credentials::token_for(url, directory) else {
         return Ok(None);
     };
     let uri: Uri = url

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The environment variable that holds the token itself.
 pub const TOKEN_VARIABLE: &str = "AGENTBUS_TOKEN";
@@ -43,11 +43,34 @@ impl Token {
 
 /// The token for the bus at this URL. The one of the file goes only to a bus on this machine: it
 /// is this machine's, and another one has no business knowing it.
-pub(crate) fn token_for(url: &str) -> Option<Token> {
+pub(crate) fn token_for(url: &str, directory: Option<&Path>) -> Option<Token> {
     from_environment().map(Token::Given).or_else(|| {
-        let local = is_local(url).then(from_file)?;
+        let local = is_local(url).then(|| from_file(directory))?;
         local.map(Token::Found)
     })
+}
+
+/// What to do when the bus at a URL refuses the token that it is shown, or wants one: that depends
+/// on where this program looked for it.
+#[must_use]
+pub fn refusal(url: &str, directory: Option<&Path>) -> String {
+    if from_environment().is_some() {
+        return format!(
+            "the bus refused the token in {TOKEN_VARIABLE}; unset {TOKEN_VARIABLE}, so that the one in the data directory \
+             counts, or set it to the token of this bus"
+        );
+    }
+    let directory = directory.map(Path::to_owned).or_else(data_dir);
+    match directory.filter(|_| is_local(url)) {
+        Some(directory) => format!(
+            "the token in {} is missing, or not the one of this bus; point {DATA_DIR_VARIABLE} at the data directory of the \
+             bus, or set {TOKEN_VARIABLE} to its token",
+            directory.display()
+        ),
+        None => format!(
+            "the bus wants a token; set {TOKEN_VARIABLE} to what `agentbus token` prints on its machine"
+        ),
+    }
 }
 
 fn is_local(url: &str) -> bool {
@@ -65,7 +88,7 @@ fn is_local(url: &str) -> bool {
 /// The token: `AGENTBUS_TOKEN`, else the file `token` in the data directory.
 #[must_use]
 pub fn token() -> Option<String> {
-    from_environment().or_else(from_file)
+    from_environment().or_else(|| from_file(None))
 }
 
 fn from_environment() -> Option<String> {
@@ -73,8 +96,9 @@ fn from_environment() -> Option<String> {
     token.filter(|token| !token.is_empty())
 }
 
-fn from_file() -> Option<String> {
-    let text = fs::read_to_string(data_dir()?.join("token")).ok()?;
+fn from_file(directory: Option<&Path>) -> Option<String> {
+    let directory = directory.map(Path::to_owned).or_else(data_dir)?;
+    let text = fs::read_to_string(directory.join("token")).ok()?;
     Some(text.trim().to_owned()).filter(|token| !token.is_empty())
 }
 

@@ -14,7 +14,8 @@ pub(crate) struct McpArgs {
     /// The language that agents are asked to prefer.
     #[arg(long, value_name = "LANGUAGE")]
     pub(crate) lang: Option<String>,
-    /// Run the bus in this process even if one is running.
+    /// Run the bus in this process even if one is running, which then needs a --data-dir and a
+    /// --listen of its own.
     #[arg(long)]
     pub(crate) embedded: bool,
     #[command(flatten)]

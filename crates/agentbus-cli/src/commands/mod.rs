@@ -43,7 +43,7 @@ pub(crate) use targets::targets;
 pub(crate) use worker::worker;
 
 use crate::args::Args;
-use crate::config::{Config, reference};
+use crate::config::{Config, KEYS, reference};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
@@ -58,16 +58,25 @@ pub(crate) fn token(output: &Output) -> Result<(), Failure> {
     }
 }
 
-/// Prints the configuration as it is, or as JSON.
-pub(crate) fn config(config: &Config, output: &Output) -> Result<(), Failure> {
+/// Prints the configuration, or as JSON. What is no value is a comment, so that it can be a file.
+pub(crate) fn config(config: Config, source: &str, output: &Output) -> Result<(), Failure> {
+    let config = config.without_passwords();
     if output.is_json() {
-        let json = serde_json::to_string(config);
+        let json = serde_json::to_string(&config);
         return output.line(&json.map_err(|error| Failure::unexpected(error.to_string()))?);
     }
-    let toml = toml::to_string(config).map_err(|error| Failure::unexpected(error.to_string()))?;
-    output.line(toml.trim_end())?;
-    output.line("")?;
-    output.line(reference().trim_end())
+    let failed = |error: toml::ser::Error| Failure::unexpected(error.to_string());
+    let set = toml::Table::try_from(&config).map_err(failed)?;
+    output.line(&format!("# {source}"))?;
+    for key in KEYS.iter().filter(|key| !set.contains_key(key.name)) {
+        output.line(&format!("# {} is not set: {}", key.name, key.default))?;
+    }
+    // Not of the table, which has forgotten the order.
+    let text = toml::to_string(&config).map_err(failed)?;
+    output.line(text.trim_end())?;
+    reference()
+        .lines()
+        .try_for_each(|line| output.line(format!("# {line}").trim_end()))
 }
 
 /// Prints a completion script.

@@ -165,7 +165,7 @@ pub(crate) const KEYS: &[Key] = &[
         default: "[]",
         variable: "",
         flag: "",
-        meaning: "Targets of the bus that answer in a thread when somebody writes `@name` there. Whoever may post may ask them.",
+        meaning: "Targets of the bus that answer in a thread when somebody writes `@name` there, besides the `[[agents]]` of this file, which need not be named. Whoever may post may ask them.",
     },
     Key {
         name: "chat_heartbeat_timeout_s",
@@ -300,7 +300,8 @@ pub(crate) fn reference() -> String {
          or what runs here (`auth`, `allow_hosts`, `allow_origins`, `data_dir`, `transport`, `pools`, `schemas`, `agents`, \
          `chat_database`, `chat_store`, `chat_live_agents`, \
          and a `listen` that is not loopback) count only in a file that was named: a directory may \
-         have been filled by somebody else.\n\n\
+         have been filled by somebody else. `serve` refuses another file that sets them, `agentbus mcp` \
+         leaves them out and says so.\n\n\
          | key | value | default | environment | flag |\n|---|---|---|---|---|\n",
     );
     for key in KEYS {
@@ -320,6 +321,10 @@ pub(crate) fn reference() -> String {
     for key in KEYS {
         text.push_str(&format!("\n**`{}`** {}\n", key.name, key.meaning));
     }
+    text.push_str(
+        "\n`AGENTCHATBUS_ADMIN_TOKEN` has no key, because it is a secret: with it set, changing settings over \
+         `PUT /api/settings` needs it in `X-Admin-Token`.\n",
+    );
     text.push_str("\nThis page is generated from the table of keys in the source.\n");
     text
 }

@@ -15,10 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::{Auth, McpProfile};
 use crate::failure::{Exit, Failure};
+use crate::output::Output;
 
-#[cfg(test)]
-use keys::KEYS;
-pub(crate) use keys::reference;
+pub(crate) use keys::{KEYS, reference};
 pub(crate) use names::check_target;
 
 /// The file that is read when none is named.
@@ -106,14 +105,86 @@ impl Default for Config {
     }
 }
 
-/// Reads the file that was named, or the default one if it is there.
+/// Reads the file that was named, or the default one if it is there and decides nothing that it
+/// must not.
 pub(crate) fn load(named: Option<&Path>) -> Result<Config, Failure> {
+    let config = read(named)?.1;
+    match named {
+        Some(_) => Ok(config),
+        None => trusted(config),
+    }
+}
+
+/// The same for a program that an editor starts, in whatever directory is open there: what a file
+/// that nobody named must not decide is left out, and said.
+pub(crate) fn load_guarded(named: Option<&Path>, output: &Output) -> Result<Config, Failure> {
+    let (text, config) = read(named)?;
+    let opened = opened(&config);
+    if named.is_some() || opened.is_empty() {
+        return Ok(config);
+    }
+    output.note(&format!(
+        "{DEFAULT_FILE} in this directory sets {}, which only a file may that is named with --config; left out",
+        opened.join(", ")
+    ));
+    without(&opened, &text).map_err(|error| {
+        let message = problem::describe(Path::new(DEFAULT_FILE), &text, &error);
+        Failure::new(Exit::Configuration, message)
+    })
+}
+
+fn without(keys: &[&str], text: &str) -> Result<Config, toml::de::Error> {
+    let mut table: toml::Table = text.parse()?;
+    for key in keys {
+        table.remove(*key);
+    }
+    table.try_into()
+}
+
+/// Where the values come from that neither the environment nor a flag gives.
+pub(crate) fn source(named: Option<&Path>) -> String {
+    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+    match path.exists() {
+        true => format!("{}, the environment and flags over it", path.display()),
+        false => format!("no {DEFAULT_FILE} here: the environment and flags over the defaults"),
+    }
+}
+
+impl Config {
+    /// The same to be shown: a URL may hold a password.
+    pub(crate) fn without_passwords(mut self) -> Self {
+        self.transport = without_password(&self.transport);
+        self.chat_store = self.chat_store.as_deref().map(without_password);
+        self
+    }
+}
+
+fn without_password(url: &str) -> String {
+    let begin = url.find("://").map_or(0, |scheme| scheme + "://".len());
+    let (scheme, rest) = url.split_at(begin);
+    let user = rest
+        .split('/')
+        .next()
+        .and_then(|place| place.rsplit_once('@'));
+    match user.and_then(|(user, _)| user.split_once(':')) {
+        Some((user, password)) => {
+            let place = &rest[user.len() + ":".len() + password.len()..];
+            format!("{scheme}{user}:…{place}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+/// The text and what it says.
+fn read(named: Option<&Path>) -> Result<(String, Config), Failure> {
     let path = named.unwrap_or(Path::new(DEFAULT_FILE));
     match std::fs::read_to_string(path) {
-        Ok(text) if named.is_some() => parse(path, &text),
-        Ok(text) => trusted(parse(path, &text)?),
+        Ok(text) => {
+            let config = parse(path, &text)?;
+            Ok((text, config))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
-            Ok(Config::default())
+            Ok((String::new(), Config::default()))
         }
         Err(error) => {
             let message = format!("cannot read {}: {error}", path.display());
@@ -122,11 +193,11 @@ pub(crate) fn load(named: Option<&Path>) -> Result<Config, Failure> {
     }
 }
 
-/// Refuses what a directory that somebody else filled, such as a cloned repository, must not
-/// decide: who may speak, from where, and where the secrets are.
-fn trusted(config: Config) -> Result<Config, Failure> {
+/// What a directory that somebody else filled, such as a cloned repository, must not decide, and
+/// this one does: who may speak, from where, and where the secrets are.
+fn opened(config: &Config) -> Vec<&'static str> {
     let default = Config::default();
-    let opened = [
+    let guarded = [
         ("auth", config.auth != default.auth),
         ("allow_hosts", config.allow_hosts != default.allow_hosts),
         (
@@ -162,9 +233,14 @@ fn trusted(config: Config) -> Result<Config, Failure> {
             config.chat_max_image_bytes != default.chat_max_image_bytes,
         ),
     ];
-    match opened.iter().find(|(_, set)| *set) {
+    let opened = guarded.into_iter().filter(|(_, set)| *set);
+    opened.map(|(key, _)| key).collect()
+}
+
+fn trusted(config: Config) -> Result<Config, Failure> {
+    match opened(&config).first() {
         None => Ok(config),
-        Some((key, _)) => Err(Failure::new(
+        Some(key) => Err(Failure::new(
             Exit::Configuration,
             format!(
                 "{DEFAULT_FILE} sets `{key}`, which decides who may use the bus or what runs here; if you trust the \

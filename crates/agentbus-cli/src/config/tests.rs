@@ -37,6 +37,31 @@ fn a_file_that_nobody_named_takes_no_protection_away() {
 }
 
 #[test]
+fn what_an_editor_finds_in_a_directory_decides_nothing_sensitive() {
+    let text = "auth = \"off\"\nlisten = \"0.0.0.0:1\"\ndrain_s = 3\n[[agents]]\nname = \"a\"\ncommand = [\"cat\"]\n";
+    let opened = opened(&parse(Path::new("x"), text).unwrap());
+    assert_eq!(opened, ["auth", "listen", "agents"]);
+    let config = without(&opened, text).unwrap();
+    assert!(trusted(config.clone()).is_ok());
+    assert_eq!((config.drain_s, config.agents.len()), (3, 0));
+}
+
+#[test]
+fn a_password_is_not_shown() {
+    for (url, shown) in [
+        (
+            "postgresql://ann:se:cr@et@db:5432/bus?x=1",
+            "postgresql://ann:…@db:5432/bus?x=1",
+        ),
+        ("postgresql://ann@db/bus", "postgresql://ann@db/bus"),
+        ("sqlite:///data/a:b@c.db", "sqlite:///data/a:b@c.db"),
+        ("memory://", "memory://"),
+    ] {
+        assert_eq!(without_password(url), shown);
+    }
+}
+
+#[test]
 fn a_value_of_the_wrong_type_is_named_with_its_place() {
     let message = problem("drain_s = \"soon\"");
     assert!(message.starts_with("agentbus.toml:1:11: "), "{message}");

@@ -21,6 +21,9 @@ fn home(files: &[(&str, &str)]) -> tempfile::TempDir {
 fn init(home: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(PROGRAM);
     command.arg("init").args(arguments).env("HOME", home);
+    command
+        .env_remove("AGENTBUS_URL")
+        .env_remove("AGENTBUS_DATA_DIR");
     command.output().unwrap()
 }
 
@@ -71,6 +74,50 @@ fn hosts_that_are_there_are_found_changed_and_restored() {
     assert_eq!(read(home, ".codex/config.toml"), CODEX);
     assert_eq!(read(home, ".config/zed/settings.json"), ZED);
     assert!(!home.join(".cursor/mcp.json").exists());
+}
+
+#[test]
+fn the_bus_that_was_named_is_entered() {
+    let home = home(&[
+        (".codex/config.toml", CODEX),
+        (".config/zed/settings.json", ZED),
+    ]);
+    let home = home.path();
+    let url = "http://127.0.0.1:4321";
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(["init", "--yes", "--url", url])
+        .env("HOME", home);
+    said(
+        &command
+            .env("AGENTBUS_DATA_DIR", "data")
+            .current_dir(home)
+            .output()
+            .unwrap(),
+    );
+    let data = home.canonicalize().unwrap().join("data");
+    let zed = read(home, ".config/zed/settings.json");
+    assert!(zed.contains(&format!("\"AGENTBUS_URL\": {url:?}")), "{zed}");
+    let codex: toml::Table = read(home, ".codex/config.toml").parse().unwrap();
+    let env = &codex["mcp_servers"]["agentbus"]["env"];
+    assert_eq!(env["AGENTBUS_URL"].as_str(), Some(url));
+    assert_eq!(env["AGENTBUS_DATA_DIR"].as_str(), data.to_str());
+    // Also where the variables are not set any more.
+    said(&init(home, &["--undo", "--yes"]));
+    assert_eq!(read(home, ".codex/config.toml"), CODEX);
+    assert_eq!(read(home, ".config/zed/settings.json"), ZED);
+}
+
+#[test]
+fn one_broken_file_does_not_stop_the_others() {
+    let broken = "{ \"mcpServers\": ";
+    let home = home(&[(".claude.json", broken), (".codex/config.toml", CODEX)]);
+    let output = init(home.path(), &["--yes"]);
+    assert_eq!(output.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("not set up: Claude Code"), "{said}");
+    assert_eq!(read(home.path(), ".claude.json"), broken);
+    assert!(read(home.path(), ".codex/config.toml").contains("[mcp_servers.agentbus]"));
 }
 
 #[test]

@@ -8,6 +8,7 @@
 mod init;
 #[path = "../support/install.rs"]
 mod install;
+mod joining;
 #[allow(
     dead_code,
     reason = "its commands run as one script, because one of them waits for another"

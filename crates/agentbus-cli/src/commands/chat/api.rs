@@ -1,6 +1,9 @@
 //! The HTTP API of a running bus.
 
+use std::path::PathBuf;
+
 use agentbus_server::limits::BODY_BYTES_MAX;
+use agentbus_transport_ws::credentials;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
@@ -16,6 +19,8 @@ use crate::output::Output;
 /// Where the bus is and how to print.
 pub(crate) struct Api {
     url: String,
+    /// Where the token is, if not in the data directory of the user.
+    data_dir: Option<PathBuf>,
     pub(in crate::commands) output: Output,
 }
 
@@ -31,8 +36,14 @@ impl Api {
     pub(crate) fn new(url: &str, output: Output) -> Self {
         Self {
             url: url.trim_end_matches('/').to_owned(),
+            data_dir: None,
             output,
         }
+    }
+
+    /// The same bus, with the token of this data directory.
+    pub(crate) fn with_token_of(self, data_dir: Option<PathBuf>) -> Self {
+        Self { data_dir, ..self }
     }
 
     /// Where the bus is.
@@ -42,8 +53,13 @@ impl Api {
 
     /// What the bus there is shown.
     pub(crate) fn token(&self) -> Result<Option<String>, Failure> {
-        let token = agentbus_transport_ws::token_to_show(&self.url);
+        let token = agentbus_transport_ws::token_to_show(&self.url, self.data_dir.as_deref());
         Ok(token.map_err(agentbus::Error::from)?)
+    }
+
+    /// What to do when the bus there does not take the token.
+    pub(crate) fn refusal(&self) -> String {
+        credentials::refusal(&self.url, self.data_dir.as_deref())
     }
 
     /// Whether a bus answers there.
@@ -62,7 +78,7 @@ impl Api {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        read(&answer).map(Some)
+        self.read(&answer).map(Some)
     }
 
     pub(in crate::commands) async fn post(
@@ -80,13 +96,13 @@ impl Api {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        read(&self.exchange(method, path, headers, body).await?)
+        self.read(&self.exchange(method, path, headers, body).await?)
     }
 
     pub(super) async fn text(&self, path: &str) -> Result<String, Failure> {
         let answer = self.exchange("GET", path, &[], None).await?;
         if !answer.status.is_success() {
-            return Err(refused(&answer));
+            return Err(self.refused(&answer));
         }
         Ok(String::from_utf8_lossy(&answer.body).into_owned())
     }
@@ -136,7 +152,7 @@ impl Api {
                 let status = response.status();
                 let body = response.body_mut().collect().await.map_err(away)?;
                 let body = body.to_bytes();
-                return Err(refused(&Answer { status, body }));
+                return Err(self.refused(&Answer { status, body }));
             }
             let mut blocks = Blocks::default();
             while let Some(frame) = response.frame().await {
@@ -177,9 +193,7 @@ impl Api {
             .method(method)
             .uri(path)
             .header("host", &authority);
-        if let Some(token) =
-            agentbus_transport_ws::token_to_show(&self.url).map_err(agentbus::Error::from)?
-        {
+        if let Some(token) = self.token()? {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         for (name, value) in headers {
@@ -206,6 +220,23 @@ impl Api {
         let stream = stream.map_err(|error| self.away(&error))?;
         let shaken = http1::handshake(TokioIo::new(stream)).await;
         shaken.map_err(|error| self.away(&error))
+    }
+
+    fn read(&self, answer: &Answer) -> Result<Value, Failure> {
+        if !answer.status.is_success() {
+            return Err(self.refused(answer));
+        }
+        let value = serde_json::from_slice(&answer.body);
+        value.map_err(|_| Failure::unexpected("the bus answered with something that is no JSON"))
+    }
+
+    fn refused(&self, answer: &Answer) -> Failure {
+        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        // Not the conversations, where a token is that of an agent: the door.
+        if answer.status == StatusCode::UNAUTHORIZED && body["code"] == "AUTH_FAILURE" {
+            return Failure::new(Exit::Refused, self.refusal());
+        }
+        refused(answer.status, &body)
     }
 
     fn away(&self, error: &dyn std::fmt::Display) -> Failure {
@@ -270,23 +301,14 @@ impl Blocks {
     }
 }
 
-fn read(answer: &Answer) -> Result<Value, Failure> {
-    if !answer.status.is_success() {
-        return Err(refused(answer));
-    }
-    let value = serde_json::from_slice(&answer.body);
-    value.map_err(|_| Failure::unexpected("the bus answered with something that is no JSON"))
-}
-
-fn refused(answer: &Answer) -> Failure {
-    let exit = match answer.status.as_u16() {
+fn refused(status: StatusCode, body: &Value) -> Failure {
+    let exit = match status.as_u16() {
         401 | 403 => Exit::Refused,
         409 | 429 | 507 => Exit::NotTaken,
         503 => Exit::Unreachable,
         400..=499 => Exit::Usage,
         _ => Exit::Unexpected,
     };
-    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let told = [
         &body["detail"],
         &body["detail"]["message"],
@@ -296,7 +318,7 @@ fn refused(answer: &Answer) -> Failure {
     ];
     let text = told.into_iter().find_map(Value::as_str);
     if let (429, Some(limit), Some(wait)) = (
-        answer.status.as_u16(),
+        status.as_u16(),
         body["limit"].as_u64(),
         body["retry_after"].as_u64(),
     ) {
@@ -306,7 +328,6 @@ fn refused(answer: &Answer) -> Failure {
         );
         return Failure::new(exit, message);
     }
-    let status = answer.status;
     Failure::new(
         exit,
         text.map_or_else(|| format!("the bus answered with {status}"), str::to_owned),

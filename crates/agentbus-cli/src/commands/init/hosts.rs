@@ -1,11 +1,15 @@
 //! The MCP hosts that are known, as one table: where they keep their configuration and how an
 //! entry looks.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::edit;
+
+/// Variables of the environment by name.
+pub(super) type Variables = BTreeMap<&'static str, String>;
 
 /// A host.
 pub(super) struct Host {
@@ -104,14 +108,27 @@ impl Host {
 
     /// What is entered: how to start the bus as an MCP server. The whole path, because editors
     /// often run with another search path than the shell.
-    pub(super) fn entry(&self, program: &Path) -> String {
+    ///
+    /// Hosts do not have the shell's variables either, so those that lead to the bus go along.
+    pub(super) fn entry(&self, program: &Path, variables: &Variables) -> String {
         let program = program.to_string_lossy();
         match &self.form {
-            Form::Json(_, entry) => entry(&program).to_string(),
-            Form::Toml(_) => format!(
-                "command = {}\nargs = [\"mcp\"]\n",
-                toml::Value::from(program.as_ref())
-            ),
+            Form::Json(_, entry) => {
+                let mut entry = entry(&program);
+                if !variables.is_empty() {
+                    entry["env"] = json!(variables);
+                }
+                entry.to_string()
+            }
+            Form::Toml(_) => {
+                let program = toml::Value::from(program.as_ref());
+                let mut entry = format!("command = {program}\nargs = [\"mcp\"]\n");
+                if !variables.is_empty() {
+                    let inline = toml::Value::try_from(variables).map(|value| value.to_string());
+                    entry.push_str(&format!("env = {}\n", inline.unwrap_or_default()));
+                }
+                entry
+            }
         }
     }
 

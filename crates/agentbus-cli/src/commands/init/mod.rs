@@ -9,13 +9,14 @@ mod hosts;
 use std::io::{self, IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 
+use agentbus_transport_ws::credentials;
 use serde_json::json;
 
 use crate::args::InitArgs;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
-use hosts::{HOSTS, Host};
+use hosts::{HOSTS, Host, Variables};
 
 /// The name under which hosts know the bus.
 const NAME: &str = "agentbus";
@@ -32,7 +33,11 @@ struct Change {
     after: Option<String>,
 }
 
-pub(crate) fn init(asked: &InitArgs, output: &Output) -> Result<(), Failure> {
+/// What leads `agentbus mcp` to another bus than the one of the defaults.
+const LEADS: [&str; 2] = ["AGENTBUS_URL", credentials::DATA_DIR_VARIABLE];
+
+pub(crate) fn init(asked: &InitArgs, url: &str, output: &Output) -> Result<(), Failure> {
+    let variables = variables(url)?;
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let home = home.filter(|home| home.is_dir()).ok_or_else(|| {
         Failure::new(Exit::Configuration, "there is no home directory to look in")
@@ -55,27 +60,100 @@ pub(crate) fn init(asked: &InitArgs, output: &Output) -> Result<(), Failure> {
     let found = HOSTS
         .iter()
         .filter(|host| wanted(host) && host.is_installed(&home));
-    let mut changes = Vec::new();
+    let (mut changes, mut failures) = (Vec::new(), Failures::default());
     for host in found {
         let file = host.file(&home);
         let change = if asked.undo {
             undo(host, &file, &program)
         } else {
-            enter(host, &file, &program)
+            enter(host, &file, &program, &variables)
         };
-        match change? {
-            Ok(change) => changes.push(change),
-            Err(why) => say(output, host, &file, why)?,
+        match change {
+            Ok(Ok(change)) => changes.push(change),
+            Ok(Err(why)) => say(output, host, &file, why)?,
+            Err(failure) => failures.note(output, host, &file, &failure)?,
         }
     }
-    if changes.is_empty() {
+    if changes.is_empty() && failures.is_empty() {
         output.note("nothing to change");
-        return Ok(());
     }
     for change in changes {
-        settle(asked, output, &change)?;
+        match settle(asked, output, &change) {
+            Err(failure) if failure.exit != Exit::Usage => {
+                failures.note(output, change.host, &change.file, &failure)?;
+            }
+            settled => settled?,
+        }
     }
-    Ok(())
+    failures.into_outcome()
+}
+
+/// The hosts that could not be set up; the others are, whatever is wrong with these.
+#[derive(Default)]
+struct Failures {
+    hosts: Vec<&'static str>,
+    first: Option<Exit>,
+}
+
+impl Failures {
+    fn is_empty(&self) -> bool {
+        self.hosts.is_empty()
+    }
+
+    fn note(
+        &mut self,
+        output: &Output,
+        host: &'static Host,
+        file: &Path,
+        failure: &Failure,
+    ) -> Result<(), Failure> {
+        self.hosts.push(host.name);
+        self.first.get_or_insert(failure.exit);
+        say(output, host, file, &failure.message)
+    }
+
+    fn into_outcome(self) -> Result<(), Failure> {
+        let Some(exit) = self.first else {
+            return Ok(());
+        };
+        let hosts = self.hosts.join(", ");
+        Err(Failure::new(
+            exit,
+            format!("not set up: {hosts}; see above"),
+        ))
+    }
+}
+
+/// The variables that lead to this bus, with whole paths: hosts run anywhere.
+fn variables(url: &str) -> Result<Variables, Failure> {
+    let mut variables = Variables::new();
+    let [url_variable, directory_variable] = LEADS;
+    if url.trim_end_matches('/') != format!("http://127.0.0.1:{}", agentbus_server::DEFAULT_PORT) {
+        variables.insert(url_variable, url.to_owned());
+    }
+    let directory = std::env::var_os(directory_variable).filter(|value| !value.is_empty());
+    if let Some(directory) = directory {
+        let whole = std::path::absolute(directory);
+        let whole = whole.map_err(|error| Failure::unexpected(error.to_string()))?;
+        variables.insert(directory_variable, whole.to_string_lossy().into_owned());
+    }
+    Ok(variables)
+}
+
+/// The variables that an entry was written with.
+fn written_with(text: &str) -> Variables {
+    let value = |name: &str| {
+        let (_, rest) = text.split_once(name)?;
+        let rest = rest.trim_start_matches(['"', ' ', ':', '=']);
+        // Up to here the two formats differ; a text in double quotes is the same in both.
+        let begin = text.len() - rest.len() - 1;
+        let mut texts = serde_json::Deserializer::from_str(&text[begin..]).into_iter::<String>();
+        texts.next()?.ok()
+    };
+    let found = LEADS
+        .into_iter()
+        .filter_map(|name| Some((name, value(name)?)));
+    found.collect()
 }
 
 /// Shows a change, asks, and makes it.
@@ -137,9 +215,9 @@ fn read(file: &Path) -> Result<Option<String>, Failure> {
 
 type Planned = Result<Result<Change, &'static str>, Failure>;
 
-fn enter(host: &'static Host, file: &Path, program: &Path) -> Planned {
+fn enter(host: &'static Host, file: &Path, program: &Path, variables: &Variables) -> Planned {
     let before = read(file)?;
-    let entry = host.entry(program);
+    let entry = host.entry(program, variables);
     let text = before.as_deref().unwrap_or("");
     match host.insert(text, NAME, &entry) {
         Ok(Some(after)) => Ok(Ok(Change {
@@ -165,7 +243,8 @@ fn undo(host: &'static Host, file: &Path, program: &Path) -> Planned {
         return Ok(Err("was not changed by `agentbus init`"));
     };
     let before = read(file)?;
-    let written = host.insert(&kept, NAME, &host.entry(program));
+    let variables = before.as_deref().map(written_with).unwrap_or_default();
+    let written = host.insert(&kept, NAME, &host.entry(program, &variables));
     if before.is_none() || written != Ok(before.clone()) {
         return Ok(Err(
             "has changed since; take the entry `agentbus` out by hand",

@@ -24,6 +24,7 @@ use tokio_util::codec::{FramedRead, LinesCodec};
 
 use super::wire::{Events, Message, error, header_value};
 use crate::args::McpArgs;
+use crate::commands::Api;
 use crate::failure::Failure;
 
 /// Longest line, and longest event: as much as the bus takes.
@@ -44,6 +45,8 @@ pub(super) struct Bridge {
     client: Client<HttpConnector, Full<Bytes>>,
     uri: Uri,
     token: Option<HeaderValue>,
+    /// What to say when the bus does not take the token.
+    refusal: Arc<str>,
     session: Arc<Mutex<Session>>,
 }
 
@@ -60,7 +63,8 @@ struct Session {
 struct Lost(String);
 
 impl Bridge {
-    pub(super) fn new(url: &str, token: Option<String>, asked: &McpArgs) -> Result<Self, Failure> {
+    pub(super) fn new(api: &Api, asked: &McpArgs) -> Result<Self, Failure> {
+        let (url, token) = (api.url(), api.token()?);
         let mut wishes = Vec::new();
         if let Some(profile) = asked.profile {
             wishes.push(format!("profile={}", profile.as_str()));
@@ -84,6 +88,7 @@ impl Bridge {
             uri,
             token: token
                 .map_err(|_| Failure::usage("the token has characters that no token has"))?,
+            refusal: api.refusal().into(),
             session: Arc::default(),
         })
     }
@@ -242,6 +247,9 @@ impl Bridge {
             self.session.lock().await.id = id;
         }
         let status = response.status();
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(Lost(self.refusal.to_string()));
+        }
         let kind = response.headers().get("content-type");
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if kind.starts_with("text/event-stream") {

@@ -48,6 +48,13 @@ pub(crate) async fn mcp(
     start_logging(&config.log, output)?;
     match start(&config, telemetry).await {
         Ok(running) => embedded(&asked, &config, running).await,
+        Err(mut failure) if asked.embedded && failure.exit == Exit::Listen => {
+            failure.message.push_str(
+                "; --embedded runs a bus of its own: leave it out to join the one that runs, or name another directory \
+                 and another port with --data-dir DIR --listen 127.0.0.1:0",
+            );
+            Err(failure)
+        }
         // Two editors that start at once: one of them runs the bus, the other joins it.
         Err(failure) if !asked.embedded && failure.exit == Exit::Listen => {
             for _ in 0..LOOKS {
@@ -63,7 +70,7 @@ pub(crate) async fn mcp(
 }
 
 async fn attached(asked: &McpArgs, api: &Api) -> Result<(), Failure> {
-    let bridge = Bridge::new(api.url(), api.token()?, asked)?;
+    let bridge = Bridge::new(api, asked)?;
     tokio::select! {
         ended = bridge.run(tokio::io::stdin(), tokio::io::stdout()) => ended,
         () = asked_to_stop() => Ok(()),
