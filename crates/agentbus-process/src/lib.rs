@@ -1,7 +1,8 @@
 //! Starts a program by argv in its own process group and never leaves one behind.
 //!
 //! A [`Program`] says what to run; [`Program::run`] feeds it once and returns its output,
-//! [`Program::spawn`] hands out a living [`Process`] with its pipes.
+//! [`Program::spawn`] hands out a living [`Process`] with its pipes, [`Program::attended`] runs it
+//! in our own terminal.
 //!
 //! It promises:
 //!
@@ -30,6 +31,7 @@
 //! Linux processors other than x86-64, AArch64 and RISC-V only the direct child is killed.
 #![cfg(unix)]
 
+mod attended;
 mod error;
 mod exit;
 mod group;

@@ -169,7 +169,6 @@ impl Program {
     /// # }
     /// ```
     pub async fn spawn(&self) -> Result<Process, SpawnError> {
-        let failed = |error| SpawnError::classify(&self.name, self.directory.as_deref(), error);
         Process::start(
             self.command(),
             self.display_name(),
@@ -177,7 +176,11 @@ impl Program {
             self.on_stderr.clone(),
         )
         .await
-        .map_err(failed)
+        .map_err(|error| self.failed(error))
+    }
+
+    pub(crate) fn failed(&self, error: std::io::Error) -> SpawnError {
+        SpawnError::classify(&self.name, self.directory.as_deref(), error)
     }
 
     pub(crate) fn display_name(&self) -> String {
@@ -189,14 +192,19 @@ impl Program {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.name);
+        let mut command = self.bare_command();
         command
-            .args(&self.args)
-            .envs(&self.additions)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
+        command
+    }
+
+    /// The command without its streams.
+    pub(crate) fn bare_command(&self) -> Command {
+        let mut command = Command::new(&self.name);
+        command.args(&self.args).envs(&self.additions);
         // After the additions, so that withheld wins.
         for name in &self.withheld {
             command.env_remove(name);
