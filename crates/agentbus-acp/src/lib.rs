@@ -11,6 +11,7 @@ pub mod client;
 pub mod config;
 pub mod decide;
 pub mod limits;
+mod line;
 pub mod log;
 mod sdk;
 pub mod worker;

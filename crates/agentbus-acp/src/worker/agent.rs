@@ -14,10 +14,11 @@ use super::engine::Engine;
 use super::limits::{SESSIONS_OPEN_MAX, SESSIONS_PAGE};
 use super::mcp::{Modes, Person, Servers};
 use super::replay::merged;
-use super::session::{Place, Session};
+use super::session::Session;
 use super::settings::Settings;
 use super::store::{About, History, Store};
 use super::turn::{Turn, unwritten};
+use crate::line::Place;
 use crate::sdk::serving;
 use crate::sdk::serving::schema;
 use crate::sdk::serving::schema::{
@@ -123,11 +124,17 @@ impl Agent for Worker {
                 async move { worker.delete(request.session_id).await.into() }.boxed()
             }
             ClientRequest::PromptRequest(request) => {
-                let place = self.session(&request.session_id);
-                let place = place.and_then(|session| session.line_up(&cancelled));
+                let placed = self.session(&request.session_id);
+                let placed = placed.and_then(|session| {
+                    let place = session.line_up(&cancelled)?;
+                    Ok((session, place))
+                });
                 async move {
-                    match place {
-                        Ok(place) => worker.prompt(&place, request.prompt, client).await.into(),
+                    match placed {
+                        Ok((session, place)) => {
+                            let prompt = request.prompt;
+                            worker.prompt(&session, &place, prompt, client).await.into()
+                        }
                         Err(error) => Err(error).into(),
                     }
                 }
@@ -373,14 +380,19 @@ impl Worker {
         ))
     }
 
-    async fn prompt(&self, place: &Place, prompt: Vec<ContentBlock>, client: Client) -> Answer {
+    async fn prompt(
+        &self,
+        session: &Session,
+        place: &Place,
+        prompt: Vec<ContentBlock>,
+        client: Client,
+    ) -> Answer {
         place.reached().await;
-        let session = place.session();
         let servers = session.servers.read().await;
         let mut reason = Ok(StopReason::Cancelled);
         if !place.cancelled.is_cancelled() {
             let turn = Turn::new(session, &servers, client).await;
-            reason = self.turn(place, &turn, &prompt).await;
+            reason = self.turn(session, place, &turn, &prompt).await;
             session.sync().await.map_err(|error| unwritten(&error))?;
         }
         reason.map(|reason| AgentResponse::PromptResponse(PromptResponse::new(reason)))
@@ -388,14 +400,12 @@ impl Worker {
 
     async fn turn(
         &self,
+        session: &Session,
         place: &Place,
         turn: &Turn<'_>,
         prompt: &[ContentBlock],
     ) -> Result<StopReason, Error> {
-        let named = place
-            .session()
-            .ask(prompt)
-            .map_err(|error| unwritten(&error))?;
+        let named = session.ask(prompt).map_err(|error| unwritten(&error))?;
         if let Some(title) = named {
             let info = SessionInfoUpdate::new().title(title);
             turn.mention(SessionUpdate::SessionInfoUpdate(info)).await?;

@@ -1,20 +1,20 @@
 //! One session: its history, its turns in line, what its user has allowed, its MCP servers.
 //!
-//! Turns run one after the other in the order of their prompts. Cancelling reaches the one that
-//! runs and all that wait at that moment, and nothing that comes later.
+//! How turns wait for each other is the [line](crate::line)'s business.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::RwLock;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use super::limits::{PROMPTS_WAITING_MAX, TITLE_CHARS_MAX};
 use super::mcp::Servers;
 use super::settings::Settings;
 use super::store::History;
+use crate::line::{Line, Place};
 use crate::sdk::serving;
 use crate::sdk::serving::Error;
 use crate::sdk::serving::schema::{ContentBlock, ContentChunk, SessionId, SessionUpdate};
@@ -25,6 +25,7 @@ pub(super) struct Session {
     pub(super) id: SessionId,
     /// Turns read, the end of the session writes.
     pub(super) servers: RwLock<Servers>,
+    turns: Arc<Line>,
     state: Mutex<State>,
 }
 
@@ -34,20 +35,6 @@ struct State {
     settings: Settings,
     /// Tools that may run without a question, by name.
     allowed: HashSet<String>,
-    turns: BTreeMap<u64, CancellationToken>,
-    next_turn: u64,
-    /// Fires when the last turn in line has ended.
-    last: Option<CancellationToken>,
-}
-
-/// A place in line; dropping it lets the next one go on.
-#[derive(Debug)]
-pub(super) struct Place {
-    session: Arc<Session>,
-    turn: u64,
-    before: Option<CancellationToken>,
-    pub(super) cancelled: CancellationToken,
-    _done: DropGuard,
 }
 
 impl Session {
@@ -55,44 +42,28 @@ impl Session {
         Arc::new(Self {
             id: history.about.id.clone(),
             servers: RwLock::new(servers),
+            turns: Arc::default(),
             state: Mutex::new(State {
                 history,
                 settings,
                 allowed: HashSet::new(),
-                turns: BTreeMap::new(),
-                next_turn: 0,
-                last: None,
             }),
         })
     }
 
     /// Takes a place in line for a prompt that is cancelled with `withdrawn`, or by itself.
-    pub(super) fn line_up(self: &Arc<Self>, withdrawn: &CancellationToken) -> Result<Place, Error> {
-        let mut state = self.state.lock();
-        if state.turns.len() > PROMPTS_WAITING_MAX {
+    pub(super) fn line_up(&self, withdrawn: &CancellationToken) -> Result<Place, Error> {
+        let place = self.turns.line_up(withdrawn, PROMPTS_WAITING_MAX);
+        place.map_err(|_| {
             let data =
                 format!("{PROMPTS_WAITING_MAX} prompts wait already; wait for their answers");
-            return Err(serving::refused(data));
-        }
-        let (cancelled, done) = (withdrawn.child_token(), CancellationToken::new());
-        let turn = state.next_turn;
-        state.next_turn += 1;
-        state.turns.insert(turn, cancelled.clone());
-        let before = state.last.replace(done.clone());
-        Ok(Place {
-            session: Arc::clone(self),
-            turn,
-            before,
-            cancelled,
-            _done: done.drop_guard(),
+            serving::refused(data)
         })
     }
 
     /// Cancels the turn that runs and those in line.
     pub(super) fn cancel(&self) {
-        for cancelled in self.state.lock().turns.values() {
-            cancelled.cancel();
-        }
+        self.turns.cancel();
     }
 
     /// Cancels all turns and ends the MCP servers once the last one has let go of them.
@@ -163,30 +134,8 @@ impl Session {
     }
 }
 
-impl Place {
-    /// Waits for the turns in front, or for the cancellation.
-    pub(super) async fn reached(&self) {
-        if let Some(before) = &self.before {
-            tokio::select! {
-                () = before.cancelled() => {}
-                () = self.cancelled.cancelled() => {}
-            }
-        }
-    }
-
-    pub(super) fn session(&self) -> &Arc<Session> {
-        &self.session
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.session.state.lock().turns.remove(&self.turn);
-    }
-}
-
 /// Returns the beginning of the first text as a title.
-fn title_of(prompt: &[ContentBlock]) -> Option<String> {
+pub(crate) fn title_of(prompt: &[ContentBlock]) -> Option<String> {
     let text = prompt.iter().find_map(|block| match block {
         ContentBlock::Text(text) => text
             .text
