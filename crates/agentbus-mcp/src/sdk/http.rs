@@ -191,6 +191,7 @@ mod tests {
             seal: Seal::new(),
             stopping: CancellationToken::new(),
             running: Running::default(),
+            board: None,
         });
         let sessions = Sessions::new();
         let service = HttpService::new(shared, sessions.clone(), CancellationToken::new());

@@ -70,7 +70,7 @@ impl Person {
     }
 
     async fn ask(&self, params: ElicitRequestParams) -> Result<ElicitResult, ErrorData> {
-        let mut asked = serde_json::to_value(&params).map_err(unreadable)?;
+        let mut asked = serde_json::to_value(&params).map_err(|error| unreadable(&error))?;
         let known = match asked["mode"].as_str() {
             Some("form") => self.modes.form,
             Some("url") => self.modes.url,
@@ -81,16 +81,16 @@ impl Person {
             return Err(ErrorData::invalid_params(text, None));
         }
         asked["sessionId"] = json!(self.session);
-        let request = serde_json::from_value(asked).map_err(unreadable)?;
+        let request = serde_json::from_value(asked).map_err(|error| unreadable(&error))?;
         let answer = self.client.elicit(request).await.map_err(|error| {
             ErrorData::internal_error(format!("the client did not ask its person: {error}"), None)
         })?;
-        let answer = serde_json::to_value(answer).map_err(unreadable)?;
-        serde_json::from_value(answer).map_err(unreadable)
+        let answer = serde_json::to_value(answer).map_err(|error| unreadable(&error))?;
+        serde_json::from_value(answer).map_err(|error| unreadable(&error))
     }
 }
 
-fn unreadable(error: serde_json::Error) -> ErrorData {
+fn unreadable(error: &serde_json::Error) -> ErrorData {
     ErrorData::invalid_params(
         format!("the elicitation cannot be passed on: {error}"),
         None,
