@@ -121,3 +121,37 @@ pub(crate) const PROXY_CALLS_MAX: usize = 64;
 
 /// Answers of the proxy that its client has not read.
 pub(crate) const PROXY_ANSWERS: usize = 64;
+
+/// Tokens kept at a time, one for each provider.
+pub(crate) const TOKENS_MAX: usize = 64;
+
+/// How long before its end a token is renewed, or half of its life if that is shorter: what an
+/// agent does with it takes a while.
+pub(crate) const REFRESH_AHEAD: Duration = Duration::from_secs(5 * 60);
+
+/// Longest that a person may take to log in.
+pub(crate) const LOGIN_WAIT_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Longest that an agent's own login in a terminal may take; people look up passwords.
+pub(crate) const TERMINAL_LOGIN_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// Longest that a provider may take to answer a program.
+pub(crate) const PROVIDER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes of a provider's metadata.
+pub(crate) const METADATA_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of a provider's answer with a token; a token is a few kilobytes.
+pub(crate) const TOKEN_ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// Connections to the port that a browser comes back to; it opens one or two.
+pub(crate) const CALLBACKS_AT_A_TIME: usize = 8;
+
+/// Answers to other logins that end this one: somebody guesses, or has many windows open.
+pub(crate) const FOREIGN_CALLBACKS_MAX: usize = 16;
+
+/// Login methods that are looked at, of all that an agent names.
+pub(crate) const AUTH_METHODS_MAX: usize = 50;
+
+/// Characters in the name of a login method; what is longer is no name.
+pub(crate) const AUTH_METHOD_CHARS_MAX: usize = 128;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 
@@ -31,6 +32,32 @@ pub(super) fn client() -> Result<reqwest::Client, String> {
 /// Makes a client for public files, which carries no credentials and follows redirects.
 pub(super) fn fetcher() -> Result<reqwest::Client, String> {
     made(builder()?)
+}
+
+/// Reads an answer that is not longer than `most` bytes.
+pub(in crate::worker) async fn read(
+    answer: reqwest::Response,
+    most: usize,
+) -> Result<Vec<u8>, String> {
+    let mut pieces = answer.bytes_stream();
+    let mut text = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        text.extend_from_slice(&piece.map_err(|error| reason(&error))?);
+        if text.len() > most {
+            return Err(format!("it is longer than {most} bytes"));
+        }
+    }
+    Ok(text)
+}
+
+/// Tells the innermost cause of an error: the outer ones only repeat the address, which may hold a
+/// secret.
+pub(in crate::worker) fn reason(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 fn builder() -> Result<reqwest::ClientBuilder, String> {

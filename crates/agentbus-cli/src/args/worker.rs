@@ -39,9 +39,35 @@ pub(crate) struct RegistryWorker {
     /// The agent of messages that name none, so that any ACP client can be served.
     #[arg(long, value_name = "ID")]
     pub(crate) agent: Option<String>,
-    /// Print which agents have the key that they need, and end.
-    #[arg(long)]
+    /// Who can log people in: {"providers":{"NAME":{"issuer":"…","clientId":"…","scopes":[],
+    /// "agents":["ID"]}}}. OAUTH_NAME_CLIENT_SECRET is the secret, if there is one.
+    #[arg(long, env = "ACP_OAUTH_PROVIDERS_PATH", value_name = "FILE")]
+    pub(crate) providers: Option<PathBuf>,
+    /// Log in at a provider, or at an agent by its own method, and end.
+    #[arg(long, value_name = "NAME", group = "account")]
+    pub(crate) login: Option<String>,
+    /// The agent's method to log in by; its first one that can be done here unless given.
+    #[arg(long, value_name = "ID", requires = "login")]
+    pub(crate) method: Option<String>,
+    /// Forget the token of a provider, or all tokens, and end.
+    #[arg(long, value_name = "NAME", group = "account", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) logout: Option<String>,
+    /// Print who is logged in and which agents have the key that they need, and end.
+    #[arg(long, group = "account")]
     pub(crate) auth_status: bool,
+    /// Show what can be logged in to and log in to what is chosen, in a terminal.
+    #[arg(long, group = "account")]
+    pub(crate) setup: bool,
+    /// Open a browser when a message needs a login.
+    #[arg(long, env = "AUTH_AUTO_OAUTH", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) auto_login: bool,
+    /// The key that tokens are kept under: a file; `auth/key` in the data directory unless given,
+    /// or a key made of AGENTBUS_REGISTRY_PASSPHRASE if that is set.
+    #[arg(long, value_name = "FILE", group = "token_key")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Keep that key in the keychain of the system.
+    #[arg(long, group = "token_key")]
+    pub(crate) keychain: bool,
     /// How long agents get to end, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub(crate) shutdown_timeout: u64,

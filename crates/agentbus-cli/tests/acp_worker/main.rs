@@ -7,6 +7,8 @@
 )]
 
 mod clients;
+mod launching;
+mod logins;
 mod proxy;
 mod registry;
 #[path = "../../../agentbus-acp/tests/support/mod.rs"]

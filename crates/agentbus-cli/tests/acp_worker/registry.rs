@@ -15,7 +15,7 @@ use crate::tap::PROGRAM;
 /// Longest that anything may take. Nothing waits this long unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Launcher {
+pub(crate) struct Launcher {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<Value>,
@@ -23,11 +23,17 @@ struct Launcher {
 
 impl Launcher {
     fn start(directory: &Path, words: &[&str]) -> Self {
-        let mut child = Command::new(PROGRAM)
+        let mut command = Command::new(PROGRAM);
+        command
             .args(["worker", "registry", "--data-dir"])
             .arg(directory.join("registry"))
             .args(words)
-            .current_dir(directory)
+            .current_dir(directory);
+        Self::of(command)
+    }
+
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -47,17 +53,17 @@ impl Launcher {
         }
     }
 
-    fn send(&mut self, message: &Value) {
+    pub(crate) fn send(&mut self, message: &Value) {
         let mut stdin = self.stdin.as_ref().unwrap();
         writeln!(stdin, "{message}").unwrap();
     }
 
-    fn read(&self) -> Value {
+    pub(crate) fn read(&self) -> Value {
         self.lines.recv_timeout(PATIENCE).unwrap()
     }
 
     /// Reads until the answer with this id; what comes before it is passed over.
-    fn answer(&self, id: &Value) -> Value {
+    pub(crate) fn answer(&self, id: &Value) -> Value {
         loop {
             let frame = self.read();
             if frame["id"] == *id && frame.get("method").is_none() {
@@ -66,12 +72,23 @@ impl Launcher {
         }
     }
 
-    fn ask(&mut self, id: &str, agent: &str, method: &str, params: &Value) -> Value {
+    pub(crate) fn ask(&mut self, id: &str, agent: &str, method: &str, params: &Value) -> Value {
         self.send(&json!({ "jsonrpc": "2.0", "id": id, "agentId": agent, "sessionId": "r", "method": method, "params": params }));
         self.answer(&json!(id))
     }
 
-    fn end(mut self) {
+    /// Sends a signal; returns the exit code.
+    pub(crate) fn signal(mut self, name: &str) -> Option<i32> {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", name, &id])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+        self.child.wait().unwrap().code()
+    }
+
+    pub(crate) fn end(mut self) {
         drop(self.stdin.take());
         assert!(self.child.wait().unwrap().success());
     }
@@ -85,7 +102,7 @@ fn platform() -> String {
     format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
-fn binary(id: &str, cmd: &str, args: &[&str]) -> Value {
+pub(crate) fn binary(id: &str, cmd: &str, args: &[&str]) -> Value {
     entry(
         id,
         &json!({ "binary": { platform(): { "cmd": cmd, "args": args } } }),

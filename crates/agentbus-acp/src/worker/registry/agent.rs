@@ -7,7 +7,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::bearer::Bearer;
 use super::codes::Refusal;
+use super::router::Asker;
 
 /// What an agent's task tells the launcher.
 #[derive(Debug)]
@@ -16,20 +18,40 @@ pub(super) enum Event {
     Line(String, String),
     /// It is gone, and who waits for it gets this answer.
     Gone(String, Refusal),
+    /// A request of this id of ours cannot be passed on.
+    Refused(u64, Refusal),
+    /// A login at a provider that a client asked for is over.
+    LoggedIn {
+        provider: String,
+        asker: Asker,
+        outcome: Result<(), Refusal>,
+    },
 }
 
-/// Serves an agent until it ends, or until `stop` fires and it has had `grace` to end.
+/// A line for an agent, with our id if it is a request.
+pub(super) type Outgoing = (Option<u64>, String);
+
+/// An agent to be served.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub(super) id: String,
+    pub(super) lines: mpsc::Receiver<Outgoing>,
+    /// What goes with its messages, if a provider hands something out.
+    pub(super) bearer: Option<Bearer>,
+    pub(super) grace: Duration,
+}
+
+/// Serves an agent until it ends, or until `stop` fires and it has had its grace to end.
 pub(super) async fn serve(
-    id: String,
+    served: Served,
     program: Result<Program, Refusal>,
-    lines: mpsc::Receiver<String>,
     events: mpsc::Sender<Event>,
     stop: CancellationToken,
-    grace: Duration,
 ) {
-    let refusal = match start(&id, program).await {
+    let id = served.id.clone();
+    let refusal = match start(&served, program, &stop).await {
         Ok(process) => {
-            let how = run(&id, process, lines, &events, &stop, grace).await;
+            let how = run(served, process, &events, &stop).await;
             Refusal::ended(&id, &how)
         }
         Err(refusal) => refusal,
@@ -38,27 +60,56 @@ pub(super) async fn serve(
     let _ = events.send(Event::Gone(id, refusal)).await;
 }
 
-async fn start(id: &str, program: Result<Program, Refusal>) -> Result<Process, Refusal> {
-    let name = id.to_owned();
-    let program = program?.on_stderr(move |line| tracing::info!(agent = name, "{line}"));
+async fn start(
+    served: &Served,
+    program: Result<Program, Refusal>,
+    stop: &CancellationToken,
+) -> Result<Process, Refusal> {
+    let id = &served.id;
+    let program = program?;
+    if let Some(bearer) = &served.bearer {
+        // An agent that nobody may use is not started; a person may take minutes to log in.
+        tokio::select! {
+            ready = bearer.ready(id) => ready?,
+            () = stop.cancelled() => return Err(Refusal::ended(id, "the launcher stops")),
+        }
+    }
+    let name = id.clone();
+    let program = program.on_stderr(move |line| tracing::info!(agent = name, "{line}"));
     let started = program.spawn().await;
     started.map_err(|error| Refusal::not_started(id, &error.to_string()))
 }
 
 /// Passes lines both ways; returns how the program ended.
 async fn run(
-    id: &str,
+    served: Served,
     mut process: Process,
-    mut lines: mpsc::Receiver<String>,
     events: &mpsc::Sender<Event>,
     stop: &CancellationToken,
-    grace: Duration,
 ) -> String {
+    let Served {
+        id,
+        mut lines,
+        bearer,
+        grace,
+    } = served;
     let (Some(mut stdin), Some(stdout)) = (process.take_stdin(), process.take_stdout()) else {
         return "it came without its pipes".to_owned();
     };
     let writing = async {
-        while let Some(mut line) = lines.recv().await {
+        while let Some((request, line)) = lines.recv().await {
+            let stamped = match &bearer {
+                Some(bearer) => bearer.stamped(&id, line).await,
+                None => Ok(line),
+            };
+            let mut line = match (stamped, request) {
+                (Ok(line), _) => line,
+                (Err(refusal), Some(request)) => {
+                    let _ = events.send(Event::Refused(request, refusal)).await;
+                    continue;
+                }
+                (Err(_), None) => continue,
+            };
             line.push('\n');
             // The end of the program is seen where it is read.
             if stdin.write_all(line.as_bytes()).await.is_err() {
@@ -74,7 +125,7 @@ async fn run(
                 Ok(Some(line)) => {
                     let line = String::from_utf8_lossy(&line).into_owned();
                     if !line.trim().is_empty() {
-                        let _ = events.send(Event::Line(id.to_owned(), line)).await;
+                        let _ = events.send(Event::Line(id.clone(), line)).await;
                     }
                 }
                 Ok(None) => return None,

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::auth::AuthError;
+
 /// Why a message was not passed on.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Refusal {
@@ -58,7 +60,8 @@ impl Refusal {
         Self::new(-32603, &sentence, json!({ "agentId": agent, "ended": how }))
     }
 
-    pub(super) fn login(agent: &str, methods: &[Value]) -> Self {
+    /// The agent needs a key and no provider hands one out.
+    pub(super) fn no_key(agent: &str, methods: &[Value]) -> Self {
         let hint = format!("put a key for {agent} into the API keys file");
         let data = json!({
             "agentId": agent,
@@ -69,12 +72,50 @@ impl Refusal {
         Self::new(-32004, &format!("Authentication required: {hint}"), data)
     }
 
+    /// There is no token that could go with the message.
+    pub(super) fn no_token(agent: Option<&str>, provider: &str, error: &AuthError) -> Self {
+        let word = match error {
+            AuthError::Timeout(_) => "Authentication timeout",
+            _ if error.wants_login() => "Authentication required",
+            _ => "Authentication failed",
+        };
+        let kind = match error.wants_login() {
+            true => "login_required",
+            false => "retry",
+        };
+        let command = format!("agentbus worker registry --login {provider}");
+        let mut data = json!({
+            "requiredMethod": "oauth2",
+            "supportedMethods": ["oauth2", "api-key"],
+            "providerId": provider,
+            "reason": error.reason(),
+            "remediation": { "type": kind, "provider": provider, "commands": [command], "hint": error.to_string() },
+        });
+        if let Some(agent) = agent {
+            data["agentId"] = agent.into();
+        }
+        Self::new(-32004, &format!("{word}: {error}"), data)
+    }
+
+    /// A person is being asked already.
+    pub(super) fn login_under_way(provider: &str) -> Self {
+        let sentence = format!(
+            "a login at {provider} is under way; finish it in the browser, or wait until it has ended"
+        );
+        Self::new(-32004, &sentence, json!({ "providerId": provider }))
+    }
+
     fn new(code: i32, sentence: &str, data: Value) -> Self {
         Self {
             code,
             message: sentence.to_owned(),
             data,
         }
+    }
+
+    /// Returns what a person reads.
+    pub(super) fn sentence(&self) -> &str {
+        &self.message
     }
 
     /// Returns the line that answers a request.

@@ -4,6 +4,7 @@
 //! once for each version, checked against its pin, and unpacked with the system's `tar` or `unzip`
 //! into a directory that gets its name last, so that a half-unpacked one is never started.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -55,7 +56,18 @@ pub(super) async fn program(
     for (name, value) in keys.of(&entry.id) {
         program = program.env(name, value);
     }
-    Ok(program)
+    // What opens the tokens of every provider is no business of an agent.
+    Ok(secrets(std::env::vars_os().map(|(name, _)| name)).fold(program, Program::withhold))
+}
+
+/// Picks the variables that hold secrets of the launcher's own.
+fn secrets(names: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    names.filter(|name| {
+        let name = name.to_string_lossy();
+        let of_a_client = name.ends_with("_CLIENT_SECRET");
+        name == "AGENTBUS_REGISTRY_PASSPHRASE"
+            || of_a_client && (name.starts_with("OAUTH_") || name.starts_with("OIDC_"))
+    })
 }
 
 fn with<'a>(

@@ -4,17 +4,21 @@
 //! message and again after its end. What an agent asks its client, permissions and files included,
 //! goes to the client.
 //!
-//! It does not log anybody in: an agent that needs a login gets a key from the API keys file, or
-//! its own `authenticate` is passed through.
+//! An agent that needs a login gets a key from the API keys file, or the token of a provider with
+//! each message; its own `authenticate` is passed through.
 
+mod accounts;
 mod agent;
+mod auth;
+mod bearer;
 mod codes;
 mod index;
 mod launch;
+mod methods;
 mod router;
 mod source;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,9 +31,13 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::agent::Event;
+pub use self::accounts::{Account, accounts, log_in, log_out};
+use self::agent::{Event, Outgoing, Served};
+use self::auth::Auth;
+pub use self::auth::{AuthError, KeySource};
+use self::bearer::Bearer;
 use self::codes::Refusal;
-use self::router::{Router, Step};
+use self::router::{Asker, Logins, Router, Step};
 use super::limits::{LAUNCHED_EVENTS, LAUNCHED_QUEUE};
 use super::lines;
 
@@ -52,6 +60,12 @@ pub struct RegistryOptions {
     pub data_directory: PathBuf,
     /// What agents get to end.
     pub grace: Duration,
+    /// Who can log people in: a file.
+    pub providers: Option<PathBuf>,
+    /// Where the key is that tokens are kept under; a file beside them unless given.
+    pub token_key: Option<KeySource>,
+    /// Whether a message that needs a login opens a browser for it.
+    pub automatic_login: bool,
 }
 
 /// Why the launcher did not start, or ended early.
@@ -74,6 +88,9 @@ pub enum RegistryError {
         /// What is wrong.
         why: String,
     },
+    /// A login failed, or its outcome cannot be kept.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// The connection failed.
     #[error("the connection to the client failed: {0}")]
     Connection(#[from] io::Error),
@@ -127,26 +144,6 @@ impl Keys {
     }
 }
 
-/// Tells of each agent in the index whether it can be used, a line each.
-///
-/// # Errors
-///
-/// A [`RegistryError`] if a file or the index cannot be read.
-pub async fn auth_status(options: &RegistryOptions) -> Result<Vec<String>, RegistryError> {
-    let index = source::index(options).await?;
-    let keys: Keys = read(options.api_keys.as_deref())?;
-    let line = |entry: &index::Entry| {
-        let keyed = keys.agents.contains_key(&entry.id);
-        let state = match (entry.auth_required, keyed) {
-            (_, true) => "has a key",
-            (true, false) => "needs a key",
-            (false, false) => "needs none",
-        };
-        format!("{} ({} {}): {state}", entry.id, entry.name, entry.version)
-    };
-    Ok(index.entries().map(line).collect())
-}
-
 /// Serves one connection until its input ends or `stop` fires.
 ///
 /// # Errors
@@ -161,13 +158,17 @@ pub async fn serve(
     let index = source::index(&options).await?;
     let keys: Keys = read(options.api_keys.as_deref())?;
     let pins = read(options.pins.as_deref())?;
+    let auth = Auth::new(&options)?;
+    let logins = logins(&index, &keys, &auth);
     let keyed = keys.agents.keys().cloned().collect();
-    let router = Router::new(index, options.default_agent.clone(), keyed);
+    let router = Router::new(index, options.default_agent.clone(), keyed, logins);
     let (to_launcher, events) = mpsc::channel(LAUNCHED_EVENTS);
     let mut launcher = Launcher {
         options: options.into(),
         keys: keys.into(),
         pins,
+        auth: auth.into(),
+        logging_in: HashSet::new(),
         router,
         running: HashMap::new(),
         tasks: TaskTracker::new(),
@@ -182,6 +183,28 @@ pub async fn serve(
     launcher.tasks.close();
     launcher.tasks.wait().await;
     Ok(served?)
+}
+
+/// Tells which agents get tokens of which provider. One that has a key needs none.
+fn logins(index: &index::Index, keys: &Keys, auth: &Auth) -> Logins {
+    let keyless = index
+        .entries()
+        .filter(|entry| !keys.agents.contains_key(&entry.id));
+    let of =
+        keyless.filter_map(|entry| Some((entry.id.clone(), provider(entry, auth)?.to_owned())));
+    Logins {
+        providers: auth.names().map(str::to_owned).collect(),
+        of: of.collect(),
+    }
+}
+
+/// Returns the provider of an agent: as its entry says, else as the provider does.
+fn provider<'a>(entry: &'a index::Entry, auth: &'a Auth) -> Option<&'a str> {
+    let methods = entry.auth_methods.iter();
+    let mut named = methods.filter_map(|method| method["providerId"].as_str());
+    named
+        .find(|name| auth.has(name))
+        .or_else(|| auth.claims(&entry.id))
 }
 
 /// Reads a file of the options; none is an empty one.
@@ -201,9 +224,12 @@ struct Launcher {
     options: std::sync::Arc<RegistryOptions>,
     keys: std::sync::Arc<Keys>,
     pins: BTreeMap<String, Pin>,
+    auth: std::sync::Arc<Auth>,
+    /// The providers at which a client wants to be logged in just now.
+    logging_in: HashSet<String>,
     router: Router,
     /// The agents under way, by what writes to them.
-    running: HashMap<String, mpsc::Sender<String>>,
+    running: HashMap<String, mpsc::Sender<Outgoing>>,
     tasks: TaskTracker,
     to_launcher: mpsc::Sender<Event>,
     stop: CancellationToken,
@@ -236,12 +262,13 @@ impl Launcher {
         match self.router.client_said(line) {
             Step::Nothing => Vec::new(),
             Step::Answer(line) => vec![line],
+            Step::LogIn { provider, asker } => self.log_in(provider, asker).into_iter().collect(),
             Step::Forward {
                 agent,
                 line,
                 request,
             } => {
-                let refusal = match (self.write(&agent, line), request) {
+                let refusal = match (self.write(&agent, (request, line)), request) {
                     (Err(refusal), Some(request)) => self.router.refuse(request, &refusal),
                     _ => None,
                 };
@@ -258,11 +285,52 @@ impl Launcher {
                 self.running.remove(&agent);
                 self.router.gone(&agent, &refusal)
             }
+            Event::Refused(request, refusal) => {
+                self.router.refuse(request, &refusal).into_iter().collect()
+            }
+            Event::LoggedIn {
+                provider,
+                asker,
+                outcome,
+            } => {
+                self.logging_in.remove(&provider);
+                vec![match outcome {
+                    Ok(()) => asker.answered(&serde_json::json!({})),
+                    Err(refusal) => asker.refused(&refusal),
+                }]
+            }
         }
     }
 
+    /// Begins a login that a client asked for; returns what the client is told at once.
+    fn log_in(&mut self, provider: String, asker: Asker) -> Option<String> {
+        if !self.logging_in.insert(provider.clone()) {
+            return Some(asker.refused(&Refusal::login_under_way(&provider)));
+        }
+        let (auth, events, stop) = (
+            self.auth.clone(),
+            self.to_launcher.clone(),
+            self.stop.clone(),
+        );
+        self.tasks.spawn(async move {
+            let outcome = tokio::select! {
+                outcome = auth.log_in_here(&provider) => outcome,
+                () = stop.cancelled() => return,
+            };
+            let outcome = outcome.map_err(|error| Refusal::no_token(None, &provider, &error));
+            let event = Event::LoggedIn {
+                provider,
+                asker,
+                outcome,
+            };
+            // The launcher hears no more events once it has stopped.
+            let _ = events.send(event).await;
+        });
+        None
+    }
+
     /// Writes to an agent, which is started if it does not run.
-    fn write(&mut self, agent: &str, line: String) -> Result<(), Refusal> {
+    fn write(&mut self, agent: &str, line: Outgoing) -> Result<(), Refusal> {
         let Some(queue) = self.running.get(agent) else {
             let (queue, lines) = mpsc::channel(LAUNCHED_QUEUE);
             // Before the start, which may have failed before anything could be written after it.
@@ -277,24 +345,31 @@ impl Launcher {
         })
     }
 
-    fn start(&self, agent: &str, lines: mpsc::Receiver<String>) {
+    fn start(&self, agent: &str, lines: mpsc::Receiver<Outgoing>) {
         let entry = self.router.index().get(agent).cloned();
         let pin = self.pins.get(agent).cloned();
         let (options, keys) = (self.options.clone(), self.keys.clone());
-        let (events, stop, id) = (
-            self.to_launcher.clone(),
-            self.stop.clone(),
-            agent.to_owned(),
-        );
+        let (events, stop) = (self.to_launcher.clone(), self.stop.clone());
+        let bearer = self.router.provider(agent).map(|provider| Bearer {
+            auth: self.auth.clone(),
+            provider: provider.to_owned(),
+            required: entry.as_ref().is_some_and(|entry| entry.auth_required),
+        });
+        let served = Served {
+            id: agent.to_owned(),
+            lines,
+            bearer,
+            grace: options.grace,
+        };
         self.tasks.spawn(async move {
             let program = match &entry {
                 Some(entry) => {
                     launch::program(entry, &keys, pin.as_ref(), &options.data_directory).await
                 }
                 // Only an agent of the index is ever asked for.
-                None => Err(Refusal::not_found(&id)),
+                None => Err(Refusal::not_found(&served.id)),
             };
-            agent::serve(id, program, lines, events, stop, options.grace).await;
+            agent::serve(served, program, events, stop).await;
         });
     }
 }

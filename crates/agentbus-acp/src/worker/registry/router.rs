@@ -26,16 +26,51 @@ pub(super) enum Step {
         /// Our id, if an answer is due.
         request: Option<u64>,
     },
+    /// Log a person in at this provider, then answer.
+    LogIn {
+        provider: String,
+        asker: Asker,
+    },
     Nothing,
+}
+
+/// Whom an answer goes to.
+#[derive(Debug, PartialEq)]
+pub(super) struct Asker {
+    /// The id that its sender gave the request.
+    id: Value,
+    routing: Option<Value>,
+}
+
+impl Asker {
+    pub(super) fn refused(&self, refusal: &Refusal) -> String {
+        refusal.answer(&self.id, self.routing.as_ref())
+    }
+
+    pub(super) fn answered(&self, result: &Value) -> String {
+        let mut answer = json!({ "jsonrpc": "2.0", "id": self.id, "result": result });
+        if let Some(routing) = &self.routing {
+            answer["sessionId"] = routing.clone();
+        }
+        answer.to_string()
+    }
 }
 
 /// A request without an answer.
 #[derive(Debug)]
 struct Pending {
     agent: String,
-    /// The id that its sender gave it.
-    id: Value,
-    routing: Option<Value>,
+    asker: Asker,
+    /// Whether the answer introduces the agent.
+    introduces: bool,
+}
+
+/// Where people can log in, and which agents get what comes of it.
+#[derive(Debug, Default)]
+pub(super) struct Logins {
+    pub(super) providers: Vec<String>,
+    /// The provider of an agent.
+    pub(super) of: HashMap<String, String>,
 }
 
 #[derive(Debug)]
@@ -45,6 +80,7 @@ pub(super) struct Router {
     default_agent: Option<String>,
     /// Agents that have a key.
     keyed: Box<[String]>,
+    logins: Logins,
     next: u64,
     /// Of clients to agents, by our id.
     asked: HashMap<u64, Pending>,
@@ -55,11 +91,17 @@ pub(super) struct Router {
 }
 
 impl Router {
-    pub(super) fn new(index: Index, default_agent: Option<String>, keyed: Vec<String>) -> Self {
+    pub(super) fn new(
+        index: Index,
+        default_agent: Option<String>,
+        keyed: Vec<String>,
+        logins: Logins,
+    ) -> Self {
         Self {
             index,
             default_agent,
             keyed: keyed.into(),
+            logins,
             next: 1,
             asked: HashMap::new(),
             wanted: HashMap::new(),
@@ -69,6 +111,11 @@ impl Router {
 
     pub(super) fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// Returns the provider whose tokens an agent gets.
+    pub(super) fn provider(&self, agent: &str) -> Option<&str> {
+        self.logins.of.get(agent).map(String::as_str)
     }
 
     /// Takes a line of a client.
@@ -82,44 +129,70 @@ impl Router {
         if !message.contains_key("method") {
             return self.answer_of_client(message, &id.unwrap_or_default());
         }
-        let named = named.as_ref().and_then(Value::as_str);
-        let agent = named
-            .map(str::to_owned)
-            .or_else(|| self.default_agent.clone());
-        let refuse = |refusal: Refusal| match &id {
-            Some(id) => Step::Answer(refusal.answer(id, routing.as_ref())),
-            // Nobody waits for the answer to a notification.
-            None => Step::Nothing,
-        };
-        let Some(agent) = agent else {
-            if message["method"] == "initialize"
-                && let Some(id) = &id
-            {
-                return Step::Answer(own_initialize(id, routing.as_ref()));
+        let asker = id.map(|id| Asker {
+            id,
+            routing: routing.clone(),
+        });
+        if let Some(provider) = self.login_wanted(&message) {
+            let login = asker.map(|asker| Step::LogIn { provider, asker });
+            return login.unwrap_or(Step::Nothing);
+        }
+        let agent = match self.agent_named(named.as_ref(), &message) {
+            Ok(agent) => agent,
+            Err(answer) => {
+                // Nobody waits for the answer to a notification.
+                let answer = asker.map(|asker| Step::Answer(answer.to(&asker)));
+                return answer.unwrap_or(Step::Nothing);
             }
-            return refuse(Refusal::no_agent_named());
+        };
+        if self.asked.len() >= LAUNCHED_PENDING_MAX
+            && let Some(asker) = &asker
+        {
+            return Step::Answer(asker.refused(&Refusal::too_many(&agent)));
+        }
+        self.forward(agent, message, asker, routing.as_ref())
+    }
+
+    /// Returns the agent of a message, or what is said in its place.
+    fn agent_named(&self, named: Option<&Value>, message: &Message) -> Result<String, Instead> {
+        let named = named.and_then(Value::as_str).map(str::to_owned);
+        let Some(agent) = named.or_else(|| self.default_agent.clone()) else {
+            if message["method"] == "initialize" {
+                return Err(Instead::Result(self.own_initialize(message)));
+            }
+            return Err(Refusal::no_agent_named().into());
         };
         let Some(entry) = self.index.get(&agent) else {
-            return refuse(Refusal::not_found(&agent));
+            return Err(Refusal::not_found(&agent).into());
         };
-        if entry.auth_required && !self.keyed.contains(&agent) {
-            return refuse(Refusal::login(&agent, &entry.auth_methods));
+        let login = self.keyed.contains(&agent) || self.logins.of.contains_key(&agent);
+        if entry.auth_required && !login {
+            return Err(Refusal::no_key(&agent, &entry.auth_methods).into());
         }
-        if message["method"] == "session/new" {
+        Ok(agent)
+    }
+
+    fn forward(
+        &mut self,
+        agent: String,
+        mut message: Message,
+        asker: Option<Asker>,
+        routing: Option<&Value>,
+    ) -> Step {
+        if message["method"] == "session/new"
+            && let Some(entry) = self.index.get(&agent)
+        {
             add_servers(&mut message, &entry.mcp_servers);
         }
-        if self.asked.len() >= LAUNCHED_PENDING_MAX && id.is_some() {
-            return refuse(Refusal::too_many(&agent));
-        }
-        self.learn(&agent, message.get("params"), routing.as_ref());
+        self.learn(&agent, message.get("params"), routing);
         self.translate_cancel(&agent, &mut message);
-        let request = id.map(|id| {
+        let request = asker.map(|asker| {
             let ours = self.mint();
             message.insert("id".to_owned(), ours.into());
             let pending = Pending {
                 agent: agent.clone(),
-                id,
-                routing,
+                asker,
+                introduces: message["method"] == "initialize",
             };
             self.asked.insert(ours, pending);
             ours
@@ -149,8 +222,8 @@ impl Router {
                 message.insert("id".to_owned(), ours.into());
                 let pending = Pending {
                     agent: agent.to_owned(),
-                    id,
-                    routing: None,
+                    asker: Asker { id, routing: None },
+                    introduces: false,
                 };
                 self.wanted.insert(ours, pending);
             }
@@ -161,10 +234,15 @@ impl Router {
             if self.asked.get(&ours)?.agent != agent {
                 return None;
             }
-            let pending = self.asked.remove(&ours)?;
-            message.insert("id".to_owned(), pending.id);
-            self.learn(agent, message.get("result"), pending.routing.as_ref());
-            pending.routing
+            let Pending {
+                asker, introduces, ..
+            } = self.asked.remove(&ours)?;
+            message.insert("id".to_owned(), asker.id);
+            self.learn(agent, message.get("result"), asker.routing.as_ref());
+            if introduces && let Some(provider) = self.provider(agent) {
+                add_method(&mut message, provider);
+            }
+            asker.routing
         };
         if let Some(routing) = routing {
             message.insert("sessionId".to_owned(), routing);
@@ -179,15 +257,16 @@ impl Router {
         let asked = self.asked.extract_if(|_, pending| pending.agent == agent);
         let mut asked: Vec<_> = asked.collect();
         asked.sort_by_key(|(ours, _)| *ours);
-        let answer =
-            |(_, pending): (u64, Pending)| refusal.answer(&pending.id, pending.routing.as_ref());
-        asked.into_iter().map(answer).collect()
+        let asked = asked.into_iter();
+        asked
+            .map(|(_, pending)| pending.asker.refused(refusal))
+            .collect()
     }
 
     /// Answers one request that could not be passed on.
     pub(super) fn refuse(&mut self, request: u64, refusal: &Refusal) -> Option<String> {
         let pending = self.asked.remove(&request)?;
-        Some(refusal.answer(&pending.id, pending.routing.as_ref()))
+        Some(pending.asker.refused(refusal))
     }
 
     /// Passes a client's answer to the agent that asked.
@@ -196,7 +275,7 @@ impl Router {
         let Some(pending) = pending else {
             return Step::Answer(Refusal::unknown_answer().answer(&Value::Null, None));
         };
-        message.insert("id".to_owned(), pending.id);
+        message.insert("id".to_owned(), pending.asker.id);
         Step::Forward {
             agent: pending.agent,
             line: Value::Object(message).to_string(),
@@ -218,11 +297,37 @@ impl Router {
         let mut found = self
             .asked
             .iter()
-            .filter(|(_, pending)| pending.agent == agent && pending.id == *named);
+            .filter(|(_, pending)| pending.agent == agent && pending.asker.id == *named);
         // Two clients may use one id; cancelling the wrong one is worse than cancelling none.
         if let (Some((ours, _)), None) = (found.next(), found.next()) {
             *named = (*ours).into();
         }
+    }
+
+    /// Returns the provider of a login that is the launcher's to do.
+    fn login_wanted(&self, message: &Message) -> Option<String> {
+        if message["method"] != "authenticate" {
+            return None;
+        }
+        let method = message.get("params")?.get("methodId")?.as_str()?;
+        let wanted = method.strip_prefix(OWN_METHOD)?;
+        let mut known = self.logins.providers.iter();
+        known.find(|name| *name == wanted).cloned()
+    }
+
+    /// What the launcher says of itself to who asks no agent.
+    fn own_initialize(&self, message: &Message) -> Value {
+        let us = json!({ "name": "agentbus-registry", "title": "AgentBus registry launcher", "version": env!("CARGO_PKG_VERSION") });
+        let providers = self.logins.providers.iter();
+        let mut methods: Vec<_> = providers.map(|name| own_method(name)).collect();
+        let terminal = |message: &Message| {
+            let client = message.get("params")?.get("clientCapabilities")?;
+            client.get("auth")?.get("terminal")?.as_bool()
+        };
+        if terminal(message) == Some(true) {
+            methods.push(json!({ "id": "terminal-setup", "type": "terminal", "name": "Set up in a terminal", "args": ["--setup"] }));
+        }
+        json!({ "protocolVersion": 1, "agentInfo": us, "agentCapabilities": {}, "authMethods": methods })
     }
 
     fn mint(&mut self) -> u64 {
@@ -249,15 +354,48 @@ fn session(part: Option<&Value>) -> Option<&str> {
     part?.get("sessionId")?.as_str()
 }
 
-/// What the launcher says of itself to who asks no agent.
-fn own_initialize(id: &Value, routing: Option<&Value>) -> String {
-    let us = json!({ "name": "agentbus-registry", "title": "AgentBus registry launcher", "version": env!("CARGO_PKG_VERSION") });
-    let result = json!({ "protocolVersion": 1, "agentInfo": us, "agentCapabilities": {}, "authMethods": [] });
-    let mut answer = json!({ "jsonrpc": "2.0", "id": id, "result": result });
-    if let Some(routing) = routing {
-        answer["sessionId"] = routing.clone();
+/// What is said in place of an agent.
+enum Instead {
+    Result(Value),
+    Refusal(Refusal),
+}
+
+impl From<Refusal> for Instead {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refusal(refusal)
     }
-    answer.to_string()
+}
+
+impl Instead {
+    fn to(&self, asker: &Asker) -> String {
+        match self {
+            Self::Result(result) => asker.answered(result),
+            Self::Refusal(refusal) => asker.refused(refusal),
+        }
+    }
+}
+
+/// How the login methods of the launcher's own begin, before the provider's name.
+const OWN_METHOD: &str = "oauth2-";
+
+/// A login that the launcher does itself.
+fn own_method(provider: &str) -> Value {
+    let id = format!("{OWN_METHOD}{provider}");
+    let what = "Opens a page in the browser of the machine that the bus runs on.";
+    json!({ "id": id, "name": format!("Log in at {provider}"), "description": what })
+}
+
+/// Puts the launcher's login before those of an agent that introduces itself.
+fn add_method(message: &mut Message, provider: &str) {
+    let Some(result) = message.get_mut("result").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let methods = result.entry("authMethods").or_insert_with(|| json!([]));
+    let (Some(methods), own) = (methods.as_array_mut(), own_method(provider)) else {
+        return;
+    };
+    methods.retain(|method| method["id"] != own["id"]);
+    methods.insert(0, own);
 }
 
 /// Adds the registry's servers to those of the client, whose names count first.

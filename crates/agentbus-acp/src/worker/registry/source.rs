@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::index::Index;
@@ -68,13 +67,7 @@ async fn fetch(url: &str) -> Result<String, String> {
     let client = web::fetcher()?;
     let answer = client.get(url).send().await;
     let answer = answer.and_then(reqwest::Response::error_for_status);
-    let mut pieces = answer.map_err(|error| error.to_string())?.bytes_stream();
-    let mut text = Vec::new();
-    while let Some(piece) = pieces.next().await {
-        text.extend_from_slice(&piece.map_err(|error| error.to_string())?);
-        if text.len() > INDEX_BYTES_MAX {
-            return Err(format!("it is longer than {INDEX_BYTES_MAX} bytes"));
-        }
-    }
+    let answer = answer.map_err(|error| error.to_string())?;
+    let text = web::read(answer, INDEX_BYTES_MAX).await?;
     String::from_utf8(text).map_err(|error| error.to_string())
 }

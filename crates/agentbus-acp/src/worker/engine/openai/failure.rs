@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::sdk::serving::{self, Error};
 use crate::worker::limits::{REFUSAL_BYTES_MAX, REFUSAL_WAIT_MAX, SILENCE_MAX};
+use crate::worker::web;
 
 /// What the protocol calls a login that is missing.
 const AUTH_REQUIRED: i32 = -32000;
@@ -82,12 +83,7 @@ impl Failure {
 
 impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
-        // The outer text only repeats the address; the cause is innermost.
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(source) = cause.source() {
-            cause = source;
-        }
-        Self::Unreachable(cause.to_string())
+        Self::Unreachable(web::reason(&error))
     }
 }
 

@@ -11,8 +11,16 @@ const INDEX: &str = r#"{"version":"1","agents":[
   {"id":"broken"}
 ]}"#;
 
+/// One provider, whose tokens the second agent gets.
+fn logins() -> Logins {
+    Logins {
+        providers: vec!["work".to_owned()],
+        of: HashMap::from([("b".to_owned(), "work".to_owned())]),
+    }
+}
+
 fn router() -> Router {
-    Router::new(Index::parse(INDEX).unwrap(), None, Vec::new())
+    Router::new(Index::parse(INDEX).unwrap(), None, Vec::new(), logins())
 }
 
 fn parsed(line: &str) -> Value {
@@ -74,6 +82,7 @@ fn an_agent_by_default_serves_plain_clients() {
         Index::parse(INDEX).unwrap(),
         Some("b".to_owned()),
         Vec::new(),
+        logins(),
     );
     assert_eq!(
         forwarded(router.client_said(r#"{"id":1,"method":"initialize"}"#)).0,
@@ -170,4 +179,54 @@ fn what_a_dead_agent_was_asked_is_answered_at_once() {
     assert_eq!(ids, [1, 3]);
     assert_eq!(parsed(&said[0])["error"]["data"]["ended"], "exit code 1");
     assert!(router.gone("a", &Refusal::ended("a", "again")).is_empty());
+}
+
+#[test]
+fn the_launcher_offers_its_logins_and_takes_them_back() {
+    let mut router = router();
+    let params = json!({ "clientCapabilities": { "auth": { "terminal": true } } });
+    let own = json!({ "id": 1, "method": "initialize", "params": params });
+    let said = answer(router.client_said(&own.to_string()));
+    let methods = said["result"]["authMethods"].as_array().unwrap();
+    let ids: Vec<_> = methods.iter().map(|method| &method["id"]).collect();
+    assert_eq!(ids, ["oauth2-work", "terminal-setup"]);
+    // Only to who can run it.
+    let said = answer(router.client_said(r#"{"id":1,"method":"initialize"}"#));
+    assert_eq!(said["result"]["authMethods"].as_array().unwrap().len(), 1);
+
+    let wanted =
+        r#"{"id":7,"sessionId":"r","method":"authenticate","params":{"methodId":"oauth2-work"}}"#;
+    match router.client_said(wanted) {
+        Step::LogIn { provider, asker } => {
+            assert_eq!(provider, "work");
+            let said = parsed(&asker.answered(&json!({})));
+            assert_eq!(
+                said,
+                json!({ "jsonrpc": "2.0", "id": 7, "result": {}, "sessionId": "r" })
+            );
+        }
+        other => panic!("no login: {other:?}"),
+    }
+    // A method of the agent's own is the agent's.
+    let theirs =
+        r#"{"id":8,"agentId":"b","method":"authenticate","params":{"methodId":"oauth2-other"}}"#;
+    assert_eq!(forwarded(router.client_said(theirs)).0, "b");
+}
+
+#[test]
+fn an_agent_that_gets_tokens_is_introduced_with_the_login_for_them() {
+    let mut router = router();
+    for (agent, expected) in [("b", json!(["oauth2-work", "own"])), ("a", json!(["own"]))] {
+        let line = json!({ "id": 1, "method": "initialize", "agentId": agent }).to_string();
+        let asked = forwarded(router.client_said(&line)).1;
+        let said = json!({ "id": asked["id"], "result": { "authMethods": [{ "id": "own" }] } });
+        let told = parsed(&router.agent_said(agent, &said.to_string()).unwrap());
+        let ids: Vec<_> = told["result"]["authMethods"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|method| method["id"].clone())
+            .collect();
+        assert_eq!(json!(ids), expected);
+    }
 }

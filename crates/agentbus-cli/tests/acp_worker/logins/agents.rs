@@ -1,0 +1,120 @@
+//! Agents that log people in themselves, the passphrase, the keychain, and the set-up.
+
+use std::process::Stdio;
+
+use super::*;
+
+/// Runs the command in a terminal, with these words typed into it.
+fn in_terminal(
+    home: &Home,
+    words: &str,
+    typed: &str,
+    variables: &[(&str, &str)],
+) -> (Option<i32>, String) {
+    let command = format!(
+        "'{PROGRAM}' worker registry --registry index.json --providers providers.json --data-dir registry {words}"
+    );
+    let mut child = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .current_dir(home.directory.path())
+        .env("HEADLESS", "1")
+        .envs(variables.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(typed.as_bytes()).unwrap();
+    let mut said = String::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    drop(stdin);
+    (child.wait().unwrap().code(), said)
+}
+
+#[test]
+fn an_agent_that_logs_people_in_itself_is_asked_to() {
+    let home = Home::new();
+    let output = home.run(&["--login", "own"]);
+    assert_eq!(output.status.code(), Some(0), "{}", words(&output));
+    assert_eq!(lines(&home.path("logged-in")), ["agent own"]);
+    let output = home.run(&["--login", "own", "--method", "nothing"]);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(
+        words(&output).contains("it has no method nothing; there is: own"),
+        "{}",
+        words(&output)
+    );
+}
+
+#[test]
+fn an_agent_with_a_login_in_a_terminal_gets_one() {
+    let home = Home::new();
+    let (done, said) = in_terminal(&home, "--login terminal", "secret\n", &[]);
+    assert_eq!(done, Some(0), "{said}");
+    assert_eq!(lines(&home.path("logged-in")), ["terminal yes secret"]);
+    let (done, said) = in_terminal(
+        &home,
+        "--login own --method tui",
+        "again\n",
+        &[("TUI_EXIT", "3")],
+    );
+    assert_eq!(done, Some(5), "{said}");
+    assert!(said.contains("was not logged in: exit code 3"), "{said}");
+    // The agent does not even name it where there is none.
+    let output = home.run(&["--login", "terminal"]);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(
+        words(&output).contains("no login that can be done here"),
+        "{}",
+        words(&output)
+    );
+}
+
+#[test]
+fn the_setup_shows_what_there_is_and_logs_in_to_what_is_chosen() {
+    let home = Home::new();
+    let (done, said) = in_terminal(&home, "--setup", "99\n5\n\n", &[]);
+    assert_eq!(done, Some(0), "{said}");
+    assert!(
+        said.contains("1  other (provider): nobody is logged in"),
+        "{said}"
+    );
+    assert!(said.contains("There is no such number."), "{said}");
+    assert!(said.contains("Logged in at own."), "{said}");
+    assert_eq!(lines(&home.path("logged-in")), ["agent own"]);
+}
+
+#[test]
+fn a_passphrase_keeps_the_tokens_and_another_one_does_not_open_them() {
+    let home = Home::new();
+    let status = |words: &str| {
+        let mut command = home.command(&["--auth-status"]);
+        command
+            .env("AGENTBUS_REGISTRY_PASSPHRASE", words)
+            .output()
+            .unwrap()
+    };
+    let mut login = home.command(&["--login", "work"]);
+    login.env("AGENTBUS_REGISTRY_PASSPHRASE", "correct horse");
+    let mut login = login.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(login.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(follow(line.trim().rsplit(' ').next().unwrap()).0, 200);
+    assert!(login.wait().unwrap().success());
+    assert!(!home.path("registry/auth/key").exists());
+    assert!(words(&status("correct horse")).contains("work (provider): logged in"));
+    let wrong = status("wrong horse");
+    assert_eq!(wrong.status.code(), Some(5));
+    assert!(
+        words(&wrong).contains("the key is another one"),
+        "{}",
+        words(&wrong)
+    );
+}
