@@ -44,17 +44,21 @@ pub(super) struct Turn<'a> {
     client: Client,
     /// The tools of this turn.
     pub(super) offers: Vec<Offer>,
+    /// Why there are not more of them.
+    lost: Vec<String>,
     /// Calls that have begun and not ended.
     open: Mutex<BTreeSet<String>>,
 }
 
 impl<'a> Turn<'a> {
     pub(super) async fn new(session: &'a Session, servers: &'a Servers, client: Client) -> Self {
+        let (offers, lost) = servers.tools().await;
         Self {
             session,
             servers,
             client,
-            offers: servers.tools().await,
+            offers,
+            lost,
             open: Mutex::default(),
         }
     }
@@ -105,6 +109,16 @@ impl<'a> Turn<'a> {
         Ok(why)
     }
 
+    /// Says that a tool is not there, and which servers it may have been lost with.
+    fn without(&self, name: &str) -> String {
+        let mut said = format!("there is no tool `{name}` in this session");
+        for why in &self.lost {
+            said.push_str("; ");
+            said.push_str(why);
+        }
+        said
+    }
+
     /// Runs a tool as its user sees it: announced, asked for, running, done.
     pub(super) async fn call(
         &self,
@@ -114,7 +128,7 @@ impl<'a> Turn<'a> {
         let offer = self.offers.iter().find(|offer| offer.tool.name == name);
         let id = self.begin(name, &arguments).await?;
         let said = match offer {
-            None => failure(format!("there is no tool `{name}` in this session")),
+            None => failure(self.without(name)),
             Some(offer) => match self.permitted(&id, offer, &arguments).await {
                 Err(refusal) => failure(refusal),
                 Ok(()) => {

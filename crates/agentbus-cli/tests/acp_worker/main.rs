@@ -9,6 +9,7 @@
 mod clients;
 mod launching;
 mod logins;
+mod mcp_http;
 mod proxy;
 mod registry;
 #[path = "../../../agentbus-acp/tests/support/mod.rs"]

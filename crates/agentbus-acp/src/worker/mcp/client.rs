@@ -15,9 +15,13 @@ use rmcp::model::{
     ClientRequest, JsonObject, PaginatedRequestParams, ReadResourceRequestParams, RequestId,
     ResourceContents, ServerJsonRpcMessage, ServerResult,
 };
-use rmcp::service::{Peer, PeerRequestOptions, RoleClient, RunningService, serve_client};
-use rmcp::transport::StreamableHttpClientTransport;
-use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
+use rmcp::service::{
+    ClientInitializeError, Peer, PeerRequestOptions, RoleClient, RunningService, serve_client,
+};
+use rmcp::transport::streamable_http_client::{
+    StreamableHttpClientTransportConfig, StreamableHttpError,
+};
+use rmcp::transport::{DynamicTransportError, StreamableHttpClientTransport};
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
@@ -87,9 +91,12 @@ impl Connection {
     }
 
     fn open(
-        opened: Result<RunningService<RoleClient, Person>, rmcp::service::ClientInitializeError>,
+        opened: Result<RunningService<RoleClient, Person>, ClientInitializeError>,
     ) -> Result<Self, String> {
-        let service = opened.map_err(|error| error.to_string())?;
+        let service = opened.map_err(|error| match error {
+            ClientInitializeError::TransportError { error, .. } => of_transport(&error),
+            other => other.to_string(),
+        })?;
         let cancelling = TaskTracker::new();
         Ok(Self {
             service,
@@ -108,7 +115,7 @@ impl Connection {
         loop {
             let page = PaginatedRequestParams::default().with_cursor(cursor);
             let page = self.service.list_tools(Some(page)).await;
-            let page = page.map_err(|error| error.to_string())?;
+            let page = page.map_err(|error| in_words(&error))?;
             tools.extend(page.tools.into_iter().map(|tool| Tool {
                 name: tool.name.into_owned(),
                 description: tool.description.unwrap_or_default().into_owned(),
@@ -123,33 +130,35 @@ impl Connection {
     }
 
     /// Calls a tool. Dropping the future cancels the call at the server.
-    pub(super) async fn call(&self, name: &str, arguments: JsonObject) -> Result<Said, String> {
+    pub(super) async fn call(&self, name: &str, arguments: JsonObject) -> Result<Said, Trouble> {
         let params = CallToolRequestParams::new(name.to_owned()).with_arguments(arguments);
         let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
         let options = PeerRequestOptions::with_timeout(TOOL_TIMEOUT);
         let peer = self.service.peer();
         let handle = peer.send_cancellable_request(request, options).await;
-        let handle = handle.map_err(|error| in_words(&error))?;
+        let handle = handle.map_err(|error| Trouble::of(&error))?;
         let mut guard = CancelOnDrop {
             call: Some((peer.clone(), handle.id.clone())),
             cancelling: &self.cancelling,
         };
         let answer = handle.await_response().await;
         guard.call = None;
-        match answer.map_err(|error| in_words(&error))? {
+        match answer.map_err(|error| Trouble::of(&error))? {
             ServerResult::CallToolResult(result) => Ok(Said {
                 content: result
                     .content
                     .iter()
                     .map(serde_json::to_value)
                     .collect::<Result<_, _>>()
-                    .map_err(|error| error.to_string())?,
+                    .map_err(|error| Trouble::Refused(error.to_string()))?,
                 structured: result.structured_content,
                 failed: result.is_error == Some(true),
             }),
-            other => serde_json::to_string(&other)
-                .map_err(|error| error.to_string())
-                .and_then(|other| Err(format!("it answered with what is no tool result: {other}"))),
+            other => {
+                let other = serde_json::to_string(&other).unwrap_or_default();
+                let why = format!("it answered with what is no tool result: {other}");
+                Err(Trouble::Refused(why))
+            }
         }
     }
 
@@ -182,6 +191,25 @@ impl Connection {
     }
 }
 
+/// Why a call came to nothing.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The server says so, or did not answer in time.
+    Refused(String),
+    /// The connection failed.
+    Lost(String),
+}
+
+impl Trouble {
+    fn of(error: &ServiceError) -> Self {
+        let words = in_words(error);
+        match error {
+            ServiceError::McpError(_) | ServiceError::Timeout { .. } => Self::Refused(words),
+            _ => Self::Lost(words),
+        }
+    }
+}
+
 /// Words a failure for whoever called a tool.
 fn in_words(error: &ServiceError) -> String {
     match error {
@@ -189,7 +217,26 @@ fn in_words(error: &ServiceError) -> String {
         ServiceError::Timeout { timeout } => {
             format!("it did not answer within {} s", timeout.as_secs())
         }
+        ServiceError::TransportSend(error) => of_transport(error),
         other => other.to_string(),
+    }
+}
+
+/// Words what went wrong underneath, without the names of types around it.
+fn of_transport(error: &DynamicTransportError) -> String {
+    let mut cause: &(dyn std::error::Error + 'static) = error.error.as_ref();
+    loop {
+        match cause.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
+            Some(StreamableHttpError::Client(error)) => return web::reason(error),
+            Some(StreamableHttpError::AuthRequired(_)) => {
+                return "it wants other credentials (401)".to_owned();
+            }
+            _ => {}
+        }
+        match cause.source() {
+            Some(source) => cause = source,
+            None => return cause.to_string(),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
-use self::client::Connection;
+use self::client::{Connection, Trouble};
 pub(super) use self::client::{Held, Said, Tool};
 pub(super) use self::person::{Modes, Person};
 use super::limits::{CONNECT_TIMEOUT, LIST_TIMEOUT, SERVER_GRACE, SERVERS_MAX, TOOLS_MAX};
@@ -93,12 +93,18 @@ impl Servers {
         servers.collect()
     }
 
-    /// Lists the tools of all servers that live. The first one of a name counts.
-    pub(super) async fn tools(&self) -> Vec<Offer> {
+    /// Lists the tools of all servers that live, and says of the others why they have none. The
+    /// first tool of a name counts.
+    pub(super) async fn tools(&self) -> (Vec<Offer>, Vec<String>) {
         let lists = self.0.iter().map(Server::tools);
         let lists = join_all(lists).await;
-        let mut offers: Vec<Offer> = Vec::new();
+        let (mut offers, mut lost): (Vec<Offer>, _) = (Vec::new(), Vec::new());
         for (server, tools) in lists.into_iter().enumerate() {
+            let tools = tools.unwrap_or_else(|why| {
+                tracing::warn!("{why}");
+                lost.push(why);
+                Vec::new()
+            });
             for tool in tools {
                 let known = offers.iter().any(|offer| offer.tool.name == tool.name);
                 if !known && offers.len() < TOOLS_MAX {
@@ -106,7 +112,7 @@ impl Servers {
                 }
             }
         }
-        offers
+        (offers, lost)
     }
 
     /// Calls a tool.
@@ -120,13 +126,10 @@ impl Servers {
         };
         let reached = server.reached.as_ref().map_err(Clone::clone)?;
         let said = reached.connection.call(&offer.tool.name, arguments).await;
-        match said {
-            Err(_) if reached.connection.is_closed() => Err(format!(
-                "the MCP server {} ended unexpectedly; begin the session anew to start it again",
-                server.name
-            )),
-            said => said.map_err(|why| format!("the MCP server {}: {why}", server.name)),
-        }
+        said.map_err(|trouble| match trouble {
+            Trouble::Refused(why) => format!("the MCP server {}: {why}", server.name),
+            Trouble::Lost(why) => server.lost(reached, &why),
+        })
     }
 
     /// Reads a resource from the first server that has it.
@@ -171,24 +174,37 @@ impl Server {
 }
 
 impl Server {
-    /// Lists the tools; one that is gone, or does not say in time, has none.
-    async fn tools(&self) -> Vec<Tool> {
-        let Ok(reached) = &self.reached else {
-            return Vec::new();
-        };
+    /// Lists the tools, or says why there are none.
+    async fn tools(&self) -> Result<Vec<Tool>, String> {
+        let unreached =
+            |why: &String| format!("the MCP server {} was not reached: {why}", self.name);
+        let reached = self.reached.as_ref().map_err(unreached)?;
         if reached.connection.is_closed() {
-            return Vec::new();
+            return Err(self.lost(reached, "it hung up"));
         }
-        let listed = timeout(LIST_TIMEOUT, reached.connection.tools()).await;
-        let listed = listed.unwrap_or_else(|_| Err("no answer in time".to_owned()));
-        listed.unwrap_or_else(|why| {
-            tracing::warn!(
-                server = self.name,
-                why,
-                "an MCP server does not list its tools"
-            );
-            Vec::new()
-        })
+        match timeout(LIST_TIMEOUT, reached.connection.tools()).await {
+            Ok(listed) => listed.map_err(|why| self.lost(reached, &why)),
+            Err(_) => {
+                let name = &self.name;
+                Err(format!(
+                    "the MCP server {name} does not list its tools in time"
+                ))
+            }
+        }
+    }
+
+    /// Says that it was there and is not any more: what was a program has ended, what is elsewhere
+    /// may come back.
+    fn lost(&self, reached: &Reached, why: &str) -> String {
+        let name = &self.name;
+        match reached.process {
+            Some(_) => format!(
+                "the MCP server {name} ended unexpectedly; begin the session anew to start it again"
+            ),
+            None => format!(
+                "the MCP server {name} cannot be reached any more ({why}); begin the session anew when it is back"
+            ),
+        }
     }
 
     async fn close(self) {
