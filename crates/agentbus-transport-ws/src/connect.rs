@@ -137,7 +137,7 @@ impl Builder {
                 "nobody listens at {url} ({error}); start the bus with `agentbus serve`, or name another one with --url"
             )),
             SocketError::Http(answer) if answer.status() == StatusCode::UNAUTHORIZED => {
-                refused(&credentials::refusal(url, None))
+                refused(&credentials::refusal(&url, None))
             }
             SocketError::Http(answer) if answer.status() == StatusCode::FORBIDDEN => refused(
                 &format!("{url} is not a name the bus goes by; see --allow-host"),

@@ -264,3 +264,37 @@ async fn a_long_history_forgets_its_oldest_turns_only() {
     assert!(last.starts_with("5 "));
     peer.end().await;
 }
+
+#[tokio::test]
+async fn a_cancel_right_behind_its_prompt_or_its_answer_hurts_nobody() {
+    let (_directory, mut peer, session) = started().await;
+    for _ in 0..20 {
+        let id = peer.ask_prompt(&session, "/wait 0").await;
+        peer.notify("session/cancel", json!({ "sessionId": session }))
+            .await;
+        let answer = peer.answer(id).await;
+        assert!(
+            ["end_turn", "cancelled"].contains(&reason(&answer)),
+            "{answer}"
+        );
+        assert_eq!(reason(&peer.prompt(&session, "on").await), "end_turn");
+    }
+    peer.end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_can_do_nothing_is_asked_for_nothing() {
+    // It names no capability of its own, and the tools of a session are all that is asked about.
+    let (_directory, mut peer, session) = started().await;
+    let link = json!({ "type": "resource_link", "name": "n", "uri": "file:///etc/hostname" });
+    let text =
+        json!({ "type": "text", "text": "/tool read_text_file {\"path\":\"/etc/hostname\"}" });
+    for block in [link, text] {
+        let params = json!({ "sessionId": session, "prompt": [block] });
+        peer.call("session/prompt", params).await;
+    }
+    for frame in &peer.said {
+        assert_eq!(frame["method"], "session/update", "{frame}");
+    }
+    peer.end().await;
+}
