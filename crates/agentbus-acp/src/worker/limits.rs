@@ -101,6 +101,12 @@ pub(crate) const ARCHIVE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Longest that an archive may take to arrive.
 pub(crate) const ARCHIVE_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// Bytes that an archive may unpack to, and files: a small one can hold a disk full of zeros.
+pub(crate) const UNPACKED_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// The most files of them; an agent that brings its own Node has some ten thousand.
+pub(crate) const UNPACKED_FILES_MAX: usize = 200_000;
+
 /// Requests of clients, and questions of agents, that wait for an answer in the launcher.
 pub(crate) const LAUNCHED_PENDING_MAX: usize = 10_000;
 

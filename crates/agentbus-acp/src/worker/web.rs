@@ -6,9 +6,13 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
+use url::{Host, Url};
 
 /// Longest that a connection may take to open; what answers takes as long as it takes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Hops from a URL to what it stands for; more is a circle.
+const REDIRECTS_MAX: usize = 10;
 
 /// What this machine trusts. Reading it takes longer than anything else about a client, so it is
 /// read once; a machine without certificates can still reach what needs none.
@@ -29,9 +33,41 @@ pub(super) fn client() -> Result<reqwest::Client, String> {
     made(builder()?.redirect(reqwest::redirect::Policy::none()))
 }
 
-/// Makes a client for public files, which carries no credentials and follows redirects.
-pub(super) fn fetcher() -> Result<reqwest::Client, String> {
-    made(builder()?)
+/// Fetches a public file without credentials; every hop on the way to it must be safe.
+pub(super) async fn fetch(url: &str) -> Result<reqwest::Response, String> {
+    let url = safe(url)?;
+    let policy = reqwest::redirect::Policy::custom(|hop| match checked(hop.url()) {
+        _ if hop.previous().len() > REDIRECTS_MAX => hop.error("it leads on for ever"),
+        Ok(()) => hop.follow(),
+        Err(why) => hop.error(why),
+    });
+    let client = made(builder()?.redirect(policy))?;
+    let answer = client.get(url).send().await;
+    let answer = answer.and_then(reqwest::Response::error_for_status);
+    answer.map_err(|error| match error.status() {
+        Some(status) => format!("it answers with {status}"),
+        None => reason(&error),
+    })
+}
+
+/// Reads a URL whose content nobody on the way can change: on this machine there is no way.
+pub(super) fn safe(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("{text} is no URL: {error}"))?;
+    checked(&url).map(|()| url)
+}
+
+fn checked(url: &Url) -> Result<(), String> {
+    let here = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if here => Ok(()),
+        _ => Err(format!("{url} is not reached by https")),
+    }
 }
 
 /// Reads an answer that is not longer than `most` bytes.

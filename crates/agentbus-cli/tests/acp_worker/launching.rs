@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::registry::{Launcher, binary};
+use crate::registry::{Launcher, binary, write_secret};
 use crate::tap::{PROGRAM, script};
 
 /// An index with one agent, which notes what it does in the directory.
@@ -85,7 +85,7 @@ fn an_agent_gets_the_variables_of_its_entry_and_its_keys_and_none_of_the_bus() {
     .unwrap();
     let key = json!({ "apiKey": "the-key", "env": { "SHARED": "the keys" } });
     let keys = json!({ "version": "1", "agents": { "agent": key } });
-    std::fs::write(directory.path().join("keys.json"), keys.to_string()).unwrap();
+    write_secret(&directory.path().join("keys.json"), &keys.to_string());
     let mut launcher = launcher(&directory, |command| {
         command
             .args(["--registry", "index.json"])

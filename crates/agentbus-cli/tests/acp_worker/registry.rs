@@ -1,7 +1,9 @@
 //! The registry launcher, with the worker as its agent.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -315,6 +317,8 @@ fn a_program_in_an_archive_is_fetched_checked_and_started() {
         (json!({ "sha256": digest, "version": "1.0.0" }), true),
         // It is there already, and needs no network.
         (json!({}), true),
+        // A pin that comes later is held against what was unpacked before it.
+        (json!({ "sha256": "00" }), false),
     ] {
         std::fs::write(
             directory.path().join("pins.json"),
@@ -352,25 +356,110 @@ fn a_program_in_an_archive_is_fetched_checked_and_started() {
 fn the_status_of_keys_is_printed() {
     let (directory, file) = written();
     let keys = directory.path().join("keys.json");
-    std::fs::write(&keys, "{\"agents\":{\"echo\":{\"apiKey\":\"k\"}}}").unwrap();
-    let output = Command::new(PROGRAM)
-        .args([
-            "worker",
-            "registry",
-            "--auth-status",
-            "--registry",
-            &file,
-            "--api-keys",
-        ])
-        .arg(&keys)
-        .arg("--data-dir")
-        .arg(directory.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
+    write_secret(&keys, "{\"agents\":{\"echo\":{\"apiKey\":\"k\"}}}");
+    let status = || {
+        let mut command = Command::new(PROGRAM);
+        command.args(["worker", "registry", "--auth-status", "--registry", &file]);
+        command.arg("--api-keys").arg(&keys);
+        let output = command
+            .arg("--data-dir")
+            .arg(directory.path())
+            .output()
+            .unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let said = status();
     assert!(said.contains("echo (echo 1.0.0): has a key"), "{said}");
     assert!(
         said.contains("missing (missing 1.0.0): needs none"),
         "{said}"
     );
+    // Keys that others can read are not keys any more.
+    std::fs::set_permissions(&keys, Permissions::from_mode(0o640)).unwrap();
+    let said = status();
+    assert!(
+        said.contains("others may use it (mode 640)") && said.contains("chmod 600"),
+        "{said}"
+    );
+}
+
+/// Writes a file that only its owner can read.
+pub(crate) fn write_secret(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Asks an agent of this index with these pins, and expects to be refused with -32003.
+fn refused(directory: &Path, agent: &Value, pins: &Value) -> String {
+    let index = json!({ "version": "1", "agents": [agent] });
+    std::fs::write(directory.join("index.json"), index.to_string()).unwrap();
+    std::fs::write(directory.join("pins.json"), pins.to_string()).unwrap();
+    let words = ["--registry", "index.json", "--pins", "pins.json"];
+    let mut launcher = Launcher::start(directory, &words);
+    let said = launcher.ask("1", "agent", "initialize", &json!({ "protocolVersion": 1 }));
+    launcher.end();
+    assert_eq!(said["error"]["code"], -32003, "{said}");
+    said["error"]["message"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_pinned_hash_is_met_by_an_archive_or_nothing_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let pins = json!({ "agent": { "sha256": "00" } });
+    let packages = [
+        json!({ "npx": { "package": "a" } }),
+        json!({ "uvx": { "package": "a" } }),
+        json!({ "binary": { platform(): { "cmd": "/bin/cat" } } }),
+    ];
+    for distribution in packages {
+        let said = refused(directory.path(), &entry("agent", &distribution), &pins);
+        assert!(said.contains("a hash is pinned"), "{said}");
+    }
+}
+
+#[test]
+fn a_program_outside_of_its_archive_is_not_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = Command::new("sh")
+        .args(["-c", "ln -s /bin/cat linked && tar -cf a.tar linked"])
+        .current_dir(directory.path())
+        .status();
+    assert!(made.unwrap().success());
+    let archive = std::fs::read(directory.path().join("a.tar")).unwrap();
+    let url = web(vec![archive]) + "/a.tar";
+    for command in ["/bin/cat", "../../../../../../bin/cat", "linked"] {
+        let one = json!({ "archive": url, "cmd": command });
+        let agent = entry("agent", &json!({ "binary": { platform(): one } }));
+        let said = refused(directory.path(), &agent, &json!({}));
+        assert!(said.contains("archive"), "{said}");
+    }
+}
+
+#[test]
+fn nothing_is_fetched_that_somebody_on_the_way_can_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let astray = format!("http://{}/index.json", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; 1024];
+        let _ = stream.read(&mut head).unwrap();
+        let there = "location: http://registry.example/index.json\r\ncontent-length: 0";
+        write!(stream, "HTTP/1.1 302 Found\r\n{there}\r\n\r\n").unwrap();
+    });
+    for url in ["http://registry.example/index.json", &astray] {
+        let mut command = Command::new(PROGRAM);
+        command.args(["worker", "registry", "--registry", url, "--data-dir"]);
+        let output = command
+            .arg(directory.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(
+            said.contains("registry.example/index.json is not reached by https"),
+            "{said}"
+        );
+    }
 }

@@ -21,7 +21,7 @@ pub struct Account {
 /// A [`RegistryError`] if a file, the index or the store of tokens cannot be read.
 pub async fn accounts(options: &RegistryOptions) -> Result<Vec<Account>, RegistryError> {
     let index = source::index(options).await?;
-    let keys: Keys = read(options.api_keys.as_deref())?;
+    let keys = Keys::read(options.api_keys.as_deref())?;
     let auth = Auth::new(options)?;
     let providers = auth.status().await?;
     let state_of = |name: &str| {
@@ -73,7 +73,7 @@ pub async fn log_in(
     if let (Some(provider), None) = (provider(entry, &auth), method) {
         return Ok(auth.log_in(provider, tell).await?);
     }
-    let keys: Keys = read(options.api_keys.as_deref())?;
+    let keys = Keys::read(options.api_keys.as_deref())?;
     let pins: BTreeMap<String, Pin> = read(options.pins.as_deref())?;
     let program = launch::program(entry, &keys, pins.get(name), &options.data_directory).await;
     let program = program.map_err(|refusal| AuthError::Agent {

@@ -9,6 +9,7 @@
 
 mod accounts;
 mod agent;
+mod archive;
 mod auth;
 mod bearer;
 mod codes;
@@ -127,6 +128,18 @@ impl std::fmt::Debug for Key {
 }
 
 impl Keys {
+    /// Reads the file of keys, which must be its owner's alone.
+    fn read(path: Option<&Path>) -> Result<Self, RegistryError> {
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
+        let text = auth::read_private(path)?;
+        serde_json::from_slice(&text).map_err(|error| RegistryError::File {
+            path: path.to_owned(),
+            why: error.to_string(),
+        })
+    }
+
     /// Returns the variables of an agent; its key is `AGENT_API_KEY`.
     fn of(&self, agent: &str) -> Vec<(&str, &str)> {
         let Some(key) = self.agents.get(agent) else {
@@ -156,7 +169,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), RegistryError> {
     let index = source::index(&options).await?;
-    let keys: Keys = read(options.api_keys.as_deref())?;
+    let keys = Keys::read(options.api_keys.as_deref())?;
     let pins = read(options.pins.as_deref())?;
     let auth = Auth::new(&options)?;
     let logins = logins(&index, &keys, &auth);

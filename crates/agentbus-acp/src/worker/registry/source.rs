@@ -64,10 +64,7 @@ async fn of_url(url: &str, options: &RegistryOptions) -> Result<Index, RegistryE
 }
 
 async fn fetch(url: &str) -> Result<String, String> {
-    let client = web::fetcher()?;
-    let answer = client.get(url).send().await;
-    let answer = answer.and_then(reqwest::Response::error_for_status);
-    let answer = answer.map_err(|error| error.to_string())?;
+    let answer = web::fetch(url).await?;
     let text = web::read(answer, INDEX_BYTES_MAX).await?;
     String::from_utf8(text).map_err(|error| error.to_string())
 }

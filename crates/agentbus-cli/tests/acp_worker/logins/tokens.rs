@@ -108,10 +108,8 @@ fn without_a_login_an_agent_that_needs_one_is_refused_with_the_way_out() {
 #[test]
 fn a_key_takes_the_place_of_a_login() {
     let home = Home::new();
-    home.write(
-        "keys.json",
-        &json!({ "agents": { "locked": { "apiKey": "k" } } }),
-    );
+    let keys = json!({ "agents": { "locked": { "apiKey": "k" } } });
+    crate::registry::write_secret(&home.path("keys.json"), &keys.to_string());
     let mut launcher = home.launcher(&["--api-keys", "keys.json"]);
     assert_eq!(
         ask(&mut launcher, "locked")["result"]["authorization"],

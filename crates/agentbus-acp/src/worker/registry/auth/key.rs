@@ -136,7 +136,7 @@ fn write_new(path: &Path, bytes: &[u8; KEY_BYTES]) -> io::Result<()> {
 }
 
 /// Reads a file that holds a secret; one that others may read or write is refused.
-pub(super) fn read_private(path: &Path) -> Result<Vec<u8>, AuthError> {
+pub(in super::super) fn read_private(path: &Path) -> Result<Vec<u8>, AuthError> {
     let failed = |error: &io::Error| AuthError::storage(path, error);
     let about = fs::metadata(path).map_err(|error| failed(&error))?;
     let refused = |why: String| AuthError::Storage {

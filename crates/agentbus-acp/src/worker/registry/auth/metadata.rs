@@ -1,7 +1,7 @@
 //! The endpoints of a provider: as given, else from its metadata (RFC 8414, or OpenID's).
 
 use serde::Deserialize;
-use url::{Host, Url};
+use url::Url;
 
 use super::error::AuthError;
 use super::provider::Provider;
@@ -72,27 +72,11 @@ pub(super) async fn endpoints(name: &str, provider: &Provider) -> Result<Endpoin
         return Err(unusable("it does not take PKCE with S256".to_owned()));
     }
     Ok(Endpoints {
-        authorization: safe(&authorization).map_err(unusable)?,
-        token: safe(&token).map_err(unusable)?,
+        authorization: web::safe(&authorization).map_err(unusable)?,
+        token: web::safe(&token).map_err(unusable)?,
         issuer: provider.issuer.clone(),
         names_issuer: metadata.authorization_response_iss_parameter_supported,
     })
-}
-
-/// Codes and tokens cross the network only under TLS; on this machine there is no network.
-fn safe(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("{text} is no URL: {error}"))?;
-    let here = match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if here => Ok(url),
-        _ => Err(format!("{text} is not reached by https")),
-    }
 }
 
 /// Fetches the metadata of an issuer, which must say that it is this one's.
@@ -101,7 +85,7 @@ async fn fetch(name: &str, issuer: &str) -> Result<Metadata, AuthError> {
         provider: name.to_owned(),
         why,
     };
-    let url = safe(issuer).map_err(unusable)?;
+    let url = web::safe(issuer).map_err(unusable)?;
     let path = url.path().trim_end_matches('/');
     let mut oauth = url.clone();
     oauth.set_path(&format!("/.well-known/oauth-authorization-server{path}"));

@@ -28,6 +28,7 @@ use tokio::time::timeout;
 pub use self::error::AuthError;
 use self::flow::Flow;
 pub use self::key::KeySource;
+pub(super) use self::key::read_private;
 use self::provider::Provider;
 use self::token::Token;
 use self::vault::{Lock, Tokens, Vault};
