@@ -14,6 +14,7 @@ mod elicitation;
 mod fixture;
 mod log;
 mod permissions;
+mod real;
 mod schema;
 mod sdks;
 mod sessions;
