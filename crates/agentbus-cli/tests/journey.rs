@@ -258,7 +258,7 @@ fn mistakes_have_their_exit_code_and_a_next_step() {
     check(
         &["sub", ">", "--durable", "x"],
         2,
-        "serve --transport sqlite://PATH",
+        "--transport sqlite://PATH",
     );
     check(
         &["--url", "http://127.0.0.1:1", "invoke", "x"],

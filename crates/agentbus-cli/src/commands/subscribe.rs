@@ -55,12 +55,16 @@ pub(crate) async fn subscribe(client: &Client, args: SubscribeArgs) -> Result<()
 
 /// A bus that keeps nothing is the default, and another one would not have its events.
 fn explain(error: Error) -> Failure {
-    let Error::Transport(TransportError::Unsupported { transport, .. }) = &error else {
+    let Error::Transport(TransportError::Unsupported {
+        transport,
+        capability,
+    }) = &error
+    else {
         return error.into();
     };
     let message = format!(
-        "this bus is on the {transport} transport, which cannot do that; start the bus with `agentbus serve --transport \
-         sqlite://PATH`, or see `agentbus semantics`"
+        "this bus is on the {transport} transport, which cannot give {capability}; start the bus with `agentbus serve \
+         --transport sqlite://PATH`, or see `agentbus semantics`"
     );
     Failure::new(Exit::Usage, message)
 }

@@ -298,7 +298,7 @@ pub(crate) fn reference() -> String {
          flags override the environment. A key that is not listed here is an error, with its line \
          and the nearest key there is. The keys that decide who may use the bus, where its data goes \
          or what runs here (`auth`, `allow_hosts`, `allow_origins`, `data_dir`, `transport`, `pools`, `schemas`, `agents`, \
-         `chat_database`, `chat_store`, `chat_live_agents`, \
+         `chat_database`, `chat_store`, `chat_live_agents`, `mcp_language`, `chat_content_filter`, `chat_rate_limit`, `chat_max_image_bytes`, \
          and a `listen` that is not loopback) count only in a file that was named: a directory may \
          have been filled by somebody else. `serve` refuses another file that sets them, `agentbus mcp` \
          leaves them out and says so.\n\n\
