@@ -21,11 +21,16 @@ pub(super) async fn serve(args: RegistryWorker, output: &Output) -> Result<(), F
     }
     if let Some(name) = &args.logout {
         let name = Some(name.as_str()).filter(|name| !name.is_empty());
-        registry::log_out(&options, name).await.map_err(failure)?;
+        registry::log_out(&options, name)
+            .await
+            .map_err(|error| failure(&error))?;
         return output.line(&format!("Logged out of {}.", name.unwrap_or("everything")));
     }
     if args.auth_status {
-        for account in registry::accounts(&options).await.map_err(failure)? {
+        for account in registry::accounts(&options)
+            .await
+            .map_err(|error| failure(&error))?
+        {
             output.line(&account.line)?;
         }
         return Ok(());
@@ -40,7 +45,7 @@ pub(super) async fn serve(args: RegistryWorker, output: &Output) -> Result<(), F
     }
     let stop = stopped_by_signal();
     let served = registry::serve(options, tokio::io::stdin(), tokio::io::stdout(), stop).await;
-    served.map_err(failure)
+    served.map_err(|error| failure(&error))
 }
 
 fn options(args: &RegistryWorker) -> Result<RegistryOptions, Failure> {
@@ -78,14 +83,16 @@ async fn log_in(
     // Who cannot be told where to go will not get there, and the login says so after its time.
     let tell = |line: &str| drop(output.line(line));
     let done = registry::log_in(options, name, method, &tell).await;
-    done.map_err(failure)?;
+    done.map_err(|error| failure(&error))?;
     output.line(&format!("Logged in at {name}."))
 }
 
 /// Shows what there is and logs in to what a person chooses, until nothing is chosen.
 async fn set_up(options: &RegistryOptions, output: &Output) -> Result<(), Failure> {
     loop {
-        let accounts = registry::accounts(options).await.map_err(failure)?;
+        let accounts = registry::accounts(options)
+            .await
+            .map_err(|error| failure(&error))?;
         for (number, account) in (1..).zip(&accounts) {
             output.line(&format!("{number:>3}  {}", account.line))?;
         }
@@ -113,8 +120,8 @@ async fn set_up(options: &RegistryOptions, output: &Output) -> Result<(), Failur
     }
 }
 
-fn failure(error: RegistryError) -> Failure {
-    let exit = match &error {
+fn failure(error: &RegistryError) -> Failure {
+    let exit = match error {
         RegistryError::Connection(_) => Exit::Unexpected,
         RegistryError::Auth(_) => Exit::Refused,
         _ => Exit::Configuration,
