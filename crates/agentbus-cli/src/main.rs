@@ -76,8 +76,7 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         match args.command {
             Command::Serve(serve) => {
-                let mut config = config()?;
-                config.read_agentchatbus(&|name| std::env::var(name).ok())?;
+                let config = config()?.in_this_environment()?;
                 commands::serve(serve.merge(args.transport, config), &telemetry, output).await
             }
             Command::Pub(publish) => commands::publish(&client, publish).await,
@@ -88,11 +87,8 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
             Command::Stdio(stdio) => commands::stdio(stdio, named.as_deref(), output).await,
             Command::Mcp(asked) => {
                 let api = api.with_token_of(asked.serve.data_dir());
-                let config = || {
-                    let mut config = config::load_guarded(named.as_deref(), output)?;
-                    config.read_agentchatbus(&|name| std::env::var(name).ok())?;
-                    Ok(config)
-                };
+                let config =
+                    || config::load_guarded(named.as_deref(), output)?.in_this_environment();
                 commands::mcp(asked, config, &api, &telemetry, output).await
             }
             Command::Init(asked) => commands::init(&asked, &args.url, output),
@@ -111,8 +107,7 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
             Command::Semantics => commands::semantics(output),
             Command::Token => commands::token(output),
             Command::Config(serve) => {
-                let mut config = config()?;
-                config.read_agentchatbus(&|name| std::env::var(name).ok())?;
+                let config = config()?.in_this_environment()?;
                 let config = serve.merge(args.transport, config);
                 commands::config(config, &config::source(named.as_deref()), output)
             }

@@ -523,7 +523,7 @@ fn the_configuration_that_is_printed_is_the_one_that_counts() {
         "chat_rate_limit = 7",
         "listen = \"127.0.0.1:1\"",
         "log = \"debug\"",
-        "chat_store = \"postgresql://ann:…@db/bus\"",
+        "chat_store = \"postgresql://…@db/bus\"",
     ] {
         assert!(said.lines().any(|one| one == line), "{line}: {said}");
     }

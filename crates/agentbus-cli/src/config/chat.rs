@@ -33,8 +33,14 @@ impl Config {
         }
     }
 
+    /// Lays the environment of this program over the file, as far as no flag has it.
+    pub(crate) fn in_this_environment(mut self) -> Result<Self, Failure> {
+        self.read_agentchatbus(&|name| std::env::var(name).ok())?;
+        Ok(self)
+    }
+
     /// Lays the environment of AgentChatBus over the file. An empty variable is none.
-    pub(crate) fn read_agentchatbus(&mut self, look: Look<'_>) -> Result<(), Failure> {
+    pub(super) fn read_agentchatbus(&mut self, look: Look<'_>) -> Result<(), Failure> {
         if let Some(host) = parsed(look, "HOST", "address")? {
             self.listen.set_ip(host);
         }

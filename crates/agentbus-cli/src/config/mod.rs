@@ -10,6 +10,7 @@ mod schemas;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use agentbus::transport::remote::hidden;
 use agentbus_acp::AgentConfig;
 use serde::{Deserialize, Serialize};
 
@@ -153,25 +154,9 @@ pub(crate) fn source(named: Option<&Path>) -> String {
 impl Config {
     /// The same to be shown: a URL may hold a password.
     pub(crate) fn without_passwords(mut self) -> Self {
-        self.transport = without_password(&self.transport);
-        self.chat_store = self.chat_store.as_deref().map(without_password);
+        self.transport = hidden(&self.transport);
+        self.chat_store = self.chat_store.as_deref().map(hidden);
         self
-    }
-}
-
-fn without_password(url: &str) -> String {
-    let begin = url.find("://").map_or(0, |scheme| scheme + "://".len());
-    let (scheme, rest) = url.split_at(begin);
-    let user = rest
-        .split('/')
-        .next()
-        .and_then(|place| place.rsplit_once('@'));
-    match user.and_then(|(user, _)| user.split_once(':')) {
-        Some((user, password)) => {
-            let place = &rest[user.len() + ":".len() + password.len()..];
-            format!("{scheme}{user}:…{place}")
-        }
-        None => url.to_owned(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use agentbus::transport::remote::hidden;
 use agentbus_server::limits::BODY_BYTES_MAX;
 use agentbus_transport_ws::credentials;
 use bytes::Bytes;
@@ -178,7 +179,7 @@ impl Api {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<(Uri, Request<Full<Bytes>>), Failure> {
-        let wrong = |error: String| Failure::usage(format!("{}: {error}", self.url));
+        let wrong = |error: String| Failure::usage(format!("{}: {error}", hidden(&self.url)));
         let uri: Uri = self
             .url
             .parse()
@@ -241,7 +242,7 @@ impl Api {
 
     fn away(&self, error: &dyn std::fmt::Display) -> Failure {
         let hint = "start one with `agentbus serve`, or name another with --url";
-        let message = format!("no bus answers at {}: {error}; {hint}", self.url);
+        let message = format!("no bus answers at {}: {error}; {hint}", hidden(&self.url));
         Failure::new(Exit::Unreachable, message)
     }
 
