@@ -94,6 +94,11 @@ pub const FILE_BYTES: u64 = 4 * 1024 * 1024;
 /// Terminals that one agent may have open: 16.
 pub const TERMINALS_MAX: usize = 16;
 
+/// Terminals that editors have opened for one process of an agent: 64.
+///
+/// They cost the bus a line each; the editor has limits of its own.
+pub const TERMINALS_LENT: usize = 64;
+
 /// Output that is kept of a terminal: 1 MiB, or less if the agent asks for less.
 ///
 /// The oldest goes first, as the protocol says.
@@ -128,3 +133,20 @@ pub const SESSION_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Sessions that the log keeps: 1000; the one that was not used for the longest goes first.
 pub const SESSIONS_KEPT: usize = 1000;
+
+/// Requests of one editor that are under way: 256; what comes then is refused.
+///
+/// A person has a handful of them open.
+pub const EDITOR_REQUESTS: usize = 256;
+
+/// Sessions that one connection of an editor has open: 256.
+pub const EDITOR_SESSIONS: usize = 256;
+
+/// Agents and targets that an editor is offered: 100, of which a list can still be read.
+pub const CHOICES_SHOWN: usize = 100;
+
+/// Sessions in one page of a list: 100.
+pub const SESSIONS_PAGE: usize = 100;
+
+/// How long an editor that does not read may hold up what stands in no log: 10 s.
+pub const TELL: Duration = Duration::from_secs(10);

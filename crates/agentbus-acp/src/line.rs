@@ -61,6 +61,17 @@ impl Line {
         let turns = self.0.borrow();
         turns.line.values().for_each(CancellationToken::cancel);
     }
+
+    /// Whether nobody is in line.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.borrow().line.is_empty()
+    }
+
+    /// Waits until nobody is in line.
+    pub(crate) async fn emptied(&self) {
+        // The sender is ours, so that it does not go away.
+        let _ = self.0.subscribe().wait_for(|it| it.line.is_empty()).await;
+    }
 }
 
 impl Place {
@@ -106,6 +117,8 @@ mod tests {
         reached.await;
         assert!(!third.cancelled.is_cancelled());
         line.cancel();
-        assert!(third.cancelled.is_cancelled());
+        assert!(third.cancelled.is_cancelled() && !line.is_empty());
+        drop(third);
+        line.emptied().await;
     }
 }

@@ -18,7 +18,7 @@ use clap_complete::Shell;
 use crate::config::Config;
 use crate::failure::EXIT_CODES;
 
-pub(crate) use acp::{AgentVerb, AttachArgs, DecisionVerb};
+pub(crate) use acp::{AcpArgs, AgentVerb, AttachArgs, DecisionVerb};
 pub(crate) use mcp::{InitArgs, McpArgs, McpProfile};
 
 pub(crate) use worker::{AcpWorker, Engine, ProxyWorker, RegistryWorker};
@@ -76,6 +76,9 @@ pub(crate) enum Command {
     /// Speak MCP on standard input and output, for editors and agents: on a running bus, or, if
     /// there is none, on one in this process.
     Mcp(McpArgs),
+    /// Speak ACP on standard input and output, for editors: the agents and targets of a running bus,
+    /// or, if there is none, of one in this process.
+    Acp(AcpArgs),
     /// Enter the bus into the MCP hosts on this machine: Claude Code, Codex, Gemini CLI, VS Code,
     /// Cursor, Zed. Shows what would change, and asks.
     Init(InitArgs),

@@ -60,6 +60,8 @@ fn arguments() -> Args {
 fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let named = args.config.clone();
     let config = || config::load(named.as_deref());
+    // Those that may run a bus for an editor; what an unnamed file says of safety does not count.
+    let hosting = || config::load_guarded(named.as_deref(), output)?.in_this_environment();
     // Its sender blocks, so it is made and ended outside of the runtime.
     let telemetry = Telemetry::from_env()?;
     let client = commands::Client::new(&args, output.clone(), telemetry.clone());
@@ -87,9 +89,11 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
             Command::Stdio(stdio) => commands::stdio(stdio, named.as_deref(), output).await,
             Command::Mcp(asked) => {
                 let api = api.with_token_of(asked.serve.data_dir());
-                let config =
-                    || config::load_guarded(named.as_deref(), output)?.in_this_environment();
-                commands::mcp(asked, config, &api, &telemetry, output).await
+                commands::mcp(asked, hosting, &api, &telemetry, output).await
+            }
+            Command::Acp(asked) => {
+                let api = api.with_token_of(asked.serve.data_dir());
+                commands::acp(asked, hosting, &api, &telemetry, output).await
             }
             Command::Init(asked) => commands::init(&asked, &args.url, output),
             Command::Agent(verb) => commands::agent(verb, named.as_deref(), output),

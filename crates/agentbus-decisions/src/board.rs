@@ -344,6 +344,14 @@ impl Decider for Board {
         })
     }
 
+    fn decide_or<'a>(
+        &'a self,
+        question: Question,
+        elsewhere: BoxFuture<'a, Option<Answer>>,
+    ) -> BoxFuture<'a, Option<Answer>> {
+        Box::pin(self.decide_beside(question, "an editor", elsewhere))
+    }
+
     fn complete(&self, asker: &Asker, elicitation: &str) {
         let mut questions = self.0.questions.lock();
         let named = |open: &Open| open.decision.question.is_elicitation(asker, elicitation);

@@ -122,6 +122,22 @@ pub trait Decider: fmt::Debug + Send + Sync + 'static {
     /// Dropping the future withdraws the question.
     fn decide(&self, question: Question) -> BoxFuture<'_, Option<Answer>>;
 
+    /// The same when the answer may also come from somewhere else, which closes the question too;
+    /// nobody's answer there withdraws it.
+    fn decide_or<'a>(
+        &'a self,
+        question: Question,
+        elsewhere: BoxFuture<'a, Option<Answer>>,
+    ) -> BoxFuture<'a, Option<Answer>> {
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                answer = elsewhere => answer,
+                answer = self.decide(question) => answer,
+            }
+        })
+    }
+
     /// Hears from an asker that what it sent a person elsewhere for is done.
     fn complete(&self, asker: &Asker, elicitation: &str) {
         let _ = (asker, elicitation);

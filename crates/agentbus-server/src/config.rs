@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentbus_acp::SessionLog;
+use agentbus_acp::{Editors, SessionLog};
 use agentbus_chat::ChatConfig;
 use agentbus_mcp::McpConfig;
 
@@ -53,6 +53,8 @@ pub struct ServerConfig {
     pub decisions: Option<Board>,
     /// What happened in the sessions of agents.
     pub sessions: Option<SessionLog>,
+    /// What editors are served; none come without it.
+    pub editors: Option<Editors>,
     /// How conversations are held.
     pub chat: ChatConfig,
     /// Where conversations are kept; `chat.db` in the data directory without it.
@@ -107,6 +109,7 @@ impl ServerConfig {
             figures: None,
             decisions: None,
             sessions: None,
+            editors: None,
             chat: ChatConfig::default(),
             chat_database: None,
             mcp: McpConfig::default(),

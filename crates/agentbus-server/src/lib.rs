@@ -9,6 +9,7 @@
 //! answers without the token, unless authentication was switched off on a loopback address; a
 //! client that leaves cancels what it asked for; a shutdown finishes what was accepted.
 
+mod acp;
 mod auth;
 mod chat;
 mod cloudevents;

@@ -61,6 +61,9 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most frames that wait to be written to one WebSocket.
 pub const WS_OUTGOING: usize = 256;
 
+/// Most messages that wait to be written to one editor; the rest waits in the log of its session.
+pub const ACP_OUTGOING: usize = 64;
+
 /// How long a console link can be used.
 pub const CONSOLE_LINK_TTL: Duration = Duration::from_secs(600);
 

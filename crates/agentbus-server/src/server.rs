@@ -154,6 +154,9 @@ impl RunningServer {
         let _ = tokio::time::timeout_at(deadline, idle).await;
         self.app.hang_up.cancel();
         let _ = tokio::time::timeout_at(deadline, self.app.mcp.gateway.close()).await;
+        if let Some(editors) = &self.app.config.editors {
+            let _ = tokio::time::timeout_at(deadline, editors.close()).await;
+        }
         // The loop ends by itself: it knows the deadline too.
         let _ = self.accepting.await;
         self.app.tasks.close();

@@ -64,6 +64,7 @@ fn routes() -> Vec<(String, String)> {
         "/page.css",
         "/open?code=x",
         "/v1/ws",
+        "/acp",
         "/nowhere",
     ] {
         all.push(("GET".to_owned(), path.to_owned()));

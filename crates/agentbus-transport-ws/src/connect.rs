@@ -1,11 +1,12 @@
 //! How a connection begins.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use agentbus_transport::TransportError;
 use agentbus_transport::remote::hidden;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, Uri, header};
@@ -24,6 +25,11 @@ use crate::{credentials, transport::NAME};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// The text frames of a WebSocket.
+pub trait Texts: Stream<Item = io::Result<String>> + Send + Unpin {}
+
+impl<T: Stream<Item = io::Result<String>> + Send + Unpin> Texts for T {}
 
 /// Sets up a connection.
 #[derive(Clone)]
@@ -70,23 +76,39 @@ impl Builder {
         opened.map_err(|_| silent())?
     }
 
+    /// Opens a WebSocket at another path of the bus, for those who speak a protocol of their own in
+    /// its text frames.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn texts(
+        self,
+        path: &str,
+        bytes_max: usize,
+    ) -> Result<
+        (
+            impl Texts,
+            impl Sink<String, Error = io::Error> + Send + Unpin,
+        ),
+        TransportError,
+    > {
+        let opened = tokio::time::timeout(CONNECT_TIMEOUT, self.socket(path, bytes_max)).await;
+        let silent = || failed(format!("{} did not answer within 10 s", self.shown()));
+        let (sink, stream) = opened.map_err(|_| silent())??.split();
+        let texts = stream.filter_map(|frame| {
+            std::future::ready(match frame {
+                Ok(Message::Text(text)) => Some(Ok(text.to_string())),
+                Ok(_) => None,
+                Err(error) => Some(Err(io::Error::other(error))),
+            })
+        });
+        let sink = sink.sink_map_err(io::Error::other);
+        let sink = sink.with(|text: String| std::future::ready(Ok(Message::text(text))));
+        Ok((texts, sink))
+    }
+
     async fn open(&self) -> Result<WsTransport, TransportError> {
-        let mut request = self
-            .endpoint()
-            .into_client_request()
-            .map_err(|error| failed(format!("`{}` is no URL of a bus: {error}", self.shown())))?;
-        if let Some(token) = &self.token {
-            keep_from_strangers(token, request.uri())?;
-            let bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
-                .map_err(|_| refused("the token contains characters that no token has"))?;
-            request.headers_mut().insert(header::AUTHORIZATION, bearer);
-        }
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(FRAME_BYTES_MAX))
-            .max_frame_size(Some(FRAME_BYTES_MAX));
-        let connected =
-            tokio_tungstenite::connect_async_with_config(request, Some(config), true).await;
-        let (mut socket, _) = connected.map_err(|error| self.explain(error))?;
+        let mut socket = self.socket("/v1/ws", FRAME_BYTES_MAX).await?;
         let hello = ClientFrame::Hello {
             agent: self.agent.clone(),
         };
@@ -96,13 +118,33 @@ impl Builder {
         Ok(WsTransport::start(socket, carrier))
     }
 
+    async fn socket(&self, path: &str, bytes_max: usize) -> Result<Socket, TransportError> {
+        let mut request = self
+            .endpoint(path)
+            .into_client_request()
+            .map_err(|error| failed(format!("`{}` is no URL of a bus: {error}", self.shown())))?;
+        if let Some(token) = &self.token {
+            keep_from_strangers(token, request.uri())?;
+            let bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+                .map_err(|_| refused("the token contains characters that no token has"))?;
+            request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        }
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(bytes_max))
+            .max_frame_size(Some(bytes_max));
+        let connected =
+            tokio_tungstenite::connect_async_with_config(request, Some(config), true).await;
+        let (socket, _) = connected.map_err(|error| self.explain(error))?;
+        Ok(socket)
+    }
+
     /// Turns the base URL of a bus into its WebSocket's.
-    fn endpoint(&self) -> String {
+    fn endpoint(&self, path: &str) -> String {
         let base = self.url.trim_end_matches('/');
         let base = base
             .replacen("http://", "ws://", 1)
             .replacen("https://", "wss://", 1);
-        format!("{base}/v1/ws")
+        format!("{base}{path}")
     }
 
     async fn await_welcome(&self, socket: &mut Socket) -> Result<Carrier, TransportError> {

@@ -15,5 +15,5 @@ mod source;
 mod transport;
 pub mod wire;
 
-pub use connect::{Builder, token_to_show};
+pub use connect::{Builder, Texts, token_to_show};
 pub use transport::WsTransport;

@@ -1,5 +1,6 @@
 //! One agent: its process while it has one, its sessions, and how both are taken up again.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,14 +13,16 @@ use tokio_util::task::TaskTracker;
 
 use super::files::Ground;
 use super::host::AgentHost;
-use super::link::Link;
+use super::link::{Link, StartError};
 use super::routes::Routes;
 use super::session::{At, Session, Sessions, Slot};
 use super::{AgentStatus, BusServer, BusServers, refusal};
+use crate::company::{Company, Serves};
 use crate::config::AgentConfig;
 use crate::decide::Decider;
 use crate::limits;
 use crate::log::{Key, Kind, SessionLog};
+use crate::sdk::driving::{Fault, Place};
 
 /// An agent behind its target.
 #[derive(Debug)]
@@ -27,6 +30,7 @@ pub(super) struct Agent {
     pub(super) config: AgentConfig,
     ground: Option<Arc<Ground>>,
     decider: Arc<dyn Decider>,
+    company: Company,
     bus_servers: Arc<OnceLock<BusServers>>,
     log: Option<SessionLog>,
     sessions: Sessions,
@@ -40,7 +44,9 @@ pub(super) struct Agent {
 
 #[derive(Debug, Default)]
 struct Running {
-    link: Option<Arc<Link>>,
+    /// By what they were told that is served: an agent asks a client for nothing else, so that
+    /// editors that serve different things need processes of their own.
+    links: BTreeMap<Serves, Arc<Link>>,
     epoch: u64,
     failed: Option<Failed>,
 }
@@ -73,7 +79,7 @@ impl Agent {
     pub(super) fn new(
         config: AgentConfig,
         ground: Option<Arc<Ground>>,
-        decider: Arc<dyn Decider>,
+        (decider, company): (Arc<dyn Decider>, Company),
         bus_servers: Arc<OnceLock<BusServers>>,
         log: Option<SessionLog>,
     ) -> Self {
@@ -82,6 +88,7 @@ impl Agent {
             config,
             ground,
             decider,
+            company,
             bus_servers,
             log,
             running: tokio::sync::Mutex::default(),
@@ -104,13 +111,21 @@ impl Agent {
         Ok(session)
     }
 
-    /// Returns the running process, or starts one.
-    pub(super) async fn link(&self) -> Result<Arc<Link>, Error> {
+    /// Returns the process that has the session, one that was told of what is served, or starts one.
+    pub(super) async fn link(&self, at: Option<&At>, asked: Serves) -> Result<Arc<Link>, Error> {
         let mut running = self.running.lock().await;
         if self.stopping.is_cancelled() {
             return Err(refusal::stopping());
         }
-        if let Some(link) = running.link.as_ref().filter(|link| !link.is_gone()) {
+        running.links.retain(|_, link| !link.is_gone());
+        if let Some(link) = running.at(at) {
+            return Ok(link);
+        }
+        let serves = match self.ground {
+            Some(_) => Serves::ALL,
+            None => asked,
+        };
+        if let Some(link) = running.links.get(&serves) {
             return Ok(Arc::clone(link));
         }
         let name = &self.config.name;
@@ -122,24 +137,12 @@ impl Agent {
             }
         }
         running.epoch += 1;
-        let routes = Arc::new(Routes::new(name, self.log.clone()));
-        let host = AgentHost::new(
-            &self.config,
-            &self.decider,
-            &self.ground,
-            Arc::clone(&routes),
-        );
-        let started = Link::start(&self.config, running.epoch, routes, host, &self.connections);
-        let started = tokio::select! {
-            started = started => started,
-            () = self.stopping.cancelled() => return Err(refusal::stopping()),
-        };
-        match started {
+        match self.start(running.epoch, serves).await? {
             Ok(link) => {
                 tracing::info!(agent = %name, pid = link.pid, says = link.abilities.name, "an agent runs");
                 let link = Arc::new(link);
                 running.failed = None;
-                running.link = Some(Arc::clone(&link));
+                running.links.insert(serves, Arc::clone(&link));
                 Ok(link)
             }
             Err(problem) => {
@@ -150,13 +153,41 @@ impl Agent {
         }
     }
 
+    /// Starts a process, unless the host stops meanwhile.
+    async fn start(&self, epoch: u64, serves: Serves) -> Result<Result<Link, StartError>, Error> {
+        let routes = Arc::new(Routes::new(&self.config.name, self.log.clone()));
+        let host = AgentHost::new(
+            &self.config,
+            (&self.decider, &self.company),
+            &self.ground,
+            Arc::clone(&routes),
+        );
+        let process = (epoch, serves);
+        let started = Link::start(&self.config, process, routes, host, &self.connections);
+        tokio::select! {
+            started = started => Ok(started),
+            () = self.stopping.cancelled() => Err(refusal::stopping()),
+        }
+    }
+
+    /// Opens a session outside of a turn. Whoever has the turn has opened it.
+    pub(super) async fn ready(&self, session: &Session) -> Result<(), Error> {
+        let Some(mut slot) = session.free_turn() else {
+            return Ok(());
+        };
+        let serves = session.setup().serves;
+        let link = self.link(slot.at.as_ref(), serves).await?;
+        self.open(&link, &mut slot, session).await.map(drop)
+    }
+
     /// Makes sure that the session is open in this process.
     pub(super) async fn open(
         &self,
         link: &Link,
         slot: &mut Slot,
-        name: &str,
+        session: &Session,
     ) -> Result<Opened, Error> {
+        let name = session.name.as_str();
         let known = match slot.at.take() {
             Some(at) if at.epoch == link.epoch => {
                 slot.at = Some(at);
@@ -166,7 +197,8 @@ impl Agent {
             known => known,
         };
         slot.looked = true;
-        let opened = self.open_anew(link, slot, name, known).await?;
+        let opened = self.open_anew(link, slot, session, known).await?;
+        session.open.lock().clone_from(&slot.at);
         if let (Some(log), Some(at)) = (self.log(name), &slot.at) {
             let data = json!({ "opened": opened, "agent_session": at.id });
             log.opened(&self.key(name), &at.id, Payload::json(&data)?)
@@ -185,51 +217,52 @@ impl Agent {
         &self,
         link: &Link,
         slot: &mut Slot,
-        name: &str,
+        session: &Session,
         known: Option<At>,
     ) -> Result<Opened, Error> {
         let was_known = known.is_some();
+        let epoch = link.epoch;
         if let Some(at) = known
-            && let Some(opened) = self.take_up(link, &at.id, name).await?
+            && let Some(opened) = self.take_up(link, &at.id, session).await?
         {
-            slot.at = Some(At {
-                id: at.id,
-                epoch: link.epoch,
-            });
+            slot.at = Some(At { id: at.id, epoch });
             return Ok(opened);
         }
-        let opening = link.caller.open(self.config.directory(), self.bus_server());
-        let id = self
+        let opening = link.caller.open(self.place(link, session));
+        let (id, offer) = self
             .patiently(link, opening)
             .await?
             .map_err(|fault| refusal::answered(&self.config.name, &fault, &link.abilities))?;
-        link.routes.open(&id, name);
-        slot.at = Some(At {
-            id,
-            epoch: link.epoch,
-        });
+        *session.offer.lock() = offer;
+        link.routes.open(&id, session);
+        slot.at = Some(At { id, epoch });
         Ok(if was_known { Opened::Lost } else { Opened::New })
     }
 
     /// Takes up a session of an earlier process; `None` if the agent cannot.
-    async fn take_up(&self, link: &Link, id: &str, name: &str) -> Result<Option<Opened>, Error> {
-        let cwd = self.config.directory();
-        let bus = self.bus_server();
+    async fn take_up(
+        &self,
+        link: &Link,
+        id: &str,
+        session: &Session,
+    ) -> Result<Option<Opened>, Error> {
+        let place = self.place(link, session);
         // Before the call: an agent that loads repeats the history first.
-        link.routes.open_repeating(id, name);
+        link.routes.open_repeating(id, session);
         let (taken, opened) = if link.abilities.resume {
-            let taken = self.patiently(link, link.caller.resume(id, cwd, bus));
+            let taken = self.patiently(link, link.caller.resume(id, place));
             (taken.await?, Opened::Resumed)
         } else if link.abilities.load {
-            let taken = self.patiently(link, link.caller.load(id, cwd, bus));
+            let taken = self.patiently(link, link.caller.load(id, place));
             (taken.await?, Opened::Loaded)
         } else {
             link.routes.close(id);
             return Ok(None);
         };
         match taken {
-            Ok(()) => {
-                link.routes.open(id, name);
+            Ok(offer) => {
+                *session.offer.lock() = offer;
+                link.routes.open(id, session);
                 Ok(Some(opened))
             }
             Err(fault) => {
@@ -240,11 +273,17 @@ impl Agent {
         }
     }
 
-    async fn patiently<T>(
+    /// Where the session works in this process.
+    fn place(&self, link: &Link, session: &Session) -> Place {
+        let (cwd, bus) = (self.config.directory(), self.bus_server());
+        Place::new(&link.abilities, cwd, &session.setup(), bus)
+    }
+
+    pub(super) async fn patiently<T>(
         &self,
         link: &Link,
-        answer: impl Future<Output = Result<T, crate::sdk::driving::Fault>>,
-    ) -> Result<Result<T, crate::sdk::driving::Fault>, Error> {
+        answer: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<Result<T, Fault>, Error> {
         let name = &self.config.name;
         let answer = tokio::time::timeout(limits::SESSION_OPENING, link.answer(answer));
         answer
@@ -256,8 +295,7 @@ impl Agent {
     /// Has the agent forget a session, if it can and still runs.
     pub(super) async fn close(&self, at: Option<At>) {
         let Some(at) = at else { return };
-        let link = self.running.lock().await.link.clone();
-        let Some(link) = link.filter(|link| link.epoch == at.epoch && !link.is_gone()) else {
+        let Some(link) = self.running.lock().await.at(Some(&at)) else {
             return;
         };
         link.routes.close(&at.id);
@@ -306,11 +344,17 @@ impl Agent {
         // While a process starts, the lock is held.
         let (state, pid, ignored) = match self.running.try_lock() {
             Err(_) => ("starting", None, 0),
-            Ok(running) => match running.link.as_ref().filter(|link| !link.is_gone()) {
-                Some(link) => ("running", Some(link.pid), link.routes.ignored()),
-                None if running.failed.is_some() => ("failing", None, 0),
-                None => ("asleep", None, 0),
-            },
+            Ok(running) => {
+                let alive = || running.links.values().filter(|link| !link.is_gone());
+                match alive().next() {
+                    Some(link) => {
+                        let ignored = alive().map(|link| link.routes.ignored()).sum();
+                        ("running", Some(link.pid), ignored)
+                    }
+                    None if running.failed.is_some() => ("failing", None, 0),
+                    None => ("asleep", None, 0),
+                }
+            }
         };
         AgentStatus {
             agent: self.config.name.clone(),
@@ -324,16 +368,23 @@ impl Agent {
     /// Cancels the turns, ends the process, and waits for both.
     pub(super) async fn shutdown(&self) {
         self.stopping.cancel();
-        let link = self.running.lock().await.link.take();
+        let links = std::mem::take(&mut self.running.lock().await.links);
         // The turns first: an agent that is told to stop may still say where it got to.
         self.turns.close();
         let _ = tokio::time::timeout(limits::STOP_GRACE, self.turns.wait()).await;
-        if let Some(link) = link {
-            link.stop().await;
-        }
+        futures_util::future::join_all(links.values().map(|link| link.stop())).await;
         self.turns.wait().await;
         self.connections.close();
         self.connections.wait().await;
+    }
+}
+
+impl Running {
+    /// The process in which a session is open, while it runs.
+    fn at(&self, at: Option<&At>) -> Option<Arc<Link>> {
+        let epoch = at?.epoch;
+        let found = self.links.values().find(|link| link.epoch == epoch);
+        found.filter(|link| !link.is_gone()).cloned()
     }
 }
 

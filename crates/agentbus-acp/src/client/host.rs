@@ -1,19 +1,24 @@
 //! What an agent is answered when it asks: permissions, files, terminals.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use agentbus::transport::BoxFuture;
 use agentbus_decisions::Form;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::files::Ground;
 use super::routes::{Routes, Turn};
 use super::terminals::Terminals;
+use crate::company::{Company, Guest, Said};
 use crate::config::{AgentConfig, Policy, ToolKind};
 use crate::decide::{self, Asker, Choice, Decider, Question};
-use crate::limits;
-use crate::sdk::driving::{Answer, Ask, Host, Refusal};
+use crate::limits::{self, TERMINALS_LENT};
+use crate::log::Key;
+use crate::sdk::driving::{Answer, Ask, Asked, Fault, Host, Refusal};
 use crate::sdk::elicitation::{Elicit, Want};
 
 /// Answers the requests of one process of an agent.
@@ -24,6 +29,9 @@ pub(super) struct AgentHost {
     allow_kinds: Vec<ToolKind>,
     patience: Duration,
     decider: Arc<dyn Decider>,
+    company: Company,
+    /// Terminals that editors have, by their ids, and which editor.
+    lent: Mutex<HashMap<String, u64>>,
     /// `None` serves neither files nor terminals.
     grounds: Option<Grounds>,
     routes: Arc<Routes>,
@@ -41,7 +49,7 @@ struct Asking<'a>(&'a AtomicUsize);
 impl AgentHost {
     pub(super) fn new(
         config: &AgentConfig,
-        decider: &Arc<dyn Decider>,
+        (decider, company): (&Arc<dyn Decider>, &Company),
         ground: &Option<Arc<Ground>>,
         routes: Arc<Routes>,
     ) -> Self {
@@ -55,21 +63,38 @@ impl AgentHost {
             allow_kinds: config.allow_kinds.clone(),
             patience: config.limits.decision(),
             decider: Arc::clone(decider),
+            company: company.clone(),
+            lent: Mutex::default(),
             grounds,
             routes,
         }
     }
 
-    /// Returns the option that is chosen; `None` cancels.
-    async fn permission(&self, session: &str, mut question: Question) -> Option<String> {
+    /// Answers with the option that is chosen, or that there is none.
+    async fn permission(&self, session: &str, mut question: Question, params: &Value) -> Answer {
         // Outside of a turn, and after its cancel, nothing is allowed any more.
-        let (name, turn) = self.turn(session)?;
+        let Some((key, turn)) = self.turn(session) else {
+            return Answer::Chosen(None);
+        };
         if let Some(decided) = self.by_policy(&question) {
-            return decided;
+            return Answer::Chosen(decided);
         }
-        question.session = name;
-        let answer = self.ask(&turn, question).await?;
-        Some(answer.option)
+        question.session.clone_from(&key.session);
+        let (known, said) = (question.option_ids(), Mutex::new(None));
+        let elsewhere = Box::pin(async {
+            match self.company.choose(&key, params, &known).await {
+                Said::Chosen(option, answer) => {
+                    *said.lock() = Some(answer);
+                    Some(decide::Answer::option(option))
+                }
+                Said::Cancelled => None,
+            }
+        });
+        let answer = self.ask(&turn, question, elsewhere).await;
+        match said.into_inner() {
+            Some(answer) => Answer::Passed(answer),
+            None => Answer::Chosen(answer.map(|answer| answer.option)),
+        }
     }
 
     /// Returns what is answered; `None` cancels. What is asked for are facts, which no policy can
@@ -98,21 +123,29 @@ impl AgentHost {
             question.patience = question.patience.min(limits::SESSION_OPENING);
             return Ok(self.decider.decide(question).await);
         };
-        let Some((name, turn)) = self.turn(&session) else {
+        let Some((key, turn)) = self.turn(&session) else {
             return Ok(None);
         };
-        question.session = name;
-        Ok(self.ask(&turn, question).await)
+        question.session = key.session;
+        // Forms are filled in at the board alone.
+        let elsewhere = Box::pin(std::future::pending());
+        Ok(self.ask(&turn, question, elsewhere).await)
     }
 
-    /// The session's name on the bus and its turn, unless that was told to stop.
-    fn turn(&self, session: &str) -> Option<(String, Turn)> {
-        let (name, turn) = self.routes.find(session)?;
+    /// What the session is called on the bus and its turn, unless that was told to stop.
+    fn turn(&self, session: &str) -> Option<(Key, Turn)> {
+        let (key, turn) = self.routes.find(session)?;
         let turn = turn.filter(|turn| !turn.cancelled.is_cancelled())?;
-        Some((name, turn))
+        Some((key, turn))
     }
 
-    async fn ask(&self, turn: &Turn, question: Question) -> Option<decide::Answer> {
+    /// Asks the board, and waits for an answer from elsewhere too; the first one counts.
+    async fn ask(
+        &self,
+        turn: &Turn,
+        question: Question,
+        elsewhere: BoxFuture<'_, Option<decide::Answer>>,
+    ) -> Option<decide::Answer> {
         let _asking = Asking::new(&turn.asking);
         let known = question.option_ids();
         let patience = question.patience;
@@ -120,10 +153,54 @@ impl AgentHost {
             biased;
             () = turn.cancelled.cancelled() => None,
             () = tokio::time::sleep(patience) => None,
-            answer = self.decider.decide(question) => {
+            answer = self.decider.decide_or(question, elsewhere) => {
                 answer.filter(|answer| known.contains(&answer.option))
             }
         }
+    }
+
+    /// Passes what is asked on to the editor in control, if it serves that; `None` if nobody does.
+    async fn lend(&self, asked: &Asked) -> Option<Result<Answer, Refusal>> {
+        let (key, _) = self.routes.find(&asked.session)?;
+        let guest = match &asked.ask {
+            Ask::Read { .. } => self.company.host(&key, |serves| serves.read)?,
+            Ask::Write { .. } => self.company.host(&key, |serves| serves.write)?,
+            Ask::CreateTerminal { .. } => {
+                let guest = self.company.host(&key, |serves| serves.terminal)?;
+                return Some(self.lend_terminal(&guest, asked).await);
+            }
+            Ask::TerminalOutput(id)
+            | Ask::TerminalExit(id)
+            | Ask::KillTerminal(id)
+            | Ask::ReleaseTerminal(id) => {
+                let number = *self.lent.lock().get(id)?;
+                if matches!(asked.ask, Ask::ReleaseTerminal(_)) {
+                    self.lent.lock().remove(id);
+                }
+                let Some(guest) = self.company.guest(&key, number) else {
+                    let gone = format!("the editor that had the terminal `{id}` is gone");
+                    return Some(Err(Refusal::Missing(gone)));
+                };
+                guest
+            }
+            Ask::Permission { .. } | Ask::Elicit(_) | Ask::Unknown(_) => return None,
+        };
+        Some(passed(&guest, asked).await)
+    }
+
+    async fn lend_terminal(&self, guest: &Guest, asked: &Asked) -> Result<Answer, Refusal> {
+        if self.lent.lock().len() >= TERMINALS_LENT {
+            return Err(Refusal::Failed(format!(
+                "{TERMINALS_LENT} terminals of editors are open; release one first"
+            )));
+        }
+        let answer = passed(guest, asked).await?;
+        if let Answer::Passed(told) = &answer
+            && let Some(id) = told["terminalId"].as_str()
+        {
+            self.lent.lock().insert(id.to_owned(), guest.number());
+        }
+        Ok(answer)
     }
 
     /// What needs no person; the outer `None` says that one has to be asked.
@@ -161,17 +238,20 @@ impl AgentHost {
 }
 
 impl Host for AgentHost {
-    async fn answer(&self, ask: Ask) -> Result<Answer, Refusal> {
-        match ask {
+    async fn answer(&self, asked: Asked) -> Result<Answer, Refusal> {
+        if let Some(answer) = self.lend(&asked).await {
+            return answer;
+        }
+        match asked.ask {
             Ask::Permission {
-                session,
                 title,
                 kind,
                 detail,
                 options,
             } => {
                 let question = self.question(title, kind, detail, options);
-                Ok(Answer::Chosen(self.permission(&session, question).await))
+                let answer = self.permission(&asked.session, question, &asked.params);
+                Ok(answer.await)
             }
             Ask::Elicit(elicit) => Ok(Answer::Elicited(self.elicit(elicit).await?)),
             Ask::Read { path, line, limit } => {
@@ -229,6 +309,18 @@ impl AgentHost {
             ..Question::new(self.asker.clone(), title, ask, options)
         }
     }
+}
+
+/// Passes a question on to an editor, and its answer back.
+async fn passed(guest: &Guest, asked: &Asked) -> Result<Answer, Refusal> {
+    let answer = guest.ask(&asked.method, asked.params.clone()).await;
+    answer.map(Answer::Passed).map_err(|error| {
+        let fault = Fault::from(error);
+        match fault.hung_up {
+            true => Refusal::Failed("the editor left before it answered".to_owned()),
+            false => Refusal::Passed(fault),
+        }
+    })
 }
 
 impl<'a> Asking<'a> {

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::host::AgentHost;
 use super::intake::{Fed, Intake, Shared};
 use super::routes::Routes;
+use crate::company::Serves;
 use crate::config::{AgentConfig, Policy};
 use crate::limits;
 use crate::sdk::driving::{Abilities, Caller, Fault, drive};
@@ -56,7 +57,7 @@ impl Link {
     /// Starts the program and introduces the bus to it.
     pub(super) async fn start(
         config: &AgentConfig,
-        epoch: u64,
+        (epoch, serves): (u64, Serves),
         routes: Arc<Routes>,
         host: AgentHost,
         tasks: &TaskTracker,
@@ -94,7 +95,7 @@ impl Link {
         let Ok(caller) = caller.await else {
             return Err(StartError::Gone(ended(&mut gone).await));
         };
-        let abilities = introduce(config, &caller, &shared, &mut gone).await?;
+        let abilities = introduce(config, serves, &caller, &shared, &mut gone).await?;
         guard.disarm();
         Ok(Self {
             epoch,
@@ -153,15 +154,14 @@ fn program(config: &AgentConfig) -> Result<Program, StartError> {
 
 async fn introduce(
     config: &AgentConfig,
+    serves: Serves,
     caller: &Caller,
     shared: &Shared,
     gone: &mut watch::Receiver<Option<Gone>>,
 ) -> Result<Abilities, StartError> {
     let patience = config.limits.initialize();
-    let said = answer_or_end(
-        caller.initialize(config.root.is_some(), config.policy != Policy::Deny),
-        gone,
-    );
+    let asks = config.policy != Policy::Deny;
+    let said = answer_or_end(caller.initialize(serves, asks), gone);
     let said = tokio::time::timeout(patience, said)
         .await
         .map_err(|_| StartError::Silent(patience.as_secs()))?;

@@ -17,6 +17,7 @@ use crate::limits;
 use crate::log::SessionLog;
 
 mod agent;
+mod editors;
 mod files;
 mod host;
 mod intake;
@@ -29,7 +30,13 @@ mod terminals;
 mod turn;
 
 use agent::Agent;
+pub(crate) use editors::{Change, Refused};
 use files::Ground;
+pub(crate) use refusal::Stopped;
+pub(crate) use session::{Offer, Setup};
+pub(crate) use turn::TURN_MARK;
+
+use crate::company::Company;
 
 /// Target through which agents are listed and their sessions closed.
 pub const OPERATOR: &str = "agentbus.agents";
@@ -39,6 +46,7 @@ pub const OPERATOR: &str = "agentbus.agents";
 pub struct AgentTargets {
     agents: Arc<BTreeMap<String, Arc<Agent>>>,
     bus_servers: Arc<OnceLock<BusServers>>,
+    company: Company,
 }
 
 /// How an agent starts the MCP server that gives it the tools of the bus.
@@ -94,6 +102,7 @@ impl AgentTargets {
         log: Option<SessionLog>,
     ) -> Result<Self, Error> {
         let bus_servers = Arc::<OnceLock<BusServers>>::default();
+        let company = Company::default();
         let mut agents = BTreeMap::new();
         for config in configs {
             config
@@ -101,8 +110,9 @@ impl AgentTargets {
                 .map_err(|error| Error::Setup(error.to_string()))?;
             let name = config.name.clone();
             let ground = ground(&config)?;
-            let (decider, server) = (Arc::clone(&decider), Arc::clone(&bus_servers));
-            let agent = Arc::new(Agent::new(config, ground, decider, server, log.clone()));
+            let askable = (Arc::clone(&decider), company.clone());
+            let servers = Arc::clone(&bus_servers);
+            let agent = Arc::new(Agent::new(config, ground, askable, servers, log.clone()));
             if agents.insert(name.clone(), agent).is_some() {
                 return Err(Error::Setup(format!("there are two agents named `{name}`")));
             }
@@ -110,6 +120,7 @@ impl AgentTargets {
         let targets = Self {
             agents: Arc::new(agents),
             bus_servers,
+            company,
         };
         targets.serve(bus).await?;
         Ok(targets)

@@ -11,25 +11,29 @@ use crate::sdk::driving::Prompt;
 #[serde(deny_unknown_fields)]
 struct Said {
     prompt: Value,
+    /// Passed on to the agent.
+    #[serde(rename = "_meta")]
+    meta: Option<serde_json::Map<String, Value>>,
 }
 
 /// Reads a text, content blocks, or an object with either as its `prompt`.
 pub(super) fn read(payload: Option<&Payload>) -> Result<Prompt, Error> {
     let value: Value = payload.ok_or_else(|| wrong("there is none"))?.decode()?;
-    let said = match value {
+    let (said, meta) = match value {
         Value::Object(_) => {
             let said: Said =
                 serde_json::from_value(value).map_err(|error| wrong(&error.to_string()))?;
-            said.prompt
+            (said.prompt, said.meta)
         }
-        value => value,
+        value => (value, None),
     };
-    match said {
+    let prompt = match said {
         Value::String(text) if text.is_empty() => Err(wrong("the text is empty")),
         Value::String(text) => Ok(Prompt::text(&text)),
         blocks @ Value::Array(_) => Prompt::blocks(blocks).map_err(|error| wrong(&error)),
         _ => Err(wrong("it is of another type")),
-    }
+    };
+    Ok(prompt?.meta(meta))
 }
 
 fn wrong(what: &str) -> Error {

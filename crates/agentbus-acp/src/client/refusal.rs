@@ -1,6 +1,7 @@
 //! What goes wrong with an agent, in the words of the bus.
 
 use agentbus::{Error, ErrorCode, ErrorPayload};
+use serde::{Deserialize, Serialize};
 
 use super::link::{Gone, StartError};
 use crate::limits::ERROR_BYTES;
@@ -112,7 +113,21 @@ pub(super) fn refused(agent: &str, text: &str) -> Error {
         text => format!(": {text}"),
     };
     let message = format!("the agent `{agent}` refuses to go on{said}");
-    error(ErrorCode::InvalidRequest, false, message)
+    let mut payload = ErrorPayload::new(ErrorCode::InvalidRequest, message);
+    payload.cause = serde_json::value::to_raw_value(&Stopped::REFUSAL).ok();
+    Error::Remote(payload)
+}
+
+/// Why a turn ended, for those who speak ACP to their callers.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Stopped<'a> {
+    pub(crate) stop_reason: &'a str,
+}
+
+impl Stopped<'static> {
+    const REFUSAL: Self = Self {
+        stop_reason: "refusal",
+    };
 }
 
 /// The agent cannot take this kind of content.
@@ -125,6 +140,14 @@ pub(super) fn beyond(agent: &str, kind: &str) -> Error {
 /// The host stops.
 pub(super) fn stopping() -> Error {
     let message = "the bus is stopping; try again when it runs again".to_owned();
+    error(ErrorCode::AgentUnavailable, true, message)
+}
+
+/// Nothing can be set on a session whose agent ended.
+pub(super) fn not_open(agent: &str) -> Error {
+    let message = format!(
+        "the session is not open in the agent `{agent}`, which ended; the next prompt opens it again"
+    );
     error(ErrorCode::AgentUnavailable, true, message)
 }
 

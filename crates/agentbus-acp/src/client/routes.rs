@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::session::{Offer, Session};
 use super::turn::Heard;
 use crate::log::{Key, Kind, SessionLog};
 
@@ -30,6 +31,7 @@ struct Route {
     /// The agent repeats what was said before, which is in the log already.
     repeating: bool,
     turn: Option<Turn>,
+    offer: Arc<Mutex<Offer>>,
 }
 
 /// The turn that runs in a session.
@@ -53,24 +55,25 @@ impl Routes {
     }
 
     /// Makes a session known.
-    pub(super) fn open(&self, session: &str, name: &str) {
-        self.add(session, name, false);
+    pub(super) fn open(&self, session: &str, named: &Session) {
+        self.add(session, named, false);
     }
 
     /// Makes a session known whose history the agent repeats; [`open`](Self::open) ends that.
-    pub(super) fn open_repeating(&self, session: &str, name: &str) {
-        self.add(session, name, true);
+    pub(super) fn open_repeating(&self, session: &str, named: &Session) {
+        self.add(session, named, true);
     }
 
-    fn add(&self, session: &str, name: &str, repeating: bool) {
+    fn add(&self, session: &str, named: &Session, repeating: bool) {
         let key = Key {
             agent: self.agent.clone(),
-            session: name.to_owned(),
+            session: named.name.clone(),
         };
         let route = Route {
             key,
             repeating,
             turn: None,
+            offer: Arc::clone(&named.offer),
         };
         self.sessions.lock().insert(session.to_owned(), route);
     }
@@ -92,11 +95,11 @@ impl Routes {
         }
     }
 
-    /// The session's name on the bus and the turn that runs in it.
-    pub(super) fn find(&self, session: &str) -> Option<(String, Option<Turn>)> {
+    /// What the session is called on the bus, and the turn that runs in it.
+    pub(super) fn find(&self, session: &str) -> Option<(Key, Option<Turn>)> {
         let sessions = self.sessions.lock();
         let route = sessions.get(session)?;
-        Some((route.key.session.clone(), route.turn.clone()))
+        Some((route.key.clone(), route.turn.clone()))
     }
 
     /// Hands an update to whoever waits for it, and waits while they have no room: a caller who
@@ -105,7 +108,10 @@ impl Routes {
         let (turn, key) = match self.sessions.lock().get(session) {
             Some(route) if route.repeating => return,
             // Between two turns an agent tells of its commands and modes; nobody waits for that.
-            Some(route) => (route.turn.clone(), route.key.clone()),
+            Some(route) => {
+                route.offer.lock().hear(&update);
+                (route.turn.clone(), route.key.clone())
+            }
             None => {
                 self.ignore();
                 return;

@@ -4,12 +4,18 @@
 //! the line has an end.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use agentbus::Payload;
 use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
+
+use crate::company::Serves;
 
 /// All sessions of one agent.
 #[derive(Debug)]
@@ -26,6 +32,48 @@ pub(super) struct Session {
     slot: Arc<tokio::sync::Mutex<Slot>>,
     waiting: AtomicUsize,
     used: Mutex<Instant>,
+    setup: Mutex<Setup>,
+    /// What may be set on it and how it is set; those who show it share it.
+    pub(super) offer: Arc<Mutex<Offer>>,
+    /// Where it is open, for those who do not have its turn.
+    pub(super) open: Mutex<Option<At>>,
+}
+
+/// Where a session is to work and with what, when an editor opened it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Setup {
+    /// The agent's own directory without it.
+    pub(crate) cwd: Option<PathBuf>,
+    pub(crate) directories: Vec<PathBuf>,
+    /// MCP servers as the protocol writes them.
+    pub(crate) servers: Vec<Value>,
+    /// What the editor serves.
+    pub(crate) serves: Serves,
+}
+
+/// What may be set on a session, in the protocol's own JSON.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Offer {
+    pub(crate) modes: Option<Value>,
+    pub(crate) options: Option<Vec<Value>>,
+    /// Names of the MCP servers that the agent does not take.
+    pub(crate) left_out: Vec<String>,
+}
+
+/// The updates that change an [`Offer`]; the rest is not looked at.
+#[derive(Deserialize)]
+#[serde(tag = "sessionUpdate", rename_all = "snake_case")]
+enum Change {
+    CurrentModeUpdate {
+        #[serde(rename = "currentModeId")]
+        mode: String,
+    },
+    ConfigOptionUpdate {
+        #[serde(rename = "configOptions")]
+        options: Vec<Value>,
+    },
+    #[serde(other)]
+    Other,
 }
 
 /// What the holder of a session's turn may change.
@@ -110,7 +158,29 @@ impl Session {
             slot: Arc::default(),
             waiting: AtomicUsize::new(0),
             used: Mutex::new(Instant::now()),
+            setup: Mutex::default(),
+            offer: Arc::default(),
+            open: Mutex::default(),
         }
+    }
+
+    pub(super) fn set_up(&self, setup: Setup) {
+        *self.setup.lock() = setup;
+    }
+
+    pub(super) fn setup(&self) -> Setup {
+        self.setup.lock().clone()
+    }
+
+    /// Takes the turn if nobody has it or waits for it.
+    pub(super) fn free_turn(&self) -> Option<OwnedMutexGuard<Slot>> {
+        *self.used.lock() = Instant::now();
+        Arc::clone(&self.slot).try_lock_owned().ok()
+    }
+
+    /// Waits until nobody has the turn.
+    pub(super) async fn settled(&self) {
+        drop(self.slot.lock().await);
     }
 
     /// Waits for the turn, in line behind at most `queue` others.
@@ -128,6 +198,28 @@ impl Session {
     fn idle(&self) -> Option<Option<At>> {
         let slot = self.slot.try_lock().ok()?;
         (self.waiting.load(Ordering::Acquire) == 0).then(|| slot.at.clone())
+    }
+}
+
+impl Offer {
+    pub(super) fn set_mode(&mut self, mode: &str) {
+        if let Some(modes) = &mut self.modes {
+            modes["currentModeId"] = mode.into();
+        }
+    }
+
+    /// Follows what the agent says of its modes and options.
+    pub(super) fn hear(&mut self, update: &Payload) {
+        // Long updates are chunks and tool calls; these two are looked for by their names first.
+        let text = update.as_str();
+        if !text.contains("current_mode_update") && !text.contains("config_option_update") {
+            return;
+        }
+        match serde_json::from_str(text) {
+            Ok(Change::CurrentModeUpdate { mode }) => self.set_mode(&mode),
+            Ok(Change::ConfigOptionUpdate { options }) => self.options = Some(options),
+            Ok(Change::Other) | Err(_) => {}
+        }
     }
 }
 

@@ -21,6 +21,9 @@ use crate::limits;
 use crate::log::Kind;
 use crate::sdk::driving::{Fault, Prompt, Stop};
 
+/// Entry of a request's metadata that is kept with its prompt in the log, as `turn`.
+pub(crate) const TURN_MARK: &str = "agentbus.turn";
+
 /// What the handler hears of its turn.
 #[derive(Debug)]
 pub(super) enum Heard {
@@ -51,6 +54,7 @@ pub(super) async fn run(
         session,
         heard,
         asking: Arc::clone(&asking),
+        mark: request.envelope().metadata.get(TURN_MARK),
     };
     agent.turns.spawn(conductor.conduct(slot, prompt));
     let mut text = Text::default();
@@ -161,6 +165,8 @@ struct Conductor {
     session: Arc<Session>,
     heard: mpsc::Sender<Heard>,
     asking: Arc<AtomicUsize>,
+    /// By what its caller finds the turn in the log.
+    mark: Option<String>,
 }
 
 impl Conductor {
@@ -175,12 +181,13 @@ impl Conductor {
     }
 
     async fn turn(&self, slot: &mut Slot, prompt: Prompt) -> Result<Stop, Error> {
-        let link = self.agent.link().await?;
+        let serves = self.session.setup().serves;
+        let link = self.agent.link(slot.at.as_ref(), serves).await?;
         let name = &self.agent.config.name;
         if let Some(kind) = prompt.beyond(&link.abilities) {
             return Err(refusal::beyond(name, kind));
         }
-        let opened = self.agent.open(&link, slot, &self.session.name).await?;
+        let opened = self.agent.open(&link, slot, &self.session).await?;
         let id = match &slot.at {
             Some(at) => at.id.clone(),
             None => return Err(refusal::stopping()),
@@ -193,7 +200,10 @@ impl Conductor {
             // The caller left while the agent started; nothing has been asked of it yet.
             return Ok(Stop::Cancelled);
         }
-        let said = json!({ "prompt": prompt.as_json() });
+        let mut said = json!({ "prompt": prompt.as_json() });
+        if let Some(mark) = &self.mark {
+            said["turn"] = mark.as_str().into();
+        }
         self.agent
             .note(&self.session.name, Kind::Prompt, &said)
             .await;
@@ -211,6 +221,7 @@ impl Conductor {
             // It goes on with a turn that nobody wants; the next one must not run into it.
             link.routes.close(&id);
             slot.at = None;
+            *self.session.open.lock() = None;
         }
         let ended = ended.map(|stop| stop.unwrap_or(Stop::Cancelled));
         let told = match &ended {

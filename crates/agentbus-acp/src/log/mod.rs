@@ -18,14 +18,17 @@ use agentbus::Payload;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use serde::Serialize;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::limits::{LOG_BYTES_WAITING, LOG_WAITING};
 
+mod editors;
 mod schema;
 mod writer;
 
-use writer::{Job, Writer};
+pub(crate) use editors::EditorSession;
+
+use writer::{Job, NewEntry, Writer};
 
 /// A log of sessions. Cloning gives another handle.
 #[derive(Clone)]
@@ -123,6 +126,7 @@ pub enum LogError {
 /// The name of a session of an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
+    /// The agent, or another target of the bus.
     pub(crate) agent: String,
     pub(crate) session: String,
 }
@@ -190,7 +194,7 @@ impl SessionLog {
         let size = data.bytes().len().min(LOG_BYTES_WAITING) / 1024;
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.0.room).acquire_many_owned(size).await;
-        let job = Job {
+        let entry = NewEntry {
             key: key.clone(),
             kind,
             data,
@@ -198,7 +202,40 @@ impl SessionLog {
             _room: room.ok(),
         };
         // Fails when the log is closed, which is after the last turn.
-        let _ = self.0.jobs.send(job).await;
+        let _ = self.0.jobs.send(Job::Entry(entry)).await;
+    }
+
+    /// Changes something in the file, once every entry before it is written.
+    async fn order<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Connection, &Heads) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, LogError> {
+        let (done, changed) = oneshot::channel();
+        let order = move |connection: &mut Connection, heads: &Heads| {
+            // Fails when nobody waits for it any more.
+            let _ = done.send(change(connection, heads));
+        };
+        let _ = self.0.jobs.send(Job::Order(Box::new(order))).await;
+        // A closed log answers nothing.
+        let changed = changed.await;
+        let changed = changed.unwrap_or(Err(rusqlite::Error::QueryReturnedNoRows));
+        changed.map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> LogError {
+        LogError::Database {
+            path: self.0.path.clone(),
+            source,
+        }
+    }
+
+    /// The last offset of a session when all that was added to it before is written; 0 without one.
+    pub(crate) async fn last(&self, key: &Key) -> Result<u64, LogError> {
+        let id = key.id();
+        let last = move |connection: &mut Connection, _: &Heads| {
+            Ok(schema::session(connection, &id)?.map_or(0, |session| session.last))
+        };
+        self.order(last).await
     }
 
     /// What the agent called this session when it was last open.
@@ -230,15 +267,11 @@ impl SessionLog {
     /// When the log cannot be read.
     pub async fn follow(&self, id: &str, after: u64) -> Result<Option<Follower>, LogError> {
         // Before the first read, so that no commit falls in between.
-        let head = {
-            let mut heads = self.0.heads.lock();
-            let head = heads.entry(id.to_owned());
-            head.or_insert_with(|| watch::Sender::new(0)).subscribe()
-        };
+        let follower = self.follower(id, after);
         let wanted = id.to_owned();
         let known = self.read(move |connection| schema::session(connection, &wanted));
         if known.await?.is_none() {
-            drop(head);
+            drop(follower);
             // Whoever asks for what is not there leaves nothing behind.
             self.0
                 .heads
@@ -246,13 +279,21 @@ impl SessionLog {
                 .retain(|_, head| head.receiver_count() > 0);
             return Ok(None);
         }
-        Ok(Some(Follower {
+        Ok(Some(follower))
+    }
+
+    /// Follows a session that may only be written later.
+    pub(crate) fn follower(&self, id: &str, after: u64) -> Follower {
+        let mut heads = self.0.heads.lock();
+        let head = heads.entry(id.to_owned());
+        let head = head.or_insert_with(|| watch::Sender::new(0)).subscribe();
+        Follower {
             log: self.clone(),
             id: id.to_owned(),
             after,
             page: VecDeque::new(),
             head,
-        }))
+        }
     }
 
     async fn read<T: Send + 'static>(
@@ -260,14 +301,10 @@ impl SessionLog {
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, LogError> {
         let reader = Arc::clone(&self.0.reader);
-        let failed = |source| LogError::Database {
-            path: self.0.path.clone(),
-            source,
-        };
         let done = tokio::task::spawn_blocking(move || read(&reader.lock())).await;
         // A read does not panic, and is never aborted.
         done.unwrap_or(Err(rusqlite::Error::QueryReturnedNoRows))
-            .map_err(failed)
+            .map_err(|source| self.failed(source))
     }
 
     /// Writes what waits and closes the file. Nothing can be added afterwards.
@@ -275,7 +312,7 @@ impl SessionLog {
         let Some(thread) = self.0.writer.lock().take() else {
             return;
         };
-        let _ = self.0.jobs.send(Job::last()).await;
+        let _ = self.0.jobs.send(Job::Last).await;
         let joined = tokio::task::spawn_blocking(move || thread.join()).await;
         if !matches!(joined, Ok(Ok(()))) {
             tracing::error!("the log of sessions was not closed in order");
@@ -284,6 +321,11 @@ impl SessionLog {
 }
 
 impl Follower {
+    /// The offset of what was returned last.
+    pub(crate) const fn at(&self) -> u64 {
+        self.after
+    }
+
     /// The next entry; waits for it. Cancel safe. `None` when the log is closed.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use super::{Entry, Kind, LogError, LoggedSession};
 use crate::limits::{LOG_PAGE, LOG_PAGE_BYTES};
 
 /// Says which release wrote the file.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
     CREATE TABLE sessions (
@@ -31,6 +31,18 @@ const TABLES: &str = "
         kind INTEGER NOT NULL,
         data TEXT NOT NULL,
         PRIMARY KEY (session, offset)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// What the second version added: where the sessions of editors work, and whose they are.
+const EDITORS: &str = "
+    CREATE TABLE editors (
+        id TEXT NOT NULL PRIMARY KEY,
+        agent TEXT NOT NULL,
+        cwd TEXT NOT NULL,
+        directories TEXT NOT NULL,
+        title TEXT,
+        touched_ms INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
 ";
 
@@ -68,10 +80,13 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
     let version = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version == 0 {
         transaction.execute_batch(TABLES)?;
+    }
+    if version < VERSION {
+        transaction.execute_batch(EDITORS)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     transaction.commit()?;
-    Ok(if version == 0 { VERSION } else { version })
+    Ok(VERSION.max(version))
 }
 
 fn read_session(row: &Row<'_>) -> rusqlite::Result<LoggedSession> {

@@ -144,3 +144,60 @@ fn a_file_of_a_newer_release_is_left_alone() {
         Err(LogError::Newer { .. })
     ));
 }
+
+#[tokio::test]
+async fn sessions_of_editors_are_found_listed_named_and_forgotten() {
+    let (_dir, log) = log();
+    let session = |id: &str, cwd: &str| EditorSession {
+        id: id.to_owned(),
+        key: key(id),
+        cwd: cwd.into(),
+        directories: vec!["/more".into()],
+        title: None,
+        touched_ms: 0,
+    };
+    log.keep(session("one", "/here")).await.unwrap();
+    add(&log, "elsewhere", 1).await;
+    add(&log, "one", 1).await;
+    assert_eq!(log.last(&key("one")).await.unwrap(), 1);
+    log.name("one", "First".to_owned()).await.unwrap();
+    log.name("one", "Second".to_owned()).await.unwrap();
+    let found = log.editor_session("one").await.unwrap().unwrap();
+    assert_eq!(found.title.as_deref(), Some("First"));
+    assert_eq!((&found.key, &found.cwd), (&key("one"), &"/here".into()));
+    assert_eq!(found.directories, [std::path::PathBuf::from("/more")]);
+    // What a caller of the bus began is found by the id of the log.
+    let other = log.editor_session("a:elsewhere").await.unwrap().unwrap();
+    assert_eq!(other.key, key("elsewhere"));
+    let ids = async || {
+        let all = log.editor_sessions().await.unwrap();
+        let mut ids: Vec<String> = all.into_iter().map(|it| it.id).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(ids().await, ["a:elsewhere", "one"]);
+    let mut follower = log.follower("a:one", 1);
+    log.forget(&found).await.unwrap();
+    assert_eq!(follower.next().await.unwrap(), None);
+    assert_eq!(ids().await, ["a:elsewhere"]);
+    assert_eq!(log.last(&key("one")).await.unwrap(), 0);
+    log.close().await;
+}
+
+#[tokio::test]
+async fn a_log_of_the_first_version_is_read_on() {
+    let (dir, log) = log();
+    add(&log, "s", 1).await;
+    log.close().await;
+    let path = dir.path().join("data/sessions.db");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch("DROP TABLE editors; PRAGMA user_version = 1;")
+        .unwrap();
+    drop(old);
+    let log = SessionLog::open(path).unwrap();
+    let all = log.editor_sessions().await.unwrap();
+    assert_eq!(all.len(), 1);
+    add(&log, "s", 2).await;
+    assert_eq!(log.last(&key("s")).await.unwrap(), 2);
+    log.close().await;
+}

@@ -11,8 +11,21 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::{Heads, Key, Kind};
 use crate::limits::{LOG_GROUP, SESSION_BYTES, SESSIONS_KEPT};
 
+/// What the writer is given, in the order in which it does it.
+pub(super) enum Job {
+    /// Write an entry.
+    Entry(NewEntry),
+    /// Do something else with the file, once everything before it is written.
+    Order(Order),
+    /// End.
+    Last,
+}
+
+/// A change that is no entry; it answers by itself.
+pub(super) type Order = Box<dyn FnOnce(&mut Connection, &Heads) + Send>;
+
 /// One entry on its way.
-pub(super) struct Job {
+pub(super) struct NewEntry {
     pub(super) key: Key,
     pub(super) kind: Kind,
     pub(super) data: Payload,
@@ -36,27 +49,6 @@ struct Session {
     agent_session: Option<String>,
 }
 
-impl Job {
-    /// Ends the writer: the only entry for a session without an agent.
-    pub(super) fn last() -> Self {
-        let key = Key {
-            agent: String::new(),
-            session: String::new(),
-        };
-        Self {
-            key,
-            kind: Kind::Ended,
-            data: Payload::text(""),
-            agent_session: None,
-            _room: None,
-        }
-    }
-
-    fn is_last(&self) -> bool {
-        self.key.agent.is_empty()
-    }
-}
-
 impl Writer {
     pub(super) fn new(connection: Connection, heads: Arc<Heads>) -> Self {
         Self {
@@ -66,24 +58,14 @@ impl Writer {
         }
     }
 
-    /// Writes until the last entry, or until nobody can send one.
+    /// Does one job after the other until the last, or until nobody can send one.
     pub(super) fn run(mut self, mut waiting: mpsc::Receiver<Job>) {
-        let mut ending = false;
-        while let Some(first) = (!ending).then(|| waiting.blocking_recv()).flatten() {
-            let mut group = vec![first];
-            while group.len() < LOG_GROUP
-                && let Ok(next) = waiting.try_recv()
-            {
-                group.push(next);
-            }
-            ending = group.iter().any(Job::is_last);
-            group.retain(|job| !job.is_last());
-            match self.commit(&group) {
-                Ok(touched) => {
-                    self.lost.clear();
-                    self.wake(&touched);
-                }
-                Err(error) => self.lose(&group, &error),
+        let mut held = None;
+        while let Some(job) = held.take().or_else(|| waiting.blocking_recv()) {
+            match job {
+                Job::Entry(entry) => held = self.write(entry, &mut waiting),
+                Job::Order(order) => order(&mut self.connection, &self.heads),
+                Job::Last => break,
             }
         }
         self.heads.lock().clear();
@@ -92,8 +74,32 @@ impl Writer {
         }
     }
 
+    /// Commits an entry with those that wait behind it, and returns the job that is none.
+    fn write(&mut self, first: NewEntry, waiting: &mut mpsc::Receiver<Job>) -> Option<Job> {
+        let mut group = vec![first];
+        let mut next = None;
+        while group.len() < LOG_GROUP {
+            match waiting.try_recv() {
+                Ok(Job::Entry(entry)) => group.push(entry),
+                Ok(other) => {
+                    next = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        match self.commit(&group) {
+            Ok(touched) => {
+                self.lost.clear();
+                self.wake(&touched);
+            }
+            Err(error) => self.lose(&group, &error),
+        }
+        next
+    }
+
     /// Writes a group, or nothing of it.
-    fn commit(&mut self, group: &[Job]) -> rusqlite::Result<Vec<(String, u64)>> {
+    fn commit(&mut self, group: &[NewEntry]) -> rusqlite::Result<Vec<(String, u64)>> {
         let now = now_ms();
         let transaction = self.connection.transaction()?;
         let mut sessions = HashMap::new();
@@ -134,7 +140,7 @@ impl Writer {
         heads.retain(|_, head| head.receiver_count() > 0);
     }
 
-    fn lose(&mut self, group: &[Job], error: &rusqlite::Error) {
+    fn lose(&mut self, group: &[NewEntry], error: &rusqlite::Error) {
         tracing::error!(%error, entries = group.len(), "entries of sessions could not be written");
         for job in group {
             // As many names as sessions are kept; more are not worth remembering.
@@ -145,7 +151,7 @@ impl Writer {
     }
 }
 
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let millis = since.unwrap_or(Duration::ZERO).as_millis();
     u64::try_from(millis).unwrap_or(u64::MAX)

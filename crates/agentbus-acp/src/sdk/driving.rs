@@ -16,8 +16,8 @@ use agent_client_protocol::v1::schema::{
     LoadSessionRequest, McpServer, McpServerStdio, NewSessionRequest, PromptCapabilities,
     PromptRequest, ReadTextFileResponse, ReleaseTerminalResponse, RequestPermissionOutcome,
     RequestPermissionRequest, RequestPermissionResponse, ResumeSessionRequest,
-    SelectedPermissionOutcome, StopReason, TerminalExitStatus, TerminalOutputResponse,
-    WaitForTerminalExitResponse, WriteTextFileResponse,
+    SelectedPermissionOutcome, SetSessionConfigOptionRequest, SetSessionModeRequest, StopReason,
+    TerminalExitStatus, TerminalOutputResponse, WaitForTerminalExitResponse, WriteTextFileResponse,
 };
 use agent_client_protocol::{
     Agent, Client, Error, JsonRpcRequest, Lines, is_connection_terminated,
@@ -30,14 +30,24 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::elicitation::{self, Elicit};
-use crate::client::BusServer;
+use crate::client::{BusServer, Offer, Setup};
+use crate::company::Serves;
 use crate::decide::{self, Choice};
 
-/// What an agent asks of whoever drives it.
+/// What an agent asks of whoever drives it, in which session, and in its own words.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) ask: Ask,
+    /// As the agent calls it; empty where there is none.
+    pub(crate) session: String,
+    pub(crate) method: String,
+    pub(crate) params: Value,
+}
+
+/// What is asked.
 #[derive(Debug)]
 pub(crate) enum Ask {
     Permission {
-        session: String,
         title: String,
         kind: Option<String>,
         detail: Value,
@@ -85,6 +95,8 @@ pub(crate) enum Answer {
     Exited(TerminalExit),
     Killed,
     Released,
+    /// What somebody else has answered, as it is.
+    Passed(Value),
 }
 
 /// How the program in a terminal ended.
@@ -95,7 +107,7 @@ pub(crate) struct TerminalExit {
 }
 
 /// Why it is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Refusal {
     /// The request itself is wrong, for example a path outside of the root.
     Invalid(String),
@@ -105,11 +117,13 @@ pub(crate) enum Refusal {
     Unserved(String),
     /// It could not be done.
     Failed(String),
+    /// Somebody else refused it, in these words.
+    Passed(Fault),
 }
 
 /// Answers what an agent asks.
 pub(crate) trait Host: Send + Sync + 'static {
-    fn answer(&self, ask: Ask) -> impl Future<Output = Result<Answer, Refusal>> + Send;
+    fn answer(&self, asked: Asked) -> impl Future<Output = Result<Answer, Refusal>> + Send;
 
     /// Hears that what the agent sent a person elsewhere for is done.
     fn completed(&self, elicitation: &str);
@@ -132,6 +146,10 @@ pub(crate) struct Abilities {
     pub(crate) load: bool,
     pub(crate) resume: bool,
     pub(crate) close: bool,
+    /// Which MCP servers it takes besides those that it starts itself.
+    http: bool,
+    sse: bool,
+    directories: bool,
     /// How one may log in, for the sentence that says that one must.
     pub(crate) logins: Vec<String>,
     prompt: PromptCapabilities,
@@ -149,9 +167,22 @@ pub(crate) enum Stop {
     Other,
 }
 
-/// The content of a prompt.
+/// The content of a prompt, and what its sender added for whoever understands it.
 #[derive(Debug, Clone)]
-pub(crate) struct Prompt(Vec<ContentBlock>);
+pub(crate) struct Prompt {
+    blocks: Vec<ContentBlock>,
+    meta: Option<serde_json::Map<String, Value>>,
+}
+
+/// Where a session works and with what, as far as its agent can.
+#[derive(Debug)]
+pub(crate) struct Place {
+    cwd: PathBuf,
+    directories: Vec<PathBuf>,
+    servers: Vec<McpServer>,
+    /// Names of the servers that the agent does not take.
+    left_out: Vec<String>,
+}
 
 /// Calls an agent. Cloning gives another handle.
 #[derive(Clone)]
@@ -173,7 +204,7 @@ pub(crate) async fn drive<H: Host>(
             let host = Arc::clone(&host);
             // Beside the loop: a question may wait for a person, and the rest must not.
             cx.spawn(async move {
-                let answer = host.answer(ask(request)).await;
+                let answer = host.answer(asked(request)).await;
                 // Fails only when the agent is gone.
                 let _ = responder.respond_with_result(answered(answer));
                 Ok(())
@@ -204,15 +235,15 @@ pub(crate) async fn drive<H: Host>(
 type Responder = agent_client_protocol::v1::Responder<Value>;
 
 impl Caller {
-    /// Says who we are, whether we serve files and terminals, and whether a person can be asked for
-    /// more than permissions, and learns the same of the agent.
-    pub(crate) async fn initialize(&self, serves: bool, asks: bool) -> Result<Abilities, Fault> {
+    /// Says who we are, what we serve, and whether a person can be asked for more than permissions,
+    /// and learns the same of the agent.
+    pub(crate) async fn initialize(&self, serves: Serves, asks: bool) -> Result<Abilities, Fault> {
         let files = FileSystemCapabilities::new()
-            .read_text_file(serves)
-            .write_text_file(serves);
+            .read_text_file(serves.read)
+            .write_text_file(serves.write);
         let serves = ClientCapabilities::new()
             .fs(files)
-            .terminal(serves)
+            .terminal(serves.terminal)
             .elicitation(asks.then(elicitation::modes));
         let us = Implementation::new("agentbus", env!("CARGO_PKG_VERSION"));
         let request = InitializeRequest::new(ProtocolVersion::V1)
@@ -225,6 +256,9 @@ impl Caller {
             load: can.load_session,
             resume: can.session_capabilities.resume.is_some(),
             close: can.session_capabilities.close.is_some(),
+            http: can.mcp_capabilities.http,
+            sse: can.mcp_capabilities.sse,
+            directories: can.session_capabilities.additional_directories.is_some(),
             logins: said
                 .auth_methods
                 .iter()
@@ -234,36 +268,54 @@ impl Caller {
         })
     }
 
-    /// Opens a session and returns its id.
-    pub(crate) async fn open(
-        &self,
-        cwd: PathBuf,
-        bus: Option<&BusServer>,
-    ) -> Result<String, Fault> {
-        let request = NewSessionRequest::new(cwd).mcp_servers(servers(bus));
-        Ok(self.call(request).await?.session_id.to_string())
+    /// Opens a session and returns its id, and what may be set on it.
+    pub(crate) async fn open(&self, place: Place) -> Result<(String, Offer), Fault> {
+        let request = NewSessionRequest::new(place.cwd)
+            .additional_directories(place.directories)
+            .mcp_servers(place.servers);
+        let opened = self.call(request).await?;
+        let options = opened.config_options.as_deref();
+        let offer = offer(opened.modes.as_ref(), options, place.left_out);
+        Ok((opened.session_id.to_string(), offer))
     }
 
     /// Takes a session up again without its history.
-    pub(crate) async fn resume(
-        &self,
-        session: &str,
-        cwd: PathBuf,
-        bus: Option<&BusServer>,
-    ) -> Result<(), Fault> {
-        let request = ResumeSessionRequest::new(session.to_owned(), cwd).mcp_servers(servers(bus));
-        self.call(request).await.map(drop)
+    pub(crate) async fn resume(&self, session: &str, place: Place) -> Result<Offer, Fault> {
+        let request = ResumeSessionRequest::new(session.to_owned(), place.cwd)
+            .additional_directories(place.directories)
+            .mcp_servers(place.servers);
+        let opened = self.call(request).await?;
+        let options = opened.config_options.as_deref();
+        Ok(offer(opened.modes.as_ref(), options, place.left_out))
     }
 
     /// Takes a session up again; the agent repeats its history as updates first.
-    pub(crate) async fn load(
+    pub(crate) async fn load(&self, session: &str, place: Place) -> Result<Offer, Fault> {
+        let request = LoadSessionRequest::new(session.to_owned(), place.cwd)
+            .additional_directories(place.directories)
+            .mcp_servers(place.servers);
+        let opened = self.call(request).await?;
+        let options = opened.config_options.as_deref();
+        Ok(offer(opened.modes.as_ref(), options, place.left_out))
+    }
+
+    /// Sets the mode of a session.
+    pub(crate) async fn set_mode(&self, session: &str, mode: &str) -> Result<(), Fault> {
+        let request = SetSessionModeRequest::new(session.to_owned(), mode.to_owned());
+        self.call(request).await.map(drop)
+    }
+
+    /// Sets an option of a session, as the client wrote it, and returns all of them.
+    pub(crate) async fn set_option(
         &self,
         session: &str,
-        cwd: PathBuf,
-        bus: Option<&BusServer>,
-    ) -> Result<(), Fault> {
-        let request = LoadSessionRequest::new(session.to_owned(), cwd).mcp_servers(servers(bus));
-        self.call(request).await.map(drop)
+        mut params: Value,
+    ) -> Result<Vec<Value>, Fault> {
+        params["sessionId"] = session.into();
+        let request: SetSessionConfigOptionRequest =
+            serde_json::from_value(params).map_err(Error::into_internal_error)?;
+        let set = self.call(request).await?;
+        Ok(set.config_options.iter().filter_map(value).collect())
     }
 
     /// Lets the agent forget a session that is not needed any more.
@@ -274,7 +326,7 @@ impl Caller {
 
     /// Opens a turn and waits for its end.
     pub(crate) async fn prompt(&self, session: &str, prompt: Prompt) -> Result<Stop, Fault> {
-        let request = PromptRequest::new(session.to_owned(), prompt.0);
+        let request = PromptRequest::new(session.to_owned(), prompt.blocks).meta(prompt.meta);
         Ok(match self.call(request).await?.stop_reason {
             StopReason::EndTurn => Stop::EndTurn,
             StopReason::MaxTokens => Stop::MaxTokens,
@@ -325,7 +377,10 @@ impl Stop {
 impl Prompt {
     /// A prompt that is one text.
     pub(crate) fn text(text: &str) -> Self {
-        Self(vec![text.into()])
+        Self {
+            blocks: vec![text.into()],
+            meta: None,
+        }
     }
 
     /// Reads content blocks.
@@ -334,19 +389,24 @@ impl Prompt {
             serde_json::from_value(blocks).map_err(|error| error.to_string())?;
         match blocks.is_empty() {
             true => Err("a prompt has at least one block".to_owned()),
-            false => Ok(Self(blocks)),
+            false => Ok(Self { blocks, meta: None }),
         }
+    }
+
+    /// The same with what its sender added.
+    pub(crate) fn meta(self, meta: Option<serde_json::Map<String, Value>>) -> Self {
+        Self { meta, ..self }
     }
 
     /// The blocks as they are sent.
     pub(crate) fn as_json(&self) -> Value {
-        serde_json::to_value(&self.0).unwrap_or_default()
+        serde_json::to_value(&self.blocks).unwrap_or_default()
     }
 
     /// Names the kind of content that the agent does not take, if there is one.
     pub(crate) fn beyond(&self, abilities: &Abilities) -> Option<&'static str> {
         let can = &abilities.prompt;
-        self.0.iter().find_map(|block| match block {
+        self.blocks.iter().find_map(|block| match block {
             ContentBlock::Image(_) if !can.image => Some("image"),
             ContentBlock::Audio(_) if !can.audio => Some("audio"),
             ContentBlock::Resource(_) if !can.embedded_context => Some("resource"),
@@ -373,17 +433,76 @@ impl From<Error> for Fault {
     }
 }
 
+impl Place {
+    /// What the agent can take of a setup, with the server of the bus besides.
+    pub(crate) fn new(
+        abilities: &Abilities,
+        cwd: PathBuf,
+        setup: &Setup,
+        bus: Option<&BusServer>,
+    ) -> Self {
+        let mut servers: Vec<McpServer> = bus.map(server).into_iter().collect();
+        let mut left_out = Vec::new();
+        for asked in &setup.servers {
+            let takes = match asked["type"].as_str() {
+                None | Some("stdio") => true,
+                Some("http") => abilities.http,
+                Some("sse") => abilities.sse,
+                Some(_) => false,
+            };
+            match serde_json::from_value(asked.clone()) {
+                Ok(server) if takes => servers.push(server),
+                _ => left_out.push(asked["name"].as_str().unwrap_or_default().to_owned()),
+            }
+        }
+        let directories = match abilities.directories {
+            true => setup.directories.clone(),
+            false => Vec::new(),
+        };
+        Self {
+            cwd: setup.cwd.clone().unwrap_or(cwd),
+            directories,
+            servers,
+            left_out,
+        }
+    }
+}
+
 /// The server of the bus as an agent has to start it.
-fn servers(bus: Option<&BusServer>) -> Vec<McpServer> {
-    let stdio = |bus: &BusServer| {
-        let env = bus.env.iter();
-        let env = env.map(|(name, value)| EnvVariable::new(name.clone(), value.clone()));
-        let server = McpServerStdio::new("agentbus", bus.command.clone())
-            .args(bus.args.clone())
-            .env(env.collect());
-        McpServer::Stdio(server)
-    };
-    bus.map(stdio).into_iter().collect()
+fn server(bus: &BusServer) -> McpServer {
+    let env = bus.env.iter();
+    let env = env.map(|(name, value)| EnvVariable::new(name.clone(), value.clone()));
+    let server = McpServerStdio::new("agentbus", bus.command.clone())
+        .args(bus.args.clone())
+        .env(env.collect());
+    McpServer::Stdio(server)
+}
+
+fn offer(
+    modes: Option<&impl Serialize>,
+    options: Option<&[impl Serialize]>,
+    left_out: Vec<String>,
+) -> Offer {
+    Offer {
+        modes: modes.and_then(value),
+        options: options.map(|all| all.iter().filter_map(value).collect()),
+        left_out,
+    }
+}
+
+/// Types of the protocol have a JSON form.
+fn value(of: &impl Serialize) -> Option<Value> {
+    serde_json::to_value(of).ok()
+}
+
+fn asked(request: AgentRequest) -> Asked {
+    let params = serde_json::to_value(&request).unwrap_or_default();
+    Asked {
+        session: params["sessionId"].as_str().unwrap_or_default().to_owned(),
+        method: request.method().to_owned(),
+        params,
+        ask: ask(request),
+    }
 }
 
 fn ask(request: AgentRequest) -> Ask {
@@ -437,7 +556,6 @@ fn permission(request: &RequestPermissionRequest) -> Ask {
         kind: word(&option.kind).unwrap_or_default(),
     });
     Ask::Permission {
-        session: request.session_id.to_string(),
         title: title.unwrap_or_else(|| format!("tool call {}", request.tool_call.tool_call_id)),
         kind: fields.kind.as_ref().and_then(word),
         options: options.collect(),
@@ -479,6 +597,7 @@ fn answered(answer: Result<Answer, Refusal>) -> Result<Value, Error> {
         }
         Answer::Killed => serde_json::to_value(KillTerminalResponse::new()),
         Answer::Released => serde_json::to_value(ReleaseTerminalResponse::new()),
+        Answer::Passed(answer) => Ok(answer),
     };
     value.map_err(Error::into_internal_error)
 }
@@ -491,6 +610,10 @@ fn status(exit: TerminalExit) -> TerminalExitStatus {
 
 fn refused(refusal: Refusal) -> Error {
     let (code, message) = match refusal {
+        Refusal::Passed(fault) => {
+            let code = i32::try_from(fault.code).unwrap_or(ErrorCode::InternalError.into());
+            return Error::new(code, fault.message).data(fault.data);
+        }
         Refusal::Invalid(message) => (ErrorCode::InvalidParams, message),
         Refusal::Missing(message) => (ErrorCode::ResourceNotFound, message),
         Refusal::Unserved(method) => {

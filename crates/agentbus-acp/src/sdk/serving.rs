@@ -7,6 +7,7 @@
 //! The surprising invariant: **the end of the input is held back** until the requests under way have
 //! had a moment to be answered, so that whoever writes three lines and closes gets three answers.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,16 +17,17 @@ use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::{ConnectionTo, Responder};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Sink, SinkExt, Stream, StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use agent_client_protocol::Error;
 pub(crate) use agent_client_protocol::v1::schema;
 
-use crate::worker::limits::{END_GRACE, STOP_GRACE, UPDATES_UNWRITTEN_MAX};
+use crate::worker::limits::{ANSWERS_UNWRITTEN_MAX, END_GRACE, STOP_GRACE, UPDATES_UNWRITTEN_MAX};
 
 /// The codes of JSON-RPC.
 const INVALID_REQUEST: i32 = -32600;
@@ -83,8 +85,48 @@ pub(crate) trait Agent: Send + Sync + 'static {
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     connection: ConnectionTo<acp::Client>,
-    /// One permit for each update that may be on its way to the output.
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
+}
+
+/// What may be on its way to the output: one place for each update, or for each KiB of a long one.
+#[derive(Debug)]
+struct Room {
+    free: Semaphore,
+    /// What the updates on their way took, in their order.
+    taken: Mutex<VecDeque<u32>>,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self {
+            free: Semaphore::new(UPDATES_UNWRITTEN_MAX),
+            taken: Mutex::default(),
+        }
+    }
+
+    /// Waits for room and sends; cancel safe.
+    async fn send(
+        &self,
+        bytes: usize,
+        send: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let places = (bytes / 1024 + 1).min(UPDATES_UNWRITTEN_MAX);
+        let places = u32::try_from(places).unwrap_or(1);
+        let permit = self.free.acquire_many(places).await;
+        // Given back once the line is written.
+        permit.map_err(Error::into_internal_error)?.forget();
+        let mut taken = self.taken.lock();
+        // Under the lock, so that places are in the order of lines.
+        taken.push_back(places);
+        send()
+    }
+
+    /// Gives back what the oldest update took.
+    fn written(&self) {
+        if let Some(places) = self.taken.lock().pop_front() {
+            self.free.add_permits(places as usize);
+        }
+    }
 }
 
 impl Client {
@@ -94,11 +136,24 @@ impl Client {
         session: &schema::SessionId,
         update: schema::SessionUpdate,
     ) -> Result<(), Error> {
-        // Given back by the output once the line is written.
-        let permit = self.room.acquire().await;
-        permit.map_err(Error::into_internal_error)?.forget();
-        self.connection
-            .send_notification(schema::SessionNotification::new(session.clone(), update))
+        let update = schema::SessionNotification::new(session.clone(), update);
+        let send = || self.connection.send_notification(update);
+        self.room.send(0, send).await
+    }
+
+    /// Sends an update that somebody else has written, as it is; otherwise the same.
+    pub(crate) async fn update_json(&self, session: &str, update: &str) -> Result<(), Error> {
+        let read = serde_json::from_str::<Value>(update).map_err(Error::into_internal_error)?;
+        let params = json!({ "sessionId": session, "update": read });
+        let update_line = acp::UntypedMessage::new("session/update", params)?;
+        let send = || self.connection.send_notification(update_line);
+        self.room.send(update.len(), send).await
+    }
+
+    /// Passes a question on. Dropping the future withdraws it.
+    pub(crate) async fn ask(&self, method: &str, params: Value) -> Result<Value, Error> {
+        let question = acp::UntypedMessage::new(method, params)?;
+        self.connection.send_request(question).block_task().await
     }
 
     /// Asks the client whether a tool may run. Dropping the future withdraws the question.
@@ -137,13 +192,22 @@ pub(crate) async fn serve(
     outgoing: impl Sink<String, Error = io::Error> + Send + 'static,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let room = Arc::new(Semaphore::new(UPDATES_UNWRITTEN_MAX));
+    let room = Arc::new(Room::new());
     let open = Arc::new(watch::Sender::new(0));
     let end = end(Arc::clone(&agent), open.subscribe(), stop.clone());
     let asked_for = Arc::clone(&open);
     let incoming = incoming
-        .inspect_ok(move |line| {
-            asked_for.send_modify(|open| *open += usize::from(is_request(line)));
+        .and_then(move |line| {
+            let open = Arc::clone(&asked_for);
+            async move {
+                if is_request(&line) {
+                    // A client that reads no answers is not listened to either.
+                    let fits = |open: &usize| *open < ANSWERS_UNWRITTEN_MAX;
+                    let _ = open.subscribe().wait_for(fits).await;
+                    open.send_modify(|open| *open += 1);
+                }
+                Ok(line)
+            }
         })
         .take_until(stop.cancelled_owned())
         .chain(stream::once(end).filter_map(async |()| None));
@@ -216,16 +280,16 @@ async fn end(agent: Arc<impl Agent>, mut open: watch::Receiver<usize>, stop: Can
     let _ = tokio::time::timeout(STOP_GRACE, open.wait_for(|open| *open == 0)).await;
 }
 
-/// Gives a permit back for each update that is written, and counts the answers.
+/// Gives back the room of each update that is written, and counts the answers.
 fn counted(
     outgoing: impl Sink<String, Error = io::Error> + Send + 'static,
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     open: Arc<watch::Sender<usize>>,
 ) -> impl Sink<String, Error = io::Error> + Send + 'static {
     outgoing.with(move |line: String| {
         if let Ok(seen) = serde_json::from_str::<Seen<'_>>(&line) {
             match seen.method {
-                Some("session/update") => room.add_permits(1),
+                Some("session/update") => room.written(),
                 None if seen.id.is_some() => {
                     open.send_modify(|open| *open = open.saturating_sub(1));
                 }

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-/// Updates that an agent of ours may have said and its client not yet read: enough to keep a fast
-/// client busy, and a few hundred kilobytes at most with text in chunks.
+/// Updates that an agent of ours may have said and its client not yet read, or their KiB if they are
+/// longer: enough to keep a fast client busy, and about a megabyte at most.
 pub(crate) const UPDATES_UNWRITTEN_MAX: usize = 1024;
+
+/// Requests whose answers are not written yet; a client that reads none of them is not listened to
+/// any more.
+pub(crate) const ANSWERS_UNWRITTEN_MAX: usize = 1024;
 
 /// What requests under way get to be answered when the input ends: an echo needs none of it, and
 /// nobody should wait for a program whose input he closed.

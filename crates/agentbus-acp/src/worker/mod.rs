@@ -33,6 +33,7 @@ mod web;
 use self::agent::Worker;
 pub use self::engine::OpenAi;
 use self::engine::{Engine, Model};
+pub(crate) use self::session::title_of;
 use self::store::Store;
 use crate::sdk::serving;
 

@@ -2,6 +2,8 @@
 
 use clap::Subcommand;
 
+use super::Serve;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentVerb {
     /// Add an agent to the configuration file.
@@ -25,6 +27,18 @@ pub(crate) enum AgentVerb {
         /// Its name.
         name: String,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AcpArgs {
+    /// The agent or target that serves every session. Without it, each session chooses.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) agent: Option<String>,
+    /// Run the bus in this process even if one is running.
+    #[arg(long)]
+    pub(crate) embedded: bool,
+    #[command(flatten)]
+    pub(crate) serve: Serve,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,5 +1,6 @@
 //! What the command does, one file a verb.
 
+mod acp;
 mod agent;
 mod attach;
 mod bridge;
@@ -9,6 +10,7 @@ mod decisions;
 mod handle;
 mod init;
 mod invoke;
+mod join;
 mod mcp;
 mod pool;
 mod publish;
@@ -22,6 +24,7 @@ mod worker;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
+pub(crate) use acp::acp;
 pub(crate) use agent::agent;
 pub(crate) use attach::attach;
 pub(crate) use bridge::bridge;

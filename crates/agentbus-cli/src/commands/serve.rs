@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentbus::Bus;
-use agentbus_acp::{AgentTargets, BusServer, SessionLog};
+use agentbus_acp::{AgentTargets, BusServer, Editors, SessionLog};
 use agentbus_server::{AuthMode, Board, Figures, RunningServer, Server, ServerConfig, ServerError};
 use agentbus_stdio::PoolTargets;
 use agentbus_transport_ws::credentials;
@@ -57,11 +57,19 @@ pub(crate) async fn serve(
 pub(super) struct Beside {
     pools: Option<PoolTargets>,
     agents: Option<AgentTargets>,
+    editors: Option<Editors>,
     /// Closed when the agents have said their last.
     log: Option<SessionLog>,
 }
 
 impl Beside {
+    /// Cancels what editors have asked for.
+    pub(super) async fn end_turns(&self) {
+        if let Some(editors) = &self.editors {
+            editors.close().await;
+        }
+    }
+
     /// Ends every process.
     pub(super) async fn end(self) {
         if let Some(agents) = self.agents {
@@ -91,11 +99,7 @@ pub(super) async fn start(
     let bus = telemetry.observe(bus).connect().await;
     let bus = bus.map_err(|error| misconfigured("transport: ", error))?;
     let board = Board::new(bus.clone());
-    let log = host.data_dir.join("sessions.db");
-    host.sessions = match config.agents.is_empty() && !log.exists() {
-        true => None,
-        false => Some(SessionLog::open(log)?),
-    };
+    host.sessions = Some(SessionLog::open(host.data_dir.join("sessions.db"))?);
     host.decisions = Some(board.clone());
     let mut beside = Beside {
         log: host.sessions.clone(),
@@ -146,6 +150,11 @@ async fn open(
         let agents = AgentTargets::start(&bus, agents, Arc::new(board), log).await;
         beside.agents = Some(agents.map_err(|error| misconfigured("", error))?);
     }
+    host.editors = host.sessions.clone().map(|log| {
+        let editors = Editors::new(bus.clone(), beside.agents.clone(), log);
+        beside.editors = Some(editors.clone());
+        editors
+    });
     let server = Server::start(host, bus).await?;
     if let Some(agents) = &beside.agents {
         offer_tools(agents, &server);

@@ -27,42 +27,29 @@ fn node() -> Option<(PathBuf, Command)> {
     Some((home, node))
 }
 
-#[test]
-fn the_typescript_sdk_tours_the_worker() {
-    let Some((home, mut node)) = node() else {
-        return;
-    };
-    let tap = Tap::new();
+/// The tour of the TypeScript SDK; returns how many frames were checked.
+fn tour_typescript(tap: &Tap) -> Option<usize> {
+    let (home, mut node) = node()?;
     // Node looks for packages beside the script.
-    let copy = home.join(format!("tour-{}.mjs", std::process::id()));
+    let copy = home.join(format!("tour-{}.mjs", name_of(tap)));
     std::fs::copy(script("tour.mjs"), &copy).unwrap();
-    let said = run(node.arg(&copy).arg(tap.command()).arg(PROGRAM), &tap);
+    let said = run(node.arg(&copy).arg(tap.command()).arg(PROGRAM), tap);
     assert!(said.contains("the tour is complete"), "{said}");
-    let checked = tap.check();
-    assert!(checked > 30, "only {checked} frames");
+    Some(tap.check())
 }
 
-#[test]
-fn the_python_sdk_tours_the_worker() {
-    let Some(python) = python() else { return };
-    let tap = Tap::new();
-    let mut python = Command::new(python);
-    let said = run(
-        python
-            .arg(script("tour.py"))
-            .arg(tap.command())
-            .arg(PROGRAM),
-        &tap,
-    );
+/// The tour of the Python SDK.
+fn tour_python(tap: &Tap) -> Option<usize> {
+    let mut python = Command::new(python()?);
+    python.arg(script("tour.py"));
+    let said = run(python.arg(tap.command()).arg(PROGRAM), tap);
     assert!(said.contains("the tour is complete"), "{said}");
-    let checked = tap.check();
-    assert!(checked > 25, "only {checked} frames");
+    Some(tap.check())
 }
 
-#[test]
-fn acpx_completes_turns_with_tools_and_lists() {
-    let Some((home, _)) = node() else { return };
-    let tap = Tap::new();
+/// The tour of acpx.
+fn tour_acpx(tap: &Tap) -> Option<usize> {
+    let (home, _) = node()?;
     let servers = serde_json::json!({ "mcpServers": [{ "name": "echo", "type": "stdio", "command": PROGRAM, "args": ["worker", "mcp-echo"], "env": [] }] });
     let config = tap.directory.path().join("mcp.json");
     std::fs::write(&config, servers.to_string()).unwrap();
@@ -76,7 +63,7 @@ fn acpx_completes_turns_with_tools_and_lists() {
             .arg(&config)
             .args(words)
             .env("HOME", tap.directory.path());
-        run(&mut command, &tap)
+        run(&mut command, tap)
     };
     let said = acpx(&["exec", "hello acpx"]);
     assert!(said.contains("\"text\":\"hello acpx\""), "{said}");
@@ -86,6 +73,77 @@ fn acpx_completes_turns_with_tools_and_lists() {
     assert!(said.contains("session/request_permission"), "{said}");
     let said = acpx(&["sessions", "list"]);
     assert!(said.contains("hello acpx"), "{said}");
-    let checked = tap.check();
+    Some(tap.check())
+}
+
+/// A name that no other tour has.
+fn name_of(tap: &Tap) -> String {
+    let name = tap.directory.path().file_name().unwrap();
+    name.to_string_lossy().trim_start_matches('.').to_owned()
+}
+
+#[test]
+fn the_typescript_sdk_tours_the_worker() {
+    let Some(checked) = tour_typescript(&Tap::new()) else {
+        return;
+    };
+    assert!(checked > 30, "only {checked} frames");
+}
+
+#[test]
+fn the_python_sdk_tours_the_worker() {
+    let Some(checked) = tour_python(&Tap::new()) else {
+        return;
+    };
+    assert!(checked > 25, "only {checked} frames");
+}
+
+#[test]
+fn acpx_completes_turns_with_tools_and_lists() {
+    let Some(checked) = tour_acpx(&Tap::new()) else {
+        return;
+    };
     assert!(checked > 20, "only {checked} frames");
+}
+
+/// The same tours, with the worker behind a bus.
+mod of_the_bus {
+    use super::*;
+    use crate::bus::Bus;
+
+    fn bus() -> (Bus, Tap) {
+        let bus = Bus::start();
+        let tap = Tap::of(
+            &format!("--url {} acp", bus.url),
+            &bus.dir.path().join("data"),
+        );
+        (bus, tap)
+    }
+
+    #[test]
+    fn the_typescript_sdk_tours_the_bus() {
+        let (_bus, tap) = bus();
+        let Some(checked) = tour_typescript(&tap) else {
+            return;
+        };
+        assert!(checked > 30, "only {checked} frames");
+    }
+
+    #[test]
+    fn the_python_sdk_tours_the_bus() {
+        let (_bus, tap) = bus();
+        let Some(checked) = tour_python(&tap) else {
+            return;
+        };
+        assert!(checked > 25, "only {checked} frames");
+    }
+
+    #[test]
+    fn acpx_completes_turns_over_the_bus_and_lists() {
+        let (_bus, tap) = bus();
+        let Some(checked) = tour_acpx(&tap) else {
+            return;
+        };
+        assert!(checked > 20, "only {checked} frames");
+    }
 }

@@ -6,7 +6,11 @@
     reason = "a test that cannot go on should say where, and one that is left out should say so"
 )]
 
+mod bus;
 mod clients;
+mod editor;
+mod editors;
+mod gone;
 mod launching;
 mod logins;
 mod mcp_http;

@@ -1,4 +1,4 @@
-//! A worker with a tap on both of its streams.
+//! An agent with a tap on both of its streams.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,17 +9,23 @@ use crate::support::frames::{Frames, From};
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_agentbus");
 
-/// A command without arguments that runs the worker and writes down what passes.
+/// A command without arguments that runs an agent and writes down what passes.
 pub(crate) struct Tap {
     pub(crate) directory: tempfile::TempDir,
 }
 
 impl Tap {
+    /// The worker.
     pub(crate) fn new() -> Self {
+        Self::of("worker acp --data-dir worker", Path::new("."))
+    }
+
+    /// The program with these arguments, and the token of a bus with this data directory.
+    pub(crate) fn of(words: &str, data: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let here = directory.path().display();
+        let (here, data) = (directory.path().display(), data.display());
         let script = format!(
-            "#!/bin/sh\ntee -a '{here}/client.jsonl' | '{PROGRAM}' worker acp --data-dir '{here}/data' | tee -a '{here}/agent.jsonl'\n"
+            "#!/bin/sh\ncd '{here}'\nexport AGENTBUS_DATA_DIR='{data}'\ntee -a client.jsonl | '{PROGRAM}' {words} | tee -a agent.jsonl\n"
         );
         let tap = Self { directory };
         fs::write(tap.command(), script).unwrap();

@@ -21,7 +21,7 @@ use utoipa_axum::routes;
 
 use crate::guard::GuardLayer;
 use crate::state::App;
-use crate::ws;
+use crate::{acp, ws};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -36,6 +36,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let (routes, _) = described().split_for_parts();
     routes
         .route("/v1/ws", get(ws::upgrade))
+        .route("/acp", get(acp::upgrade))
         .route("/", get(page::index))
         .route("/page.js", get(page::script))
         .route("/page.css", get(page::style))

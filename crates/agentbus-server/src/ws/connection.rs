@@ -28,7 +28,7 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 
 /// Longest silence of a client, which answers pings. A connection that was cut without a word
 /// would otherwise keep its subscriptions, and their messages, for ever.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// Longest time that the last frames may take when the host hangs up.
 const HANG_UP_TIME: Duration = Duration::from_secs(2);
@@ -124,13 +124,13 @@ pub(super) async fn run(app: Arc<App>, socket: WebSocket) {
 }
 
 /// Ends when a client did not take its last frames in time.
-async fn overdue(app: &App) {
+pub(crate) async fn overdue(app: &App) {
     app.hang_up.cancelled().await;
     tokio::time::sleep(HANG_UP_TIME).await;
 }
 
 /// Writes frames, and pings when there are none. Fires `broken` when the client takes no more.
-async fn write(
+pub(crate) async fn write(
     mut sink: SplitSink<WebSocket, Message>,
     mut frames: mpsc::Receiver<String>,
     broken: CancellationToken,

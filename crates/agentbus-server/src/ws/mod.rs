@@ -20,6 +20,8 @@ use axum::response::Response;
 use crate::server::Place;
 use crate::state::App;
 
+pub(crate) use connection::{SILENCE_MAX, overdue, write};
+
 pub(crate) async fn upgrade(
     State(app): State<Arc<App>>,
     Extension(place): Extension<Place>,

@@ -1,0 +1,127 @@
+//! Tells an editor what is in the log of a session, and what comes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::watch;
+
+use super::choice::Choice;
+use crate::log::{EditorSession, Entry, Followed, Follower, Kind};
+use crate::sdk::serving::{Client, Error};
+
+/// Marks of the turns that an editor began: it knows what it said itself.
+pub(super) type Own = Arc<Mutex<HashSet<String>>>;
+
+/// What tells one editor of one session.
+pub(super) struct Feed {
+    follower: Follower,
+    client: Client,
+    choice: Choice,
+    /// What the editor calls the session, and who serves it.
+    id: String,
+    agent: String,
+    own: Own,
+    /// Whether something was said already.
+    begun: bool,
+    /// The offset up to which the editor was told.
+    told: watch::Sender<u64>,
+}
+
+#[derive(Deserialize)]
+struct Prompted<'a> {
+    #[serde(borrow)]
+    prompt: Vec<&'a RawValue>,
+    turn: Option<String>,
+}
+
+impl Feed {
+    /// Begins after this offset.
+    pub(super) fn new(
+        session: &EditorSession,
+        follower: Follower,
+        client: Client,
+        choice: Choice,
+        own: Own,
+    ) -> (Self, watch::Receiver<u64>) {
+        let (told, progress) = watch::channel(follower.at());
+        let feed = Self {
+            follower,
+            client,
+            choice,
+            id: session.id.clone(),
+            agent: session.key.agent.clone(),
+            own,
+            begun: session.title.is_some(),
+            told,
+        };
+        (feed, progress)
+    }
+
+    /// Tells everything up to this offset. Returns how many entries are not kept any more.
+    pub(super) async fn catch_up(&mut self, last: u64) -> Result<u64, Error> {
+        let mut forgotten = 0;
+        while self.follower.at() < last {
+            match self.follower.next().await {
+                Ok(Some(Followed::Entry(entry))) => self.tell(&entry).await?,
+                Ok(Some(Followed::Gap(up_to))) => forgotten = up_to,
+                Ok(None) => break,
+                Err(error) => return Err(super::refusal::of_log(&error)),
+            }
+        }
+        Ok(forgotten)
+    }
+
+    /// Tells what comes, until the editor leaves or the session is forgotten.
+    pub(super) async fn run(mut self) {
+        loop {
+            match self.follower.next().await {
+                Ok(Some(Followed::Entry(entry))) => {
+                    if self.tell(&entry).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(Some(Followed::Gap(_))) => {}
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::error!(%error, session = %self.id, "an editor is not told of a session any more");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn tell(&mut self, entry: &Entry) -> Result<(), Error> {
+        match entry.kind {
+            Kind::Prompt => self.repeat_prompt(&entry.data).await?,
+            Kind::Update => {
+                let complete = self.choice.complete(&entry.data, &self.agent, self.begun);
+                let update = complete.as_deref().unwrap_or(&entry.data);
+                self.client.update_json(&self.id, update).await?;
+            }
+            // The editor that waits for the end has an answer; nothing in the protocol tells others.
+            Kind::Opened | Kind::Ended | Kind::Lost => {}
+        }
+        self.told.send_replace(entry.offset);
+        Ok(())
+    }
+
+    /// Says what was said to the agent, unless this editor said it.
+    async fn repeat_prompt(&mut self, data: &str) -> Result<(), Error> {
+        self.begun = true;
+        // Written by the bus; what cannot be read is from another release.
+        let Ok(said) = serde_json::from_str::<Prompted<'_>>(data) else {
+            return Ok(());
+        };
+        if said.turn.is_some_and(|turn| self.own.lock().remove(&turn)) {
+            return Ok(());
+        }
+        for block in said.prompt {
+            let chunk = format!("{{\"sessionUpdate\":\"user_message_chunk\",\"content\":{block}}}");
+            self.client.update_json(&self.id, &chunk).await?;
+        }
+        Ok(())
+    }
+}

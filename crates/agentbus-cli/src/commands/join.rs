@@ -1,0 +1,70 @@
+//! How a command that speaks to an editor finds its bus: the one that runs, or one of its own.
+
+use std::time::Duration;
+
+use agentbus_server::RunningServer;
+
+use super::Api;
+use super::serve::{Beside, start, start_logging};
+use crate::args::Serve;
+use crate::config::Config;
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use crate::telemetry::Telemetry;
+
+/// How often a bus that another process is just starting is looked for, and how long between.
+const LOOKS: u32 = 20;
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// The bus that was found.
+pub(super) enum Joined {
+    /// It runs in another process.
+    Running,
+    /// It was started in this one, on this configuration.
+    Own(Box<Config>, Box<(RunningServer, Beside)>),
+}
+
+/// Finds the bus that runs, or starts one on the data directory, which other programs can join.
+pub(super) async fn join(
+    embedded: bool,
+    serve: &Serve,
+    config: impl Fn() -> Result<Config, Failure>,
+    api: &Api,
+    telemetry: &Telemetry,
+    output: &Output,
+) -> Result<Joined, Failure> {
+    let default = format!("http://127.0.0.1:{}", agentbus_server::DEFAULT_PORT);
+    if !embedded && api.is_there().await {
+        return Ok(Joined::Running);
+    }
+    if !embedded && api.url() != default {
+        let text = format!(
+            "no bus answers at {}; start one with `agentbus serve`, or name another with --url",
+            api.url()
+        );
+        return Err(Failure::new(Exit::Unreachable, text));
+    }
+    let config = serve.clone().merge(None, config()?);
+    start_logging(&config.log, output)?;
+    match start(&config, telemetry).await {
+        Ok(running) => Ok(Joined::Own(Box::new(config), Box::new(running))),
+        Err(mut failure) if embedded && failure.exit == Exit::Listen => {
+            failure.message.push_str(
+                "; --embedded runs a bus of its own: leave it out to join the one that runs, or name another directory \
+                 and another port with --data-dir DIR --listen 127.0.0.1:0",
+            );
+            Err(failure)
+        }
+        // Two editors that start at once: one of them runs the bus, the other joins it.
+        Err(failure) if !embedded && failure.exit == Exit::Listen => {
+            for _ in 0..LOOKS {
+                if api.is_there().await {
+                    return Ok(Joined::Running);
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            Err(failure)
+        }
+        Err(failure) => Err(failure),
+    }
+}

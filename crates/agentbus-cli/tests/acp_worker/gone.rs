@@ -1,0 +1,110 @@
+//! Who is gone and what stays: an editor killed in the middle of a turn, an agent killed likewise.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::bus::Bus;
+use crate::editor::Editor;
+
+/// A turn that is long enough to be killed in.
+const TURN: &[&str] = &["one", "/wait 3", "two"];
+
+#[test]
+fn an_editor_that_was_killed_shows_what_it_would_have_shown() {
+    let bus = Bus::start();
+    let mut whole = Editor::ready(&bus, &[], &json!({}));
+    let session = whole.session();
+    assert_eq!(
+        whole.prompt(&session, TURN)["result"]["stopReason"],
+        "end_turn"
+    );
+    let mut expected = Editor::ready(&bus, &[], &json!({}));
+    expected.load(&session);
+
+    let mut killed = Editor::ready(&bus, &[], &json!({}));
+    let cut = killed.session();
+    killed.ask_prompt(&cut, TURN);
+    killed.hear("one");
+    killed.kill();
+    let mut back = Editor::ready(&bus, &[], &json!({}));
+    let listed = back.call("session/list", json!({}))["result"].clone();
+    let ids = listed["sessions"].as_array().unwrap().iter();
+    assert!(
+        ids.map(|it| &it["sessionId"]).any(|it| *it == cut.as_str()),
+        "{listed}"
+    );
+    back.load(&cut);
+    back.hear("two");
+    // Updates end with the same brackets, whichever session they are of.
+    assert_eq!(back.transcript(), expected.transcript());
+    let live: Vec<&str> = expected
+        .transcript()
+        .into_iter()
+        .filter(|it| !it.contains("user_message_chunk"))
+        .collect();
+    assert_eq!(whole.transcript(), live);
+    assert_eq!(
+        back.prompt(&cut, &["on"])["result"]["stopReason"],
+        "end_turn"
+    );
+    for editor in [whole, expected, back] {
+        editor.end();
+    }
+}
+
+#[test]
+fn a_question_outlives_the_editor_that_was_asked() {
+    let Some(bus) = Bus::with_python() else {
+        return;
+    };
+    let agent: &[&str] = &["--agent", "py"];
+    let mut killed = Editor::ready(&bus, agent, &json!({}));
+    let session = killed.session();
+    killed.ask_prompt(&session, &["permission"]);
+    killed.asked("session/request_permission");
+    killed.kill();
+    let mut back = Editor::ready(&bus, agent, &json!({}));
+    back.load(&session);
+    let asked = back.asked("session/request_permission");
+    back.choose(&asked, "allow");
+    back.hear("allowed with allow");
+    back.end();
+}
+
+#[test]
+fn whoever_waits_for_an_agent_that_dies_learns_it_at_once() {
+    let bus = Bus::start();
+    let mut editor = Editor::ready(&bus, &["--agent", "echo"], &json!({}));
+    let session = editor.session();
+    let turn = editor.ask_prompt(&session, &["begun", "/wait 60"]);
+    editor.hear("begun");
+    let agents = bus.run(&["invoke", "agentbus.agents", "{\"do\":\"list\"}"]);
+    let agents: Value = serde_json::from_slice(&agents.stdout).unwrap();
+    let pid = agents["payload"]["agents"][0]["pid"].to_string();
+    let begun = Instant::now();
+    assert!(
+        Command::new("kill")
+            .args(["-9", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let failed = editor.answer(turn);
+    let took = begun.elapsed();
+    println!("the editor learned of the end of its agent after {took:?}");
+    let sentence = failed["error"]["message"].as_str().unwrap();
+    assert!(
+        sentence.contains("started again for the next prompt"),
+        "{sentence}"
+    );
+    // The aim is 250 ms; a loaded machine gets more.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(
+        editor.prompt(&session, &["on"])["result"]["stopReason"],
+        "end_turn"
+    );
+    editor.hear("on");
+    editor.end();
+}
