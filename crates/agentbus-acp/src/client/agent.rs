@@ -22,7 +22,8 @@ use crate::config::AgentConfig;
 use crate::decide::Decider;
 use crate::limits;
 use crate::log::{Key, Kind, SessionLog};
-use crate::sdk::driving::{Fault, Place};
+use crate::sdk::driving::Fault;
+use crate::sdk::place::Place;
 
 /// An agent behind its target.
 #[derive(Debug)]

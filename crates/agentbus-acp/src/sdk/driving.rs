@@ -11,13 +11,13 @@ use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::ConnectionTo;
 use agent_client_protocol::v1::schema::{
     AgentRequest, CancelNotification, ClientCapabilities, CloseSessionRequest,
-    CompleteElicitationNotification, ContentBlock, CreateTerminalResponse, EnvVariable, ErrorCode,
+    CompleteElicitationNotification, ContentBlock, CreateTerminalResponse, ErrorCode,
     FileSystemCapabilities, Implementation, InitializeRequest, KillTerminalResponse,
-    LoadSessionRequest, McpServer, McpServerStdio, NewSessionRequest, PromptCapabilities,
-    PromptRequest, ReadTextFileResponse, ReleaseTerminalResponse, RequestPermissionOutcome,
-    RequestPermissionRequest, RequestPermissionResponse, ResumeSessionRequest,
-    SelectedPermissionOutcome, SetSessionConfigOptionRequest, SetSessionModeRequest, StopReason,
-    TerminalExitStatus, TerminalOutputResponse, WaitForTerminalExitResponse, WriteTextFileResponse,
+    LoadSessionRequest, NewSessionRequest, PromptCapabilities, PromptRequest, ReadTextFileResponse,
+    ReleaseTerminalResponse, RequestPermissionOutcome, RequestPermissionRequest,
+    RequestPermissionResponse, ResumeSessionRequest, SelectedPermissionOutcome,
+    SetSessionConfigOptionRequest, SetSessionModeRequest, StopReason, TerminalExitStatus,
+    TerminalOutputResponse, WaitForTerminalExitResponse, WriteTextFileResponse,
 };
 use agent_client_protocol::{
     Agent, Client, Error, JsonRpcRequest, Lines, is_connection_terminated,
@@ -30,7 +30,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::elicitation::{self, Elicit};
-use crate::client::{BusServer, Offer, Setup};
+use super::place::Place;
+use crate::client::Offer;
 use crate::company::Serves;
 use crate::decide::{self, Choice};
 
@@ -147,9 +148,9 @@ pub(crate) struct Abilities {
     pub(crate) resume: bool,
     pub(crate) close: bool,
     /// Which MCP servers it takes besides those that it starts itself.
-    http: bool,
-    sse: bool,
-    directories: bool,
+    pub(super) http: bool,
+    pub(super) sse: bool,
+    pub(super) directories: bool,
     /// How one may log in, for the sentence that says that one must.
     pub(crate) logins: Vec<String>,
     prompt: PromptCapabilities,
@@ -172,16 +173,6 @@ pub(crate) enum Stop {
 pub(crate) struct Prompt {
     blocks: Vec<ContentBlock>,
     meta: Option<serde_json::Map<String, Value>>,
-}
-
-/// Where a session works and with what, as far as its agent can.
-#[derive(Debug)]
-pub(crate) struct Place {
-    cwd: PathBuf,
-    directories: Vec<PathBuf>,
-    servers: Vec<McpServer>,
-    /// Names of the servers that the agent does not take.
-    left_out: Vec<String>,
 }
 
 /// Calls an agent. Cloning gives another handle.
@@ -431,51 +422,6 @@ impl From<Error> for Fault {
             data: error.data,
         }
     }
-}
-
-impl Place {
-    /// What the agent can take of a setup, with the server of the bus besides.
-    pub(crate) fn new(
-        abilities: &Abilities,
-        cwd: PathBuf,
-        setup: &Setup,
-        bus: Option<&BusServer>,
-    ) -> Self {
-        let mut servers: Vec<McpServer> = bus.map(server).into_iter().collect();
-        let mut left_out = Vec::new();
-        for asked in &setup.servers {
-            let takes = match asked["type"].as_str() {
-                None | Some("stdio") => true,
-                Some("http") => abilities.http,
-                Some("sse") => abilities.sse,
-                Some(_) => false,
-            };
-            match serde_json::from_value(asked.clone()) {
-                Ok(server) if takes => servers.push(server),
-                _ => left_out.push(asked["name"].as_str().unwrap_or_default().to_owned()),
-            }
-        }
-        let directories = match abilities.directories {
-            true => setup.directories.clone(),
-            false => Vec::new(),
-        };
-        Self {
-            cwd: setup.cwd.clone().unwrap_or(cwd),
-            directories,
-            servers,
-            left_out,
-        }
-    }
-}
-
-/// The server of the bus as an agent has to start it.
-fn server(bus: &BusServer) -> McpServer {
-    let env = bus.env.iter();
-    let env = env.map(|(name, value)| EnvVariable::new(name.clone(), value.clone()));
-    let server = McpServerStdio::new("agentbus", bus.command.clone())
-        .args(bus.args.clone())
-        .env(env.collect());
-    McpServer::Stdio(server)
 }
 
 fn offer(

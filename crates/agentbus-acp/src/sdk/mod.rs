@@ -2,4 +2,5 @@
 
 pub(crate) mod driving;
 pub(crate) mod elicitation;
+pub(crate) mod place;
 pub(crate) mod serving;

@@ -11,7 +11,7 @@ use agentbus_acp::AgentConfig;
 use agentbus_acp::decide::Nobody;
 
 use crate::fixture::{Fixture, argv};
-use crate::schema::installed;
+use crate::support::install::installed;
 
 const INSTALL: &[&str] = &[
     "npm",

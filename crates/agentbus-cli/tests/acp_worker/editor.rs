@@ -71,11 +71,19 @@ impl Editor {
         self.write(&line);
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "tests write parameters where they send them"
+    )]
     pub(crate) fn notify(&mut self, method: &str, params: Value) {
         self.send(&json!({ "jsonrpc": "2.0", "method": method, "params": params }));
     }
 
     /// Sends a request; the answer is for [`Self::answer`].
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "tests write parameters where they send them"
+    )]
     pub(crate) fn ask(&mut self, method: &str, params: Value) -> u64 {
         self.next += 1;
         let request =
