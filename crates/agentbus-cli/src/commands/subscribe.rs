@@ -7,7 +7,6 @@ use crate::args::SubscribeArgs;
 use crate::failure::{Exit, Failure};
 
 pub(crate) async fn subscribe(client: &Client, args: SubscribeArgs) -> Result<(), Failure> {
-    client.others_must_reach()?;
     let bus = client.connect().await?;
     let mut subscription = bus.subscribe(args.pattern.as_str());
     if let Some(group) = args.queue {
@@ -20,6 +19,8 @@ pub(crate) async fn subscribe(client: &Client, args: SubscribeArgs) -> Result<()
         subscription = subscription.start(start);
     }
     let mut events = subscription.await.map_err(explain)?;
+    // After what the transport itself lacks, which says more.
+    client.others_must_reach()?;
     client
         .output
         .note(&format!("listening for {}", args.pattern));
