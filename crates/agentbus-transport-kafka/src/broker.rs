@@ -7,19 +7,19 @@ use agentbus_transport::clock::millis;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{Consumer, ConsumerContext, StreamConsumer};
+use rdkafka::consumer::{Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::FutureProducer;
 use tokio::time::{Instant, sleep};
 
 use crate::address::Address;
 use crate::limits;
+use crate::reader::Reader;
 
 /// The transport's name.
 pub(crate) const NAME: &str = "kafka";
 
 pub(crate) type Producer = FutureProducer<Quiet>;
-pub(crate) type Reader = StreamConsumer<Quiet>;
 
 /// Lets the library speak to our log. It says what it does by itself to recover, which concerns
 /// nobody unless it fails.
@@ -168,6 +168,7 @@ pub(crate) fn reader(address: &Address, group: &str) -> Result<Reader, Transport
             (limits::INCOMING_BYTES >> 10).to_string(),
         )
         .create_with_context(Quiet)
+        .map(Reader::new)
         .map_err(|error| failed(&error))
 }
 

@@ -12,10 +12,11 @@ use rdkafka::consumer::Consumer;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::broker::{self, Reader, failed};
+use crate::broker::{self, failed};
 use crate::feed;
 use crate::lanes::Lane;
 use crate::link::Link;
+use crate::reader::Reader;
 use crate::record::Deal;
 use crate::table::{Change, client_of};
 
@@ -67,9 +68,7 @@ pub(crate) async fn run(link: Weak<Link>, reader: Reader) {
             }
         }
     }
-    // Closing it waits for the library's threads.
-    let closing = tokio::task::spawn_blocking(move || drop(reader));
-    let _ = closing.await;
+    reader.close().await;
 }
 
 fn take(link: &Arc<Link>, record: &BorrowedMessage<'_>) {

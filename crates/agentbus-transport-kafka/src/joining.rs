@@ -15,11 +15,12 @@ use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::{Instant, sleep};
 
-use crate::broker::{self, Reader, failed};
+use crate::broker::{self, failed};
 use crate::keeper::{Keeper, Work};
 use crate::limits;
 use crate::link::Link;
 use crate::member::{Member, MemberSource, Plan, misuse};
+use crate::reader::Reader;
 use crate::table::{self, Durable, Key, client_of};
 use crate::verdicts::partition_of;
 

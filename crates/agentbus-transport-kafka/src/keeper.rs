@@ -13,11 +13,11 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::{Instant, sleep};
 
-use crate::broker::Reader;
 use crate::ledger::{Ledger, Step};
 use crate::limits;
 use crate::link::DurablePlace;
 use crate::member::Member;
+use crate::reader::Reader;
 
 /// The partition with the steps of a name.
 #[derive(Debug, Clone, Copy)]
@@ -81,11 +81,10 @@ impl Keeper {
         member.end_taking();
         member.dropped.cancelled().await;
         self.say_goodbye().await;
-        // Nothing waits for the broker here, which may be gone for good: whoever comes next reads a
-        // few steps again when this commit did not arrive.
+        // The broker may be gone for good: whoever comes next reads a few steps again when this
+        // commit did not arrive.
         self.commit();
-        let closing = tokio::task::spawn_blocking(move || drop(self.reader));
-        let _ = closing.await;
+        self.reader.close().await;
         member.left.cancel();
     }
 

@@ -15,6 +15,7 @@ pub mod limits;
 mod link;
 mod member;
 mod publish;
+mod reader;
 mod record;
 mod table;
 mod transport;

@@ -16,7 +16,7 @@ use agentbus_protocol::{Payload, Subject};
 use agentbus_transport::{
     PublishOptions, Received, Subscribe, Transport, TransportError, dead_letter,
 };
-use agentbus_transport_kafka::KafkaTransport;
+use agentbus_transport_kafka::{KafkaTransport, limits};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
@@ -147,27 +147,51 @@ async fn an_ack_over_a_dying_broker_is_heard() {
     assert_eq!(number(&receive(&mut again).await), 99);
 }
 
-/// Ends with the runtime too, which waits for whatever still blocks a thread.
 #[test]
 fn a_bus_whose_broker_is_gone_ends_all_the_same() {
-    let (ended, end) = std::sync::mpsc::channel();
+    ends(async {
+        let mut broker = Broker::start();
+        let transport = open(&broker.url()).await;
+        let mut all = transport.subscribe(kept("over")).await.unwrap();
+        publish(&transport, "over", 1).await;
+        receive(&mut all).await.ack().await.unwrap();
+        // It leaves its name while the broker is still there to be asked, and then is not.
+        drop(all);
+        broker.kill();
+        within("the close", transport.close(Duration::from_secs(1))).await;
+    });
+}
+
+#[test]
+fn a_program_that_forgets_to_close_ends_without_its_broker() {
+    ends(async {
+        let mut broker = Broker::start();
+        let transport = open(&broker.url()).await;
+        let mut all = transport.subscribe(kept("left")).await.unwrap();
+        for n in 0..20 {
+            publish(&transport, "left", n).await;
+            receive(&mut all).await.ack().await.unwrap();
+        }
+        broker.kill();
+        // By now it has tried to commit what it can no longer commit.
+        tokio::time::sleep(limits::COMMIT_INTERVAL * 2).await;
+    });
+}
+
+/// Fails unless a program's runtime ends, which waits for whatever still blocks a thread. The
+/// library alone would ask for the broker for 45 seconds, or for ever.
+fn ends(program: impl Future<Output = ()> + Send + 'static) {
+    let (sender, end) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(async {
-            let mut broker = Broker::start();
-            let transport = open(&broker.url()).await;
-            let mut all = transport.subscribe(kept("over")).await.unwrap();
-            publish(&transport, "over", 1).await;
-            receive(&mut all).await.ack().await.unwrap();
-            // It leaves its name while the broker is still there to be asked, and then is not.
-            drop(all);
-            broker.kill();
-            within("the close", transport.close(Duration::from_secs(1))).await;
-        });
+        // As a task, so that the threads of the runtime are those that end it.
+        runtime.block_on(async { tokio::spawn(program).await.unwrap() });
+        sender.send(()).unwrap();
         drop(runtime);
-        ended.send(()).unwrap();
+        sender.send(()).unwrap();
     });
-    end.recv_timeout(Duration::from_secs(100)).unwrap();
+    end.recv_timeout(Duration::from_secs(150)).unwrap();
+    end.recv_timeout(Duration::from_secs(20)).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
