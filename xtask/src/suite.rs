@@ -65,7 +65,7 @@ fn steps(workspace: &Workspace, filters: &[String]) -> Vec<Step> {
         check("layers", layers::run),
         check("measure", measure::run),
         call("build", "build --workspace --bins --examples"),
-        tests("tests", runner(workspace)),
+        tests("tests", &runner(workspace)),
         check("conformance mcp", conformance::mcp),
         tests("doc tests", "test --workspace --doc --no-fail-fast --"),
         // The command and the library share the name of their pages; the library's come last.
@@ -82,15 +82,23 @@ fn steps(workspace: &Workspace, filters: &[String]) -> Vec<Step> {
     ]
 }
 
+/// Longest time that one test program may take. The slowest needs a tenth of it; one that hangs
+/// must not take the whole run with it.
+const PROGRAM_SECONDS: &str = "1200";
+
 /// Chooses the test runner: nextest when it is installed, cargo's own otherwise.
 ///
 /// Cargo's own leaves benches out: a bench without the test harness prints no result.
-fn runner(workspace: &Workspace) -> &'static str {
-    if cargo::has(workspace, "nextest") {
+fn runner(workspace: &Workspace) -> String {
+    // In the foreground, so that Ctrl-C reaches the programs.
+    let guard =
+        format!("target.'cfg(all())'.runner=['timeout','--foreground','{PROGRAM_SECONDS}']");
+    let call = if cargo::has(workspace, "nextest") {
         "nextest run --workspace --no-fail-fast --no-tests pass"
     } else {
         "test --workspace --lib --bins --tests --examples --no-fail-fast --"
-    }
+    };
+    format!("--config {guard} {call}")
 }
 
 /// Prepares a test run that the filters narrow.
