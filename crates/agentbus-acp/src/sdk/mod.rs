@@ -2,5 +2,6 @@
 
 pub(crate) mod driving;
 pub(crate) mod elicitation;
+pub(crate) mod pages;
 pub(crate) mod place;
 pub(crate) mod serving;

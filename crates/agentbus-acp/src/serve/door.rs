@@ -16,16 +16,17 @@ use super::choice::Choice;
 use super::turn::Turn;
 use super::{Editors, Visit, refusal};
 use crate::company::Serves;
-use crate::limits::{EDITOR_REQUESTS, SESSION_QUEUE, SESSIONS_PAGE};
+use crate::limits::{EDITOR_REQUESTS, SESSION_QUEUE};
 use crate::line::Place;
 use crate::log::EditorSession;
+use crate::sdk::pages;
 use crate::sdk::serving::schema::{
     AgentCapabilities, AgentResponse, ClientNotification, ClientRequest, CloseSessionResponse,
     DeleteSessionResponse, Implementation, InitializeRequest, InitializeResponse,
-    ListSessionsRequest, ListSessionsResponse, McpCapabilities, PromptCapabilities, PromptRequest,
-    PromptResponse, SessionAdditionalDirectoriesCapabilities, SessionCapabilities,
-    SessionCloseCapabilities, SessionDeleteCapabilities, SessionInfo, SessionListCapabilities,
-    SessionResumeCapabilities, StopReason,
+    ListSessionsRequest, McpCapabilities, PromptCapabilities, PromptRequest, PromptResponse,
+    SessionAdditionalDirectoriesCapabilities, SessionCapabilities, SessionCloseCapabilities,
+    SessionDeleteCapabilities, SessionInfo, SessionListCapabilities, SessionResumeCapabilities,
+    StopReason,
 };
 use crate::sdk::serving::{self, Agent, Answer, Client, Error, Reply, VERSION};
 
@@ -248,18 +249,13 @@ impl Door {
     }
 
     async fn list(&self, request: ListSessionsRequest) -> Answer {
-        let from = match &request.cursor {
-            None => 0,
-            Some(cursor) => cursor.parse().map_err(|_| refusal::not_a_cursor(cursor))?,
-        };
         let kept = self.0.editors.0.log.editor_sessions().await;
         let kept = kept.map_err(|error| refusal::of_log(&error))?;
         let wanted = |session: &EditorSession| {
             let here = request.cwd.as_ref().is_none_or(|cwd| *cwd == session.cwd);
             here && self.0.choice.covers(session)
         };
-        let mut rest = kept.into_iter().filter(wanted).skip(from).peekable();
-        let page = rest.by_ref().take(SESSIONS_PAGE).map(|session| {
+        let shown = kept.into_iter().filter(wanted).map(|session| {
             let changed = i64::try_from(session.touched_ms).ok();
             let changed = changed.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
             let meta = [("agentbus.agent".to_owned(), session.key.agent.into())];
@@ -269,10 +265,7 @@ impl Door {
                 .updated_at(changed.map(|time| time.to_string()))
                 .meta(meta.into_iter().collect::<Map<_, _>>())
         });
-        let page = page.collect();
-        let next = rest.peek().map(|_| (from + SESSIONS_PAGE).to_string());
-        let response = ListSessionsResponse::new(page).next_cursor(next);
-        Ok(AgentResponse::ListSessionsResponse(response))
+        pages::page(&request, shown)
     }
 
     /// Leaves a session. The last editor to leave ends its turns, and the agent forgets it.

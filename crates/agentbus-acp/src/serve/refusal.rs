@@ -96,12 +96,6 @@ pub(super) fn too_many_sessions() -> Error {
     ))
 }
 
-pub(super) fn not_a_cursor(cursor: &str) -> Error {
-    serving::invalid(format!(
-        "`{cursor}` is no cursor of a list; begin without one"
-    ))
-}
-
 /// The connection ends; nobody reads this, but every request has its answer.
 pub(super) fn leaving() -> Error {
     serving::failed("the connection ends; the turn goes on, and session/load tells what it says")

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
-use super::limits::{SESSIONS_OPEN_MAX, SESSIONS_PAGE};
+use super::limits::SESSIONS_OPEN_MAX;
 use super::mcp::{Modes, Person, Servers};
 use super::replay::merged;
 use super::session::Session;
@@ -19,18 +19,19 @@ use super::settings::Settings;
 use super::store::{About, History, Store};
 use super::turn::{Turn, unwritten};
 use crate::line::Place;
+use crate::sdk::pages;
 use crate::sdk::serving;
 use crate::sdk::serving::schema;
 use crate::sdk::serving::schema::{
     AgentCapabilities, AgentResponse, AuthenticateResponse, AvailableCommandsUpdate,
     ClientNotification, ClientRequest, CloseSessionResponse, ConfigOptionUpdate, ContentBlock,
     CurrentModeUpdate, DeleteSessionResponse, Implementation, InitializeRequest,
-    InitializeResponse, ListSessionsRequest, ListSessionsResponse, LoadSessionResponse,
-    McpCapabilities, McpServer, NewSessionResponse, PromptCapabilities, PromptResponse,
-    ResumeSessionResponse, SessionAdditionalDirectoriesCapabilities, SessionCapabilities,
-    SessionCloseCapabilities, SessionDeleteCapabilities, SessionId, SessionInfo, SessionInfoUpdate,
-    SessionListCapabilities, SessionResumeCapabilities, SessionUpdate,
-    SetSessionConfigOptionResponse, SetSessionModeResponse, StopReason,
+    InitializeResponse, ListSessionsRequest, LoadSessionResponse, McpCapabilities, McpServer,
+    NewSessionResponse, PromptCapabilities, PromptResponse, ResumeSessionResponse,
+    SessionAdditionalDirectoriesCapabilities, SessionCapabilities, SessionCloseCapabilities,
+    SessionDeleteCapabilities, SessionId, SessionInfo, SessionInfoUpdate, SessionListCapabilities,
+    SessionResumeCapabilities, SessionUpdate, SetSessionConfigOptionResponse,
+    SetSessionModeResponse, StopReason,
 };
 use crate::sdk::serving::{Agent, Answer, Client, Error, Reply, VERSION};
 
@@ -328,34 +329,20 @@ impl Worker {
     }
 
     async fn list(&self, request: ListSessionsRequest) -> Answer {
-        let from = match &request.cursor {
-            None => 0,
-            Some(cursor) => cursor.parse().map_err(|_| {
-                let data = format!("`{cursor}` is no cursor of a list; begin without one");
-                serving::invalid(data)
-            })?,
-        };
         let store = self.0.store.clone();
         let kept = blocking(move || store.list())
             .await
             .map_err(|error| unreadable(&error))?;
         let wanted = |cwd: &Path| request.cwd.as_ref().is_none_or(|wanted| wanted == cwd);
-        let mut rest = kept
-            .into_iter()
-            .filter(|kept| wanted(&kept.about.cwd))
-            .skip(from)
-            .peekable();
-        let page = rest.by_ref().take(SESSIONS_PAGE).map(|kept| {
+        let here = kept.into_iter().filter(|kept| wanted(&kept.about.cwd));
+        let shown = here.map(|kept| {
             let changed = jiff::Timestamp::try_from(kept.changed);
             SessionInfo::new(kept.about.id, kept.about.cwd)
                 .additional_directories(kept.about.additional_directories)
                 .title(kept.about.title)
                 .updated_at(changed.ok().map(|time| time.to_string()))
         });
-        let page = page.collect();
-        let next = rest.peek().map(|_| (from + SESSIONS_PAGE).to_string());
-        let response = ListSessionsResponse::new(page).next_cursor(next);
-        Ok(AgentResponse::ListSessionsResponse(response))
+        pages::page(&request, shown)
     }
 
     async fn close(&self, id: &SessionId) -> Answer {

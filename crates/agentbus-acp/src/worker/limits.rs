@@ -36,9 +36,6 @@ pub(crate) const PROMPTS_WAITING_MAX: usize = 16;
 /// Sessions kept on disk; the one that was silent for longest makes room.
 pub(crate) const SESSIONS_KEPT_MAX: usize = 1000;
 
-/// Sessions in one page of a list.
-pub(crate) const SESSIONS_PAGE: usize = 100;
-
 /// Bytes of one session's history, on disk and in memory. What is older than the newer half is
 /// forgotten, whole turns at a time.
 pub(crate) const HISTORY_BYTES_MAX: u64 = 8 * 1024 * 1024;
