@@ -201,7 +201,8 @@ pub enum Start {
 /// What happens to a publish when a subscriber's queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overflow {
-    /// The publisher waits for room.
+    /// The publisher waits for room. A subscriber that takes nothing for [`limits::STALL_MAX`] no
+    /// longer holds anybody up: it loses messages, and is told how many.
     #[default]
     Wait,
     /// The oldest message of the lowest waiting priority makes room; the subscriber is told how

@@ -23,9 +23,12 @@ pub use receivers::{Drain, Receivers};
 /// What the subject of every inbox begins with.
 pub const INBOX: &str = "_INBOX.";
 
-/// The URL without the password that it may hold.
+/// The URL without the password that it may hold. A file has none.
 #[must_use]
 pub fn hidden(url: &str) -> String {
+    if url.starts_with(['/', '.']) || url.starts_with("sqlite:") {
+        return url.to_owned();
+    }
     let Some((before, place)) = url.rsplit_once('@') else {
         return url.to_owned();
     };
@@ -64,6 +67,8 @@ mod tests {
             ("amqp:u:p@h", "…@h"),
             ("u:p@h", "…@h"),
             ("nats://h:1", "nats://h:1"),
+            ("sqlite:///a@b/bus.db", "sqlite:///a@b/bus.db"),
+            ("/a@b/bus.db", "/a@b/bus.db"),
         ] {
             assert_eq!(hidden(url), shown);
         }
