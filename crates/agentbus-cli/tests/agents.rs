@@ -9,23 +9,24 @@
 
 #[path = "support/readme.rs"]
 mod readme;
+#[path = "support/serving.rs"]
+mod serving;
 #[path = "../../agentbus-acp/tests/support/mod.rs"]
 mod support;
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use serving::{SERVE, Serving};
 use support::frames::python;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_agentbus");
 
 struct Bus {
-    child: Child,
-    url: String,
+    serving: Serving,
     dir: tempfile::TempDir,
 }
 
@@ -46,29 +47,21 @@ impl Bus {
 
     /// A bus with the agents that are configured in a directory.
     fn serve(dir: tempfile::TempDir) -> Self {
-        let mut child = program(dir.path())
-            .args(["--json", "--config", "agentbus.toml", "serve"])
-            .args(["--listen", "127.0.0.1:0", "--log", "error"])
+        let mut serve = program(dir.path());
+        serve
+            .args(SERVE)
+            .args(["--config", "agentbus.toml", "--log", "error"])
             // Agents among themselves are quicker than people.
-            .env("AGENTCHATBUS_RATE_LIMIT", "0")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let told: Value = serde_json::from_str(&line).unwrap();
-        Self {
-            child,
-            url: told["listening"].as_str().unwrap().to_owned(),
-            dir,
-        }
+            .env("AGENTCHATBUS_RATE_LIMIT", "0");
+        let serving = Serving::start(&mut serve);
+        Self { serving, dir }
     }
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = program(self.dir.path());
-        command.args(["--json", "--url", &self.url]).args(words);
+        command
+            .args(["--json", "--url", &self.serving.url])
+            .args(words);
         command
     }
 
@@ -105,13 +98,6 @@ impl Bus {
                 "nobody asked: {listed:?}"
             );
         }
-    }
-}
-
-impl Drop for Bus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -264,6 +250,6 @@ fn two_agents_and_a_person_talk_as_the_readme_shows() {
     let written = written.replace("\"python\"", &format!("{interpreter:?}"));
     std::fs::write(&file, written).unwrap();
     let bus = Bus::serve(dir);
-    let run = |command: &str| readme::shell(command, bus.dir.path(), &bus.url, &python);
+    let run = |command: &str| readme::shell(command, bus.dir.path(), &bus.serving.url, &python);
     readme::follow(&readme::block(HEADING, "console"), run);
 }

@@ -6,24 +6,20 @@
 
 #[path = "support/readme.rs"]
 mod readme;
+#[path = "support/serving.rs"]
+mod serving;
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-struct Bus {
-    child: Child,
-    url: String,
-    directory: tempfile::TempDir,
-}
+use serving::{Running, SERVE, Serving};
 
-impl Drop for Bus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+struct Bus {
+    serving: Serving,
+    directory: tempfile::TempDir,
 }
 
 fn agentbus(directory: &Path) -> Command {
@@ -46,30 +42,21 @@ impl Bus {
         std::fs::write(&file, config).unwrap();
         // Agents among themselves are quicker than people.
         let limit = if config.is_empty() { "3" } else { "0" };
-        let mut child = agentbus(&directory.path().join("data"))
-            .args(["--json", "serve", "--listen", "127.0.0.1:0", "--config"])
+        let mut serve = agentbus(&directory.path().join("data"));
+        serve
+            .args(SERVE)
+            .arg("--config")
             .arg(file)
             .env("AGENTCHATBUS_RATE_LIMIT", limit)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let told: Value = serde_json::from_str(&line).unwrap();
-        Self {
-            url: told["listening"].as_str().unwrap().to_owned(),
-            child,
-            directory,
-        }
+            .stderr(Stdio::null());
+        let serving = Serving::start(&mut serve);
+        Self { serving, directory }
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
         let mut command = agentbus(&self.directory.path().join("data"));
         command
-            .args(["--url", &self.url])
+            .args(["--url", &self.serving.url])
             .args(arguments)
             .output()
             .unwrap()
@@ -131,7 +118,7 @@ fn whoever_sits_at_the_terminal_is_one_agent() {
     // A bus that does not know it, at the same address: it is registered there.
     let kept = bus.directory.path().join("data/terminal.json");
     let mut known: Value = serde_json::from_slice(&std::fs::read(&kept).unwrap()).unwrap();
-    known[&bus.url]["token"] = "of another bus".into();
+    known[&bus.serving.url]["token"] = "of another bus".into();
     std::fs::write(&kept, known.to_string()).unwrap();
     bus.says(&["thread", "create", "three"]);
     assert_eq!(bus.says(&["agents"]).lines().count(), 2);
@@ -169,7 +156,7 @@ fn what_is_too_large_is_not_sent() {
     let check = |arguments: &[&str], bytes: usize, says: &str| {
         let mut command = agentbus(&bus.directory.path().join("data"));
         let mut child = command
-            .args(["--url", &bus.url])
+            .args(["--url", &bus.serving.url])
             .args(arguments)
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
@@ -201,7 +188,7 @@ fn what_is_too_large_is_not_sent() {
 fn the_readme_tells_what_happens() {
     let bus = Bus::start();
     let dir = bus.directory.path();
-    let run = |command: &str| readme::shell(command, dir, &bus.url, &[]);
+    let run = |command: &str| readme::shell(command, dir, &bus.serving.url, &[]);
     readme::follow(&readme::block("Conversations.", "console"), run);
 }
 
@@ -245,21 +232,19 @@ fn an_import_says_what_is_wrong() {
     assert!(String::from_utf8_lossy(&missing.stderr).contains("nothing.db"));
 }
 
-/// A program that serves a target, ended with the test.
-struct Serving(Child);
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn a_program_answers_when_it_is_mentioned_in_a_thread() {
     let bus = Bus::configured("chat_live_agents = [\"counter\"]\n");
     let mut handler = agentbus(&bus.directory.path().join("data"))
-        .args(["--url", &bus.url, "handle", "counter", "--", "wc", "-l"])
+        .args([
+            "--url",
+            &bus.serving.url,
+            "handle",
+            "counter",
+            "--",
+            "wc",
+            "-l",
+        ])
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
@@ -267,7 +252,7 @@ fn a_program_answers_when_it_is_mentioned_in_a_thread() {
     BufReader::new(handler.stderr.take().unwrap())
         .read_line(&mut ready)
         .unwrap();
-    let _handler = Serving(handler);
+    let _handler = Running(handler);
     bus.says(&["thread", "create", "plans"]);
     bus.says(&["post", "plans", "one"]);
     bus.says(&["post", "plans", "@counter how many lines is that?"]);

@@ -5,6 +5,9 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "support/serving.rs"]
+mod serving;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -12,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use serving::{SERVE, Serving};
+
 /// A bus of its own on a free port, ended with the test.
 struct Bus {
-    server: Child,
-    url: String,
+    server: Serving,
     dir: tempfile::TempDir,
 }
 
@@ -27,25 +31,18 @@ impl Bus {
     fn configured(dir: tempfile::TempDir, config: &str) -> Self {
         let file = dir.path().join("bus.toml");
         std::fs::write(&file, config).unwrap();
-        let mut server = agentbus(dir.path())
-            .args(["serve", "--json", "--listen", "127.0.0.1:0"])
+        let mut serve = agentbus(dir.path());
+        serve
+            .args(SERVE)
             .args(["--log", "warn", "--config"])
-            .arg(file)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut first = String::new();
-        BufReader::new(server.stdout.as_mut().unwrap())
-            .read_line(&mut first)
-            .unwrap();
-        let started: Value = serde_json::from_str(&first).unwrap();
-        let url = started["listening"].as_str().unwrap().to_owned();
-        Self { server, url, dir }
+            .arg(file);
+        let server = Serving::start(&mut serve);
+        Self { server, dir }
     }
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = agentbus(self.dir.path());
-        command.env("AGENTBUS_URL", &self.url).args(args);
+        command.env("AGENTBUS_URL", &self.server.url).args(args);
         command
     }
 
@@ -83,15 +80,8 @@ impl Bus {
     }
 
     fn stop(mut self) -> i32 {
-        terminate(&self.server);
-        self.server.wait().unwrap().code().unwrap()
-    }
-}
-
-impl Drop for Bus {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        terminate(&self.server.process.0);
+        self.server.process.0.wait().unwrap().code().unwrap()
     }
 }
 
@@ -427,7 +417,7 @@ fn a_start_says_how_the_bus_is_reached_from_another_terminal() {
 #[test]
 fn a_port_in_use_leaves_no_data_directory_behind() {
     let bus = Bus::start();
-    let address = bus.url.strip_prefix("http://").unwrap();
+    let address = bus.server.url.strip_prefix("http://").unwrap();
     let serve = ["serve", "--listen", address, "--data-dir", "another"];
     let output = bus.run(&serve);
     assert_eq!(output.status.code(), Some(9), "{output:?}");
@@ -462,25 +452,9 @@ fn a_second_signal_does_not_wait_for_what_was_accepted() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("bus.toml"), "drain_s = 6000\n").unwrap();
     let mut serve = agentbus(dir.path());
-    serve.args([
-        "serve",
-        "--json",
-        "--listen",
-        "127.0.0.1:0",
-        "--config",
-        "bus.toml",
-    ]);
-    let mut server = serve
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut first = String::new();
-    let mut stdout = BufReader::new(server.stdout.take().unwrap());
-    stdout.read_line(&mut first).unwrap();
-    let started: Value = serde_json::from_str(&first).unwrap();
-    let url = started["listening"].as_str().unwrap().to_owned();
-    let bus = Bus { server, url, dir };
+    serve.args(SERVE).args(["--config", "bus.toml"]);
+    let server = Serving::start(serve.stderr(Stdio::piped()));
+    let bus = Bus { server, dir };
     let mut agent = bus.command(&["handle", "stuck", "--", "sleep", "1000"]);
     let mut agent = Background {
         child: agent.stderr(Stdio::null()).spawn().unwrap(),
@@ -491,13 +465,13 @@ fn a_second_signal_does_not_wait_for_what_was_accepted() {
         .spawn()
         .unwrap();
     eventually(|| delivered(&bus, "stuck") == 1);
-    terminate(&bus.server);
+    terminate(&bus.server.process.0);
     // It waits for the call, and takes no connection meanwhile.
     eventually(|| bus.run(&["targets"]).status.code() == Some(4));
     let mut bus = bus;
-    assert_eq!(bus.server.try_wait().unwrap(), None);
-    terminate(&bus.server);
-    assert_eq!(bus.server.wait().unwrap().code(), Some(143));
+    assert_eq!(bus.server.process.0.try_wait().unwrap(), None);
+    terminate(&bus.server.process.0);
+    assert_eq!(bus.server.process.0.wait().unwrap().code(), Some(143));
     assert_ne!(caller.wait().unwrap().code(), Some(0));
     agent.child.kill().unwrap();
 }
@@ -600,7 +574,7 @@ fn no_accepted_request_is_lost_when_the_bus_is_terminated() {
         .collect();
     // Every request is accepted once the agent works on it, which the list of targets shows.
     eventually(|| delivered(&bus, "slow") == 4);
-    terminate(&bus.server);
+    terminate(&bus.server.process.0);
     for (n, caller) in callers.into_iter().enumerate() {
         let output = caller.wait_with_output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -616,7 +590,7 @@ fn no_accepted_request_is_lost_when_the_bus_is_terminated() {
 fn delivered(bus: &Bus, target: &str) -> u64 {
     use std::io::Write;
     let token = String::from_utf8(bus.run(&["token"]).stdout).unwrap();
-    let host = bus.url.strip_prefix("http://").unwrap();
+    let host = bus.server.url.strip_prefix("http://").unwrap();
     let mut stream = std::net::TcpStream::connect(host).unwrap();
     let token = token.trim();
     write!(stream, "GET /v1/targets HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n").unwrap();

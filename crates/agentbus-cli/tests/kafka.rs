@@ -7,22 +7,14 @@
     reason = "a test that cannot go on should say where, and one that is skipped that it was"
 )]
 
+#[path = "support/serving.rs"]
+mod serving;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
-
-/// A process that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // One that has ended already is as good.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use serving::{Running, SERVE, Serving};
 
 fn agentbus(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
@@ -39,20 +31,14 @@ fn said(output: &Output) -> String {
     String::from_utf8(text).unwrap()
 }
 
-/// Starts a bus over Kafka and returns its address.
-fn serve(dir: &Path, transport: &str) -> (Running, String) {
-    let mut server = agentbus(dir)
-        .args(["serve", "--json", "--listen", "127.0.0.1:0"])
-        .args(["--log", "warn", "--transport", transport])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut first = String::new();
-    let mut output = BufReader::new(server.stdout.take().unwrap());
-    output.read_line(&mut first).unwrap();
-    let server = Running(server);
-    let started: Value = serde_json::from_str(&first).unwrap();
-    (server, started["listening"].as_str().unwrap().to_owned())
+/// Starts a bus over Kafka.
+fn serve(dir: &Path, transport: &str) -> Serving {
+    let mut serve = agentbus(dir);
+    Serving::start(
+        serve
+            .args(SERVE)
+            .args(["--log", "warn", "--transport", transport]),
+    )
 }
 
 #[test]
@@ -64,11 +50,11 @@ fn a_call_goes_over_two_buses_and_an_event_stays_in_the_log() {
     let since = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
     let transport = format!("{broker}?namespace=cli-{}-{since}", std::process::id());
     let dir = tempfile::tempdir().unwrap();
-    let (_server, url) = serve(dir.path(), &transport);
+    let server = serve(dir.path(), &transport);
     let handle = ["handle", "count", "--", "wc", "-w"];
     let mut agent = agentbus(dir.path());
     agent
-        .args(["--url", &url])
+        .args(["--url", &server.url])
         .args(handle)
         .stderr(Stdio::piped());
     let mut agent = Running(agent.spawn().unwrap());
@@ -76,7 +62,7 @@ fn a_call_goes_over_two_buses_and_an_event_stays_in_the_log() {
     assert!(lines.any(|line| line.unwrap().contains("serving count")));
 
     // One asks through the server, one goes to the brokers directly.
-    for way in [["--url", &url], ["--transport", &transport]] {
+    for way in [["--url", &server.url], ["--transport", &transport]] {
         let mut command = agentbus(dir.path());
         let asked = match way[0] {
             "--url" => command.args(way).args(["invoke", "count", "\"a b c\""]),
@@ -87,7 +73,7 @@ fn a_call_goes_over_two_buses_and_an_event_stays_in_the_log() {
     }
     let mut publish = agentbus(dir.path());
     let published = publish
-        .args(["--url", &url, "pub", "kept", "7"])
+        .args(["--url", &server.url, "pub", "kept", "7"])
         .output()
         .unwrap();
     assert!(published.status.success(), "{}", said(&published));

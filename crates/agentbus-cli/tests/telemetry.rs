@@ -5,17 +5,21 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "support/serving.rs"]
+mod serving;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
-use serde_json::Value;
+
+use serving::{Running, SERVE, Serving};
 
 const GUARD: Duration = Duration::from_secs(30);
 
@@ -88,6 +92,9 @@ fn take(stream: &TcpStream, kept: &Mutex<Vec<Span>>) -> bool {
     writer.write_all(answer).is_ok()
 }
 
+/// What operators see does not come from the log.
+const QUIETLY: [&str; 2] = ["--log", "warn"];
+
 fn agentbus(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
     command
@@ -100,35 +107,6 @@ fn agentbus(dir: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// A process that is ended with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn serve(mut command: Command) -> (Running, String) {
-    let mut server = command.spawn().unwrap();
-    let mut first = String::new();
-    let mut stdout = BufReader::new(server.stdout.take().unwrap());
-    stdout.read_line(&mut first).unwrap();
-    let started: Value = serde_json::from_str(&first).unwrap();
-    let url = started["listening"].as_str().unwrap().to_owned();
-    (Running(server), url)
-}
-
-const SERVE: [&str; 6] = [
-    "serve",
-    "--json",
-    "--listen",
-    "127.0.0.1:0",
-    "--log",
-    "warn",
-];
-
 #[test]
 fn spans_of_three_processes_are_one_trace_at_the_collector() {
     let collector = Collector::start();
@@ -140,15 +118,15 @@ fn spans_of_three_processes_are_one_trace_at_the_collector() {
             .env("OTEL_BSP_SCHEDULE_DELAY", "50");
         command
     };
-    let (server, url) = serve(observed(&SERVE));
+    let server = Serving::start(observed(&SERVE).args(QUIETLY));
     let mut handling = observed(&["handle", "shout", "--", "tr", "a-z", "A-Z"]);
-    let mut handler = Running(handling.env("AGENTBUS_URL", &url).spawn().unwrap());
+    let mut handler = Running(handling.env("AGENTBUS_URL", &server.url).spawn().unwrap());
     let mut ready = String::new();
     BufReader::new(handler.0.stderr.as_mut().unwrap())
         .read_line(&mut ready)
         .unwrap();
     let mut invoking = observed(&["invoke", "shout", "\"hello\""]);
-    let invoked = invoking.env("AGENTBUS_URL", &url).output().unwrap();
+    let invoked = invoking.env("AGENTBUS_URL", &server.url).output().unwrap();
     assert!(invoked.status.success(), "{invoked:?}");
 
     let call = collector.span("invoke_agent shout");
@@ -162,10 +140,10 @@ fn spans_of_three_processes_are_one_trace_at_the_collector() {
 #[test]
 fn a_collector_that_is_not_there_costs_a_command_nothing_but_a_warning() {
     let dir = tempfile::tempdir().unwrap();
-    let (_server, url) = serve(agentbus(dir.path(), &SERVE));
+    let server = Serving::start(agentbus(dir.path(), &SERVE).args(QUIETLY));
     let mut publish = agentbus(dir.path(), &["pub", "order.paid", "{}"]);
     publish
-        .env("AGENTBUS_URL", &url)
+        .env("AGENTBUS_URL", &server.url)
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
     assert!(publish.status().unwrap().success());
     let mut broken = agentbus(dir.path(), &["pub", "order.paid", "{}"]);
@@ -192,9 +170,9 @@ fn metrics(url: &str, dir: &Path) -> String {
 #[test]
 fn the_dashboard_of_amb_finds_its_names() {
     let dir = tempfile::tempdir().unwrap();
-    let (_server, url) = serve(agentbus(dir.path(), &SERVE));
+    let server = Serving::start(agentbus(dir.path(), &SERVE).args(QUIETLY));
     let mut subscriber = agentbus(dir.path(), &["sub", "order.>", "--count", "2"]);
-    let mut subscriber = Running(subscriber.env("AGENTBUS_URL", &url).spawn().unwrap());
+    let mut subscriber = Running(subscriber.env("AGENTBUS_URL", &server.url).spawn().unwrap());
     let mut ready = String::new();
     BufReader::new(subscriber.0.stderr.as_mut().unwrap())
         .read_line(&mut ready)
@@ -206,14 +184,14 @@ fn the_dashboard_of_amb_finds_its_names() {
         let mut publish = agentbus(dir.path(), &args);
         assert!(
             publish
-                .env("AGENTBUS_URL", &url)
+                .env("AGENTBUS_URL", &server.url)
                 .status()
                 .unwrap()
                 .success()
         );
     }
     assert!(subscriber.0.wait().unwrap().success());
-    let text = metrics(&url, dir.path());
+    let text = metrics(&server.url, dir.path());
     for line in [
         "amb_messages_published_total{topic=\"order.paid\",priority=\"critical\"} 1",
         "amb_messages_published_total{topic=\"order.paid\",priority=\"normal\"} 1",
@@ -238,10 +216,10 @@ fn a_payload_without_its_form_is_refused_over_the_wire() {
     let config = "[[schemas]]\nevent = \"order.paid\"\nfile = \"order.json\"\n";
     std::fs::write(dir.path().join("bus.toml"), config).unwrap();
     let mut serving = agentbus(dir.path(), &SERVE);
-    serving.args(["--config", "bus.toml"]);
-    let (_server, url) = serve(serving);
+    serving.args(QUIETLY).args(["--config", "bus.toml"]);
+    let server = Serving::start(&mut serving);
     let mut publish = agentbus(dir.path(), &["pub", "order.paid", "{}"]);
-    let said = publish.env("AGENTBUS_URL", &url).output().unwrap();
+    let said = publish.env("AGENTBUS_URL", &server.url).output().unwrap();
     let text = String::from_utf8_lossy(&said.stderr);
     assert!(!said.status.success());
     assert!(
@@ -249,5 +227,11 @@ fn a_payload_without_its_form_is_refused_over_the_wire() {
         "{text}"
     );
     let mut right = agentbus(dir.path(), &["pub", "order.paid", "{\"n\":1}"]);
-    assert!(right.env("AGENTBUS_URL", &url).status().unwrap().success());
+    assert!(
+        right
+            .env("AGENTBUS_URL", &server.url)
+            .status()
+            .unwrap()
+            .success()
+    );
 }

@@ -5,6 +5,9 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "support/serving.rs"]
+mod serving;
+
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -12,6 +15,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use serving::{SERVE, Serving};
 
 const BEGIN: &str = "<!-- semantics -->\n";
 const END: &str = "<!-- /semantics -->\n";
@@ -190,32 +195,18 @@ fn the_walk_in_docs_goes_as_it_is_written() {
     assert_eq!(outputs.len(), steps.len() + 1);
 }
 
-/// Starts a bus over a log and returns its address.
-fn serve(dir: &Path) -> (Child, String) {
+/// Starts a bus over a log.
+fn serve(dir: &Path) -> Serving {
     serve_over(dir, "sqlite://bus.db")
 }
 
-fn serve_over(dir: &Path, transport: &str) -> (Child, String) {
-    let listen = [
-        "serve",
-        "--json",
-        "--listen",
-        "127.0.0.1:0",
-        "--log",
-        "warn",
-    ];
-    let mut server = agentbus(dir)
-        .args(listen)
-        .args(["--transport", transport])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut first = String::new();
-    BufReader::new(server.stdout.as_mut().unwrap())
-        .read_line(&mut first)
-        .unwrap();
-    let started: Value = serde_json::from_str(&first).unwrap();
-    (server, started["listening"].as_str().unwrap().to_owned())
+fn serve_over(dir: &Path, transport: &str) -> Serving {
+    let mut serve = agentbus(dir);
+    Serving::start(
+        serve
+            .args(SERVE)
+            .args(["--log", "warn", "--transport", transport]),
+    )
 }
 
 #[test]
@@ -223,20 +214,19 @@ fn what_a_killed_bus_had_accepted_is_there_when_it_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let mut accepted = Vec::new();
     for round in 0..3 {
-        let (mut server, url) = serve(dir.path());
+        let server = serve(dir.path());
         for n in 0..4 {
             let payload = format!("{}", round * 10 + n);
-            let published = run(dir.path(), &["--url", &url, "pub", "kept", &payload]);
+            let published = run(dir.path(), &["--url", &server.url, "pub", "kept", &payload]);
             assert!(published.status.success(), "{}", stderr(&published));
             accepted.push(format!("kept {payload}"));
         }
         let second = ["sub", "kept", "--transport", "sqlite://bus.db"];
         let second = run(dir.path(), &second);
         assert_eq!(second.status.code(), Some(9), "{}", stderr(&second));
-        let holder = format!("process {}", server.id());
+        let holder = format!("process {}", server.process.0.id());
         assert!(stderr(&second).contains(&holder), "{}", stderr(&second));
-        server.kill().unwrap();
-        server.wait().unwrap();
+        drop(server);
     }
     let count = accepted.len().to_string();
     let replay = ["sub", "kept", "--from", "beginning", "--count", &count];
@@ -281,9 +271,9 @@ fn invoke_and_handle_work_over_rabbitmq() {
 
 fn invoke_and_handle_work_over(transport: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let (mut server, url) = serve_over(dir.path(), transport);
+    let server = serve_over(dir.path(), transport);
     let mut agent = agentbus(dir.path())
-        .args(["--url", &url, "handle", "count", "--", "wc", "-w"])
+        .args(["--url", &server.url, "handle", "count", "--", "wc", "-w"])
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
@@ -293,11 +283,13 @@ fn invoke_and_handle_work_over(transport: &str) {
         ready.clear();
         assert_ne!(said.read_line(&mut ready).unwrap(), 0, "it ended early");
     }
-    let answer = run(dir.path(), &["--url", &url, "invoke", "count", "\"a b c\""]);
+    let answer = run(
+        dir.path(),
+        &["--url", &server.url, "invoke", "count", "\"a b c\""],
+    );
     agent.kill().unwrap();
     agent.wait().unwrap();
-    server.kill().unwrap();
-    server.wait().unwrap();
+    drop(server);
     assert_eq!(stdout(&answer).trim(), "3", "{}", stderr(&answer));
 }
 

@@ -9,6 +9,8 @@
 
 #[path = "../../agentbus-chat/tests/support/postgres.rs"]
 mod postgresql;
+#[path = "support/serving.rs"]
+mod serving;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -19,6 +21,8 @@ use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+
+use serving::{Running, SERVE, Serving};
 
 /// Longest silence before something is broken.
 const GUARD: Duration = Duration::from_secs(120);
@@ -31,16 +35,9 @@ const AFTER: usize = 40;
 const END: &str = "the end";
 
 struct Node {
-    child: Child,
+    process: Running,
     address: String,
     directory: tempfile::TempDir,
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 fn agentbus() -> Command {
@@ -52,29 +49,16 @@ fn agentbus() -> Command {
 impl Node {
     fn start(database: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut child = agentbus()
-            .args([
-                "--json",
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--auth",
-                "off",
-            ])
-            .args(["--chat-store", database, "--data-dir"])
+        let mut serve = agentbus();
+        serve
+            .args(SERVE)
+            .args(["--auth", "off", "--chat-store", database, "--data-dir"])
             .arg(directory.path().join("data"))
-            .env("AGENTCHATBUS_RATE_LIMIT", "0")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        out.read_line(&mut line).unwrap();
-        let told: Value = serde_json::from_str(&line).unwrap();
-        let address = told["listening"].as_str().unwrap();
+            .env("AGENTCHATBUS_RATE_LIMIT", "0");
+        let serving = Serving::start(&mut serve);
         Self {
-            address: address.trim_start_matches("http://").to_owned(),
-            child,
+            address: serving.address().to_owned(),
+            process: serving.process,
             directory,
         }
     }
@@ -318,8 +302,8 @@ fn listeners_at_one_node_miss_nothing_when_the_other_is_killed() {
         posted.recv_timeout(GUARD).unwrap();
     }
     // As `kill -9` does.
-    first.child.kill().unwrap();
-    first.child.wait().unwrap();
+    first.process.0.kill().unwrap();
+    first.process.0.wait().unwrap();
     let mut acknowledged: BTreeSet<i64> = BTreeSet::new();
     for poster in posters {
         for seq in poster.join().unwrap() {

@@ -1,17 +1,14 @@
 //! A bus with agents behind it, for clients that speak ACP to it.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
-use serde_json::Value;
-
+use crate::serving::{SERVE, Serving};
 use crate::support::frames::python;
 use crate::tap::PROGRAM;
 
 pub(crate) struct Bus {
-    child: Child,
-    pub(crate) url: String,
+    serving: Serving,
     pub(crate) dir: tempfile::TempDir,
 }
 
@@ -38,36 +35,28 @@ impl Bus {
         let worker = [PROGRAM, "worker", "acp", "--data-dir", "worker"];
         add("echo", &worker.map(PathBuf::from));
         others.iter().for_each(|(name, command)| add(name, command));
-        let mut child = program(dir.path())
-            .args(["--json", "--config", "agentbus.toml", "serve"])
-            .args(["--listen", "127.0.0.1:0", "--log", "error"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let told: Value = serde_json::from_str(&line).unwrap();
-        let url = told["listening"].as_str().unwrap().to_owned();
-        Self { child, url, dir }
+        let mut serve = program(dir.path());
+        let serving =
+            Serving::start(
+                serve
+                    .args(SERVE)
+                    .args(["--config", "agentbus.toml", "--log", "error"]),
+            );
+        Self { serving, dir }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.serving.url
     }
 
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = program(self.dir.path());
-        command.args(["--json", "--url", &self.url]).args(words);
+        command.args(["--json", "--url", self.url()]).args(words);
         command
     }
 
     pub(crate) fn run(&self, words: &[&str]) -> Output {
         self.command(words).output().unwrap()
-    }
-}
-
-impl Drop for Bus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

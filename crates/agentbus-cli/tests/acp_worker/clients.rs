@@ -114,7 +114,7 @@ mod of_the_bus {
     fn bus() -> (Bus, Tap) {
         let bus = Bus::start();
         let tap = Tap::of(
-            &format!("--url {} acp", bus.url),
+            &format!("--url {} acp", bus.url()),
             &bus.dir.path().join("data"),
         );
         (bus, tap)

@@ -16,6 +16,8 @@ mod logins;
 mod mcp_http;
 mod proxy;
 mod registry;
+#[path = "../support/serving.rs"]
+mod serving;
 #[path = "../../../agentbus-acp/tests/support/mod.rs"]
 mod support;
 mod tap;

@@ -1,18 +1,17 @@
 //! A session with an MCP server over Streamable HTTP: the bus's own, which goes away in the middle.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::registry::Launcher;
+use crate::serving::{SERVE, Serving};
 use crate::tap::PROGRAM;
 
 /// A bus with its MCP endpoint.
 struct Bus {
-    child: Child,
-    url: String,
+    serving: Serving,
     token: String,
     _directory: TempDir,
 }
@@ -20,23 +19,14 @@ struct Bus {
 impl Bus {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut child = Command::new(PROGRAM)
-            .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(directory.path().join("data"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let told: Value = serde_json::from_str(&line).unwrap();
-        let token = std::fs::read_to_string(told["token_file"].as_str().unwrap()).unwrap();
+        let mut serve = Command::new(PROGRAM);
+        serve
+            .args(SERVE)
+            .env("AGENTBUS_DATA_DIR", directory.path().join("data"));
+        let serving = Serving::start(&mut serve);
         Self {
-            child,
-            url: told["listening"].as_str().unwrap().to_owned(),
-            token: token.trim().to_owned(),
+            token: serving.token(),
+            serving,
             _directory: directory,
         }
     }
@@ -44,14 +34,7 @@ impl Bus {
     /// What a client of ACP names it as.
     fn server(&self, token: &str) -> Value {
         let headers = json!([{ "name": "Authorization", "value": format!("Bearer {token}") }]);
-        json!({ "type": "http", "name": "bus", "url": format!("{}/mcp", self.url), "headers": headers })
-    }
-}
-
-impl Drop for Bus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        json!({ "type": "http", "name": "bus", "url": format!("{}/mcp", self.serving.url), "headers": headers })
     }
 }
 

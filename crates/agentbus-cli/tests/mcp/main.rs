@@ -18,4 +18,6 @@ mod journeys;
 mod python;
 mod readme;
 mod sdk;
+#[path = "../support/serving.rs"]
+mod serving;
 mod typescript;

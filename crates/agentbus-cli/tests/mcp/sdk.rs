@@ -1,18 +1,16 @@
 //! A bus for the SDKs to tour.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-
-use serde_json::Value;
+use std::process::Command;
 
 pub(crate) use crate::install::installed;
+use crate::serving::{Running, SERVE, Serving};
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_agentbus");
 
 /// A running bus.
 pub(crate) struct Bus {
-    child: Child,
+    _process: Running,
     pub(crate) url: String,
     pub(crate) token: String,
     pub(crate) directory: tempfile::TempDir,
@@ -21,38 +19,19 @@ pub(crate) struct Bus {
 impl Bus {
     pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut child = Command::new(PROGRAM)
-            .args([
-                "--json",
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--log",
-                "error",
-            ])
+        let mut serve = Command::new(PROGRAM);
+        serve
+            .args(SERVE)
+            .args(["--log", "error"])
             .env("AGENTBUS_DATA_DIR", directory.path().join("data"))
-            .current_dir(directory.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let output = child.stdout.take().unwrap();
-        BufReader::new(output).read_line(&mut line).unwrap();
-        let told: Value = serde_json::from_str(&line).unwrap();
-        let token = std::fs::read_to_string(told["token_file"].as_str().unwrap()).unwrap();
+            .current_dir(directory.path());
+        let serving = Serving::start(&mut serve);
         Self {
-            child,
-            url: told["listening"].as_str().unwrap().to_owned(),
-            token: token.trim().to_owned(),
+            token: serving.token(),
+            _process: serving.process,
+            url: serving.url,
             directory,
         }
-    }
-}
-
-impl Drop for Bus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

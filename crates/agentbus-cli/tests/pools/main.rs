@@ -19,6 +19,8 @@ mod lifecycle;
 mod readme;
 mod routing;
 mod serve;
+#[path = "../support/serving.rs"]
+mod serving;
 mod setup;
 mod soak;
 mod wire;

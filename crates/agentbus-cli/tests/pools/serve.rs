@@ -1,18 +1,18 @@
 //! Pools of `agentbus serve`: over the command line, HTTP and metrics, as targets like any other.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::readme;
-
 use crate::harness::*;
+use crate::readme;
+use crate::serving::{SERVE, Serving};
 
 /// A bus that serves the pools of a file.
 pub(crate) struct Host {
-    child: Child,
+    serving: Serving,
     address: String,
     token: String,
     dir: tempfile::TempDir,
@@ -31,33 +31,17 @@ impl Host {
     pub(crate) fn start(file: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("agentbus.toml"), file).unwrap();
-        let mut child = agentbus(&dir)
-            .args([
-                "serve",
-                "--json",
-                "--listen",
-                "127.0.0.1:0",
-                "--log",
-                "error",
-            ])
-            .args(["--config", "agentbus.toml"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut first = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut first)
-            .unwrap();
-        let started: Value = serde_json::from_str(&first).unwrap();
-        let token = std::fs::read_to_string(started["token_file"].as_str().unwrap()).unwrap();
-        let address = started["listening"]
-            .as_str()
-            .unwrap()
-            .replace("http://", "");
+        let mut serve = agentbus(&dir);
+        let serving =
+            Serving::start(
+                serve
+                    .args(SERVE)
+                    .args(["--config", "agentbus.toml", "--log", "error"]),
+            );
         Self {
-            child,
-            address,
-            token: token.trim().to_owned(),
+            address: serving.address().to_owned(),
+            token: serving.token(),
+            serving,
             dir,
         }
     }
@@ -124,13 +108,6 @@ impl Host {
             .iter()
             .filter_map(|worker| worker["pid"].as_u64())
             .collect()
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -336,7 +313,7 @@ fn pools_are_listed_restarted_drained_and_read() {
         assert!(figures.contains(figure), "{figure} is not in\n{figures}");
     }
     let workers = host.workers();
-    let pid = host.child.id().to_string();
+    let pid = host.serving.process.0.id().to_string();
     assert!(
         Command::new("kill")
             .args(["-TERM", &pid])
@@ -344,7 +321,9 @@ fn pools_are_listed_restarted_drained_and_read() {
             .unwrap()
             .success()
     );
-    let ended = eventually("the bus ends", || host.child.try_wait().unwrap());
+    let ended = eventually("the bus ends", || {
+        host.serving.process.0.try_wait().unwrap()
+    });
     assert_eq!(ended.code(), Some(0));
     let gone = |pid: &u64| !std::path::Path::new(&format!("/proc/{pid}")).exists();
     eventually("no worker is left", || {
