@@ -11,15 +11,9 @@ use agentbus_acp::AgentConfig;
 use agentbus_acp::decide::Nobody;
 
 use crate::fixture::{Fixture, argv};
-use crate::support::install::installed;
+use crate::support::install;
 
-const INSTALL: &[&str] = &[
-    "npm",
-    "install",
-    "--no-audit",
-    "--no-fund",
-    "--silent",
-    "node@22.23.3",
+const PACKAGES: &[&str] = &[
     "@agentclientprotocol/claude-agent-acp@0.100.0",
     "@agentclientprotocol/codex-acp@2.6.0",
 ];
@@ -31,7 +25,7 @@ fn home() -> Option<PathBuf> {
         );
         return None;
     }
-    let home = installed("acp-real-agents", &[INSTALL]);
+    let home = install::npm("acp-real-agents", PACKAGES);
     assert!(
         home.is_some(),
         "the agents were asked for and npm cannot install them"
@@ -42,11 +36,9 @@ fn home() -> Option<PathBuf> {
 /// Starts an agent as somebody who has never logged in.
 async fn stranger(home: &Path, before: &[&str], program: &str) -> Fixture {
     let mut command = argv(before);
-    for part in [
-        "node_modules/node/bin/node".to_owned(),
-        format!("node_modules/.bin/{program}"),
-    ] {
-        command.push(home.join(part).display().to_string());
+    let program = home.join(format!("node_modules/.bin/{program}"));
+    for part in [install::node(home), program] {
+        command.push(part.display().to_string());
     }
     let change = |config: &mut AgentConfig| {
         let nobody = config.cwd.clone().unwrap();

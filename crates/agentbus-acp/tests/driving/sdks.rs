@@ -8,6 +8,7 @@ use agentbus_acp::{AgentConfig, Policy};
 
 use crate::fixture::Fixture;
 use crate::support::frames::{python, typescript};
+use crate::support::install::node;
 
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -27,7 +28,7 @@ fn typescript_agent() -> Option<Vec<String>> {
     let home = typescript()?;
     let copy = home.join(format!("agent-{}.mjs", std::process::id()));
     std::fs::copy(source("agent.mjs"), &copy).unwrap();
-    Some(words(&[&home.join("node_modules/node/bin/node"), &copy]))
+    Some(words(&[&node(&home), &copy]))
 }
 
 /// The agent on the Python SDK.

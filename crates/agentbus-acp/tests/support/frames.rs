@@ -10,19 +10,10 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::install::installed;
+use super::install::{installed, npm};
 
-/// The TypeScript SDK, a client that has nothing to do with it, and the Node that runs both.
-const TYPESCRIPT: &[&[&str]] = &[&[
-    "npm",
-    "install",
-    "--no-audit",
-    "--no-fund",
-    "--silent",
-    "node@22.23.3",
-    "@agentclientprotocol/sdk@2.4.0",
-    "acpx@0.19.1",
-]];
+/// The TypeScript SDK, and a client that has nothing to do with it.
+const TYPESCRIPT: &[&str] = &["@agentclientprotocol/sdk@2.4.0", "acpx@0.19.1"];
 
 /// The Python SDK in an environment of its own.
 const PYTHON: &[&[&str]] = &[
@@ -37,7 +28,7 @@ const PYTHON: &[&[&str]] = &[
 
 /// The directory with the TypeScript SDK.
 pub(crate) fn typescript() -> Option<PathBuf> {
-    installed("acp-typescript", TYPESCRIPT)
+    npm("acp-typescript", TYPESCRIPT)
 }
 
 /// The interpreter that has the Python SDK.

@@ -1,9 +1,9 @@
 //! The clients: the TypeScript SDK, the Python SDK, and acpx.
 
-use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use crate::support::frames::{python, typescript};
+use crate::support::install::node;
 use crate::tap::{PROGRAM, Tap, script};
 
 /// Runs a client to its end; it must succeed.
@@ -21,19 +21,14 @@ fn run(command: &mut Command, tap: &Tap) -> String {
     said.into_owned()
 }
 
-fn node() -> Option<(PathBuf, Command)> {
-    let home = typescript()?;
-    let node = Command::new(home.join("node_modules/node/bin/node"));
-    Some((home, node))
-}
-
 /// The tour of the TypeScript SDK; returns how many frames were checked.
 fn tour_typescript(tap: &Tap) -> Option<usize> {
-    let (home, mut node) = node()?;
+    let home = typescript()?;
     // Node looks for packages beside the script.
     let copy = home.join(format!("tour-{}.mjs", name_of(tap)));
     std::fs::copy(script("tour.mjs"), &copy).unwrap();
-    let said = run(node.arg(&copy).arg(tap.command()).arg(PROGRAM), tap);
+    let mut tour = Command::new(node(&home));
+    let said = run(tour.arg(&copy).arg(tap.command()).arg(PROGRAM), tap);
     assert!(said.contains("the tour is complete"), "{said}");
     Some(tap.check())
 }
@@ -49,12 +44,12 @@ fn tour_python(tap: &Tap) -> Option<usize> {
 
 /// The tour of acpx.
 fn tour_acpx(tap: &Tap) -> Option<usize> {
-    let (home, _) = node()?;
+    let home = typescript()?;
     let servers = serde_json::json!({ "mcpServers": [{ "name": "echo", "type": "stdio", "command": PROGRAM, "args": ["worker", "mcp-echo"], "env": [] }] });
     let config = tap.directory.path().join("mcp.json");
     std::fs::write(&config, servers.to_string()).unwrap();
     let acpx = |words: &[&str]| {
-        let mut command = Command::new(home.join("node_modules/node/bin/node"));
+        let mut command = Command::new(node(&home));
         command
             .arg(home.join("node_modules/acpx/dist/cli.js"))
             .arg("--agent")

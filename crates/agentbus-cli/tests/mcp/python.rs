@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::sdk::{Bus, installed, tour};
+use crate::install::installed;
+use crate::sdk::{Bus, tour};
 
 /// The version that the tour was written for.
 const PACKAGE: &str = "mcp==2.3.0";

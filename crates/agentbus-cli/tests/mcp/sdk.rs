@@ -2,7 +2,6 @@
 
 use std::process::Command;
 
-pub(crate) use crate::install::installed;
 use crate::serving::{Running, SERVE, Serving};
 
 /// The program under test.

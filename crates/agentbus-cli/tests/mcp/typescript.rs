@@ -3,27 +3,22 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::sdk::{Bus, installed, tour};
+use crate::install;
+use crate::sdk::{Bus, tour};
 
-/// The versions that the tour was written for, and the Node that runs them.
-const INSTALL: &[&str] = &[
-    "npm",
-    "install",
-    "--no-audit",
-    "--no-fund",
-    "--silent",
-    "node@22.23.3",
+/// The versions that the tour was written for.
+const PACKAGES: &[&str] = &[
     "@modelcontextprotocol/sdk@1.32.2",
     "@modelcontextprotocol/client@2.4.0",
 ];
 
 /// The script, where the packages can be installed. Node looks for them beside the script.
 fn script(line: &str) -> Option<Command> {
-    let home = installed("mcp-typescript", &[INSTALL])?;
+    let home = install::npm("mcp-typescript", PACKAGES)?;
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mcp/tour.mjs");
     let copy = home.join(format!("tour-{}.mjs", std::process::id()));
     std::fs::copy(source, &copy).unwrap();
-    let mut script = Command::new(home.join("node_modules/node/bin/node"));
+    let mut script = Command::new(install::node(&home));
     script.arg(copy).arg(line);
     Some(script)
 }

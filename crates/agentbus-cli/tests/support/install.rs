@@ -4,6 +4,21 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// The Node that runs what npm installs, so that the one of the machine does not matter.
+const NODE: &str = "node@22.23.3";
+
+/// Returns a directory with these packages of npm and a [`node`]; `None` if they cannot be had.
+pub(crate) fn npm(name: &str, packages: &[&str]) -> Option<PathBuf> {
+    const QUIETLY: [&str; 5] = ["npm", "install", "--no-audit", "--no-fund", "--silent"];
+    let install = [&QUIETLY[..], &[NODE], packages].concat();
+    installed(name, &[&install])
+}
+
+/// The interpreter in a directory of [`npm`].
+pub(crate) fn node(home: &Path) -> PathBuf {
+    home.join("node_modules/node/bin/node")
+}
+
 /// Returns a directory in which these commands have run; `None` if they cannot run here.
 pub(crate) fn installed(name: &str, commands: &[&[&str]]) -> Option<PathBuf> {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
