@@ -13,6 +13,8 @@ mod readme;
 mod serving;
 #[path = "../../agentbus-acp/tests/support/mod.rs"]
 mod support;
+#[path = "support/tap.rs"]
+mod tap;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -22,11 +24,12 @@ use serde_json::Value;
 
 use serving::{SERVE, Serving};
 use support::frames::python;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_agentbus");
+use tap::{PROGRAM, Tap};
 
 struct Bus {
     serving: Serving,
+    /// What stands between the bus and its agents; all that passed is checked at the end.
+    tap: Tap,
     dir: tempfile::TempDir,
 }
 
@@ -36,17 +39,18 @@ impl Bus {
         let dir = tempfile::tempdir().unwrap();
         let agent =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../agentbus-acp/tests/driving/agent.py");
+        let tap = Tap::new().around(&[python, &agent].map(|part| part.to_str().unwrap()));
         let added = program(dir.path())
             .args(["agent", "add", "helper", "--root", ".", "--"])
-            .args([python, agent.as_path()])
+            .arg(tap.command())
             .output()
             .unwrap();
         assert!(added.status.success(), "{added:?}");
-        Self::serve(dir)
+        Self::serve(dir, tap)
     }
 
-    /// A bus with the agents that are configured in a directory.
-    fn serve(dir: tempfile::TempDir) -> Self {
+    /// A bus with the agents that are configured in a directory, behind this tap.
+    fn serve(dir: tempfile::TempDir, tap: Tap) -> Self {
         let mut serve = program(dir.path());
         serve
             .args(SERVE)
@@ -54,7 +58,7 @@ impl Bus {
             // Agents among themselves are quicker than people.
             .env("AGENTCHATBUS_RATE_LIMIT", "0");
         let serving = Serving::start(&mut serve);
-        Self { serving, dir }
+        Self { serving, tap, dir }
     }
 
     fn command(&self, words: &[&str]) -> Command {
@@ -97,6 +101,16 @@ impl Bus {
                 begun.elapsed() < Duration::from_secs(100),
                 "nobody asked: {listed:?}"
             );
+        }
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        // A test that has failed says why, and nothing else.
+        if !std::thread::panicking() {
+            self.serving.process.end();
+            assert!(self.tap.check() > 0, "no agent was asked for anything");
         }
     }
 }
@@ -246,10 +260,10 @@ fn two_agents_and_a_person_talk_as_the_readme_shows() {
     // The agents find their interpreter where the bus was started.
     let file = dir.path().join("agentbus.toml");
     let written = std::fs::read_to_string(&file).unwrap();
-    let interpreter = python[0].join("python").display().to_string();
-    let written = written.replace("\"python\"", &format!("{interpreter:?}"));
+    let tap = Tap::new().around(&[python[0].join("python").to_str().unwrap()]);
+    let written = written.replace("\"python\"", &format!("{:?}", tap.command()));
     std::fs::write(&file, written).unwrap();
-    let bus = Bus::serve(dir);
+    let bus = Bus::serve(dir, tap);
     let run = |command: &str| readme::shell(command, bus.dir.path(), &bus.serving.url, &python);
     readme::follow(&readme::block(HEADING, "console"), run);
 }

@@ -1,40 +1,57 @@
 //! A bus with agents behind it, for clients that speak ACP to it.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::serving::{SERVE, Serving};
 use crate::support::frames::python;
-use crate::tap::PROGRAM;
+use crate::tap::{PROGRAM, Tap};
 
 pub(crate) struct Bus {
     serving: Serving,
+    /// What stands between the bus and its agents; all that passed is checked at the end.
+    taps: Vec<Tap>,
     pub(crate) dir: tempfile::TempDir,
 }
 
 impl Bus {
     /// A bus with the worker as its agent `echo`.
     pub(crate) fn start() -> Self {
-        Self::with(&[])
+        Self::with(vec![("echo", Tap::worker())])
     }
 
     /// The same with an agent on the Python SDK, `py`.
     pub(crate) fn with_python() -> Option<Self> {
-        let agent = "../agentbus-acp/tests/driving/agent.py";
-        let agent = Path::new(env!("CARGO_MANIFEST_DIR")).join(agent);
-        Some(Self::with(&[("py", vec![python()?, agent])]))
+        let agent = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../agentbus-acp/tests/driving/agent.py"
+        );
+        let python = python()?.display().to_string();
+        let tap = Tap::new().around(&[&python, agent]);
+        Some(Self::with(vec![("echo", Tap::worker()), ("py", tap)]))
     }
 
-    fn with(others: &[(&str, Vec<PathBuf>)]) -> Self {
+    /// The bus with the worker as its own child, which a test can kill.
+    pub(crate) fn untapped() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let add = |name: &str, command: &[PathBuf]| {
-            let mut add = program(dir.path());
-            let added = add.args(["agent", "add", name, "--"]).args(command);
-            assert!(added.output().unwrap().status.success());
-        };
-        let worker = [PROGRAM, "worker", "acp", "--data-dir", "worker"];
-        add("echo", &worker.map(PathBuf::from));
-        others.iter().for_each(|(name, command)| add(name, command));
+        add(
+            dir.path(),
+            "echo",
+            &[PROGRAM, "worker", "acp", "--data-dir", "worker"],
+        );
+        Self::serve(dir, Vec::new())
+    }
+
+    fn with(agents: Vec<(&str, Tap)>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, tap) in &agents {
+            add(dir.path(), name, &[tap.command()]);
+        }
+        Self::serve(dir, agents.into_iter().map(|(_, tap)| tap).collect())
+    }
+
+    fn serve(dir: tempfile::TempDir, taps: Vec<Tap>) -> Self {
         let mut serve = program(dir.path());
         let serving =
             Serving::start(
@@ -42,7 +59,7 @@ impl Bus {
                     .args(SERVE)
                     .args(["--config", "agentbus.toml", "--log", "error"]),
             );
-        Self { serving, dir }
+        Self { serving, taps, dir }
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -58,6 +75,25 @@ impl Bus {
     pub(crate) fn run(&self, words: &[&str]) -> Output {
         self.command(words).output().unwrap()
     }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        // A test that has failed says why, and nothing else.
+        if !std::thread::panicking() {
+            self.serving.process.end();
+            self.taps.iter().for_each(|tap| drop(tap.check()));
+        }
+    }
+}
+
+fn add(dir: &Path, name: &str, command: &[impl AsRef<OsStr>]) {
+    let mut add = program(dir);
+    let added = add
+        .args(["agent", "add", name, "--"])
+        .args(command)
+        .output();
+    assert!(added.unwrap().status.success());
 }
 
 fn program(dir: &Path) -> Command {

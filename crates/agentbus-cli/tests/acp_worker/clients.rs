@@ -2,9 +2,10 @@
 
 use std::process::{Command, Output};
 
+use crate::script;
 use crate::support::frames::{python, typescript};
 use crate::support::install::node;
-use crate::tap::{PROGRAM, Tap, script};
+use crate::tap::{PROGRAM, Tap};
 
 /// Runs a client to its end; it must succeed.
 fn run(command: &mut Command, tap: &Tap) -> String {
@@ -79,7 +80,7 @@ fn name_of(tap: &Tap) -> String {
 
 #[test]
 fn the_typescript_sdk_tours_the_worker() {
-    let Some(checked) = tour_typescript(&Tap::new()) else {
+    let Some(checked) = tour_typescript(&Tap::worker()) else {
         return;
     };
     assert!(checked > 30, "only {checked} frames");
@@ -87,7 +88,7 @@ fn the_typescript_sdk_tours_the_worker() {
 
 #[test]
 fn the_python_sdk_tours_the_worker() {
-    let Some(checked) = tour_python(&Tap::new()) else {
+    let Some(checked) = tour_python(&Tap::worker()) else {
         return;
     };
     assert!(checked > 25, "only {checked} frames");
@@ -95,7 +96,7 @@ fn the_python_sdk_tours_the_worker() {
 
 #[test]
 fn acpx_completes_turns_with_tools_and_lists() {
-    let Some(checked) = tour_acpx(&Tap::new()) else {
+    let Some(checked) = tour_acpx(&Tap::worker()) else {
         return;
     };
     assert!(checked > 20, "only {checked} frames");
@@ -108,10 +109,7 @@ mod of_the_bus {
 
     fn bus() -> (Bus, Tap) {
         let bus = Bus::start();
-        let tap = Tap::of(
-            &format!("--url {} acp", bus.url()),
-            &bus.dir.path().join("data"),
-        );
+        let tap = Tap::of_bus(bus.url(), &bus.dir.path().join("data"));
         (bus, tap)
     }
 

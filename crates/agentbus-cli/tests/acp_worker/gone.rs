@@ -75,7 +75,7 @@ fn a_question_outlives_the_editor_that_was_asked() {
 
 #[test]
 fn whoever_waits_for_an_agent_that_dies_learns_it_at_once() {
-    let bus = Bus::start();
+    let bus = Bus::untapped();
     let mut editor = Editor::ready(&bus, &["--agent", "echo"], &json!({}));
     let session = editor.session();
     let turn = editor.ask_prompt(&session, &["begun", "/wait 60"]);

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::registry::{Launcher, binary, write_secret};
-use crate::tap::{PROGRAM, script};
+use crate::script;
+use crate::tap::PROGRAM;
 
 /// An index with one agent, which notes what it does in the directory.
 fn index(directory: &Path, words: &[&str]) -> Value {
@@ -145,7 +146,7 @@ fn an_agent_that_does_not_end_is_killed_after_its_time() {
         command.args(["--registry", "index.json", "--shutdown-timeout", "1"]);
     });
     launcher
-        .send(&json!({ "jsonrpc": "2.0", "id": 1, "agentId": "agent", "method": "initialize" }));
+        .send(&json!({ "jsonrpc": "2.0", "id": 1, "agentId": "agent", "method": "initialize", "params": { "protocolVersion": 1 } }));
     let note = directory.path().join("logged-in");
     let begun = Instant::now();
     let agent = loop {
@@ -168,14 +169,14 @@ fn an_agent_that_does_not_end_is_killed_after_its_time() {
 }
 
 #[test]
-fn a_signal_ends_each_worker_well() {
+fn a_signal_and_the_end_of_the_input_end_each_worker_well() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(
         directory.path().join("index.json"),
         index(directory.path(), &[]).to_string(),
     )
     .unwrap();
-    for (words, line) in [
+    let workers = [
         (&["echo"][..], r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#),
         (&["mcp-echo"], r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#),
         (
@@ -190,23 +191,28 @@ fn a_signal_ends_each_worker_well() {
                 "--data-dir",
                 "registry",
             ],
-            r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":1}}"#,
         ),
         (
             &["mcp-proxy", "--unix", "nowhere"],
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
         ),
-    ] {
+    ];
+    let ends = [Some("TERM"), Some("INT"), None];
+    for ((words, line), signal) in workers.iter().flat_map(|it| ends.map(|end| (it, end))) {
         let mut command = Command::new(PROGRAM);
         command
             .arg("worker")
-            .args(words)
+            .args(*words)
             .current_dir(directory.path())
             .stderr(Stdio::null());
-        let mut worker = Launcher::of(command);
+        let mut worker = Launcher::of_another(command);
         worker.send(&serde_json::from_str(line).unwrap());
         // It listens to signals once it answers.
         assert_eq!(worker.read()["id"], 1, "{words:?}");
-        assert_eq!(worker.signal("TERM"), Some(0), "{words:?}");
+        match signal {
+            Some(signal) => assert_eq!(worker.signal(signal), Some(0), "{words:?} {signal}"),
+            None => worker.end(),
+        }
     }
 }

@@ -20,4 +20,12 @@ mod registry;
 mod serving;
 #[path = "../../../agentbus-acp/tests/support/mod.rs"]
 mod support;
+#[path = "../support/tap.rs"]
 mod tap;
+
+/// Where the scripts of the tours are.
+pub(crate) fn script(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/acp_worker")
+        .join(name)
+}

@@ -1,5 +1,6 @@
 //! The registry launcher, with the worker as its agent.
 
+use std::cell::RefCell;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -12,15 +13,19 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::tap::PROGRAM;
+use crate::support::frames::{Frames, From};
+use crate::tap::{PROGRAM, Tap};
 
 /// Longest that anything may take. Nothing waits this long unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A worker whose client holds every frame against the schema.
 pub(crate) struct Launcher {
     child: Child,
     stdin: Option<ChildStdin>,
-    lines: Receiver<Value>,
+    lines: Receiver<String>,
+    /// None if it speaks something else than ACP.
+    frames: Option<RefCell<Frames>>,
 }
 
 impl Launcher {
@@ -34,7 +39,15 @@ impl Launcher {
         Self::of(command)
     }
 
-    pub(crate) fn of(mut command: Command) -> Self {
+    pub(crate) fn of(command: Command) -> Self {
+        Self {
+            frames: Some(RefCell::new(Frames::new())),
+            ..Self::of_another(command)
+        }
+    }
+
+    /// A worker that speaks something else than ACP.
+    pub(crate) fn of_another(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -45,23 +58,33 @@ impl Launcher {
         let (to_test, lines) = channel();
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
-                let _ = to_test.send(serde_json::from_str(&line).unwrap());
+                let _ = to_test.send(line);
             }
         });
         Self {
             child,
             stdin,
             lines,
+            frames: None,
         }
     }
 
     pub(crate) fn send(&mut self, message: &Value) {
         let mut stdin = self.stdin.as_ref().unwrap();
+        self.check(From::Client, &message.to_string());
         writeln!(stdin, "{message}").unwrap();
     }
 
     pub(crate) fn read(&self) -> Value {
-        self.lines.recv_timeout(PATIENCE).unwrap()
+        let line = self.lines.recv_timeout(PATIENCE).unwrap();
+        self.check(From::Agent, &line)
+    }
+
+    fn check(&self, from: From, line: &str) -> Value {
+        match &self.frames {
+            Some(frames) => frames.borrow_mut().check(from, line),
+            None => serde_json::from_str(line).unwrap(),
+        }
     }
 
     /// Reads until the answer with this id; what comes before it is passed over.
@@ -139,8 +162,12 @@ fn written() -> (TempDir, String) {
 
 #[test]
 fn a_turn_goes_through_and_the_client_is_asked_for_permission() {
-    let (directory, file) = written();
-    let mut launcher = Launcher::start(directory.path(), &["--registry", &file]);
+    let directory = tempfile::tempdir().unwrap();
+    let tap = Tap::worker();
+    let agents = json!([binary("echo", tap.command().to_str().unwrap(), &[])]);
+    let index = json!({ "version": "1", "agents": agents });
+    std::fs::write(directory.path().join("index.json"), index.to_string()).unwrap();
+    let mut launcher = Launcher::start(directory.path(), &["--registry", "index.json"]);
     let said = launcher.ask("1", "echo", "initialize", &json!({ "protocolVersion": 1 }));
     assert_eq!(said["result"]["agentInfo"]["name"], "agentbus-worker");
     assert_eq!(said["sessionId"], "r");
@@ -176,6 +203,7 @@ fn a_turn_goes_through_and_the_client_is_asked_for_permission() {
     }
     assert_eq!(told, "cba");
     launcher.end();
+    assert!(tap.check() > 10, "what the agent was told is no ACP");
 }
 
 #[test]
@@ -188,7 +216,8 @@ fn agents_that_cannot_be_started_are_refused_with_their_codes() {
         ("broken", -32001, "broken"),
         ("nobody", -32001, "nobody"),
     ] {
-        let error = launcher.ask("1", agent, "initialize", &json!({}))["error"].clone();
+        let hello = json!({ "protocolVersion": 1 });
+        let error = launcher.ask("1", agent, "initialize", &hello)["error"].clone();
         assert_eq!(
             (&error["code"], &error["data"]["agentId"]),
             (&json!(code), &json!(agent)),
@@ -204,9 +233,9 @@ fn an_agent_that_is_killed_answers_at_once_and_is_started_again() {
     let (directory, file) = written();
     let mut launcher = Launcher::start(directory.path(), &["--registry", &file]);
     launcher
-        .send(&json!({ "jsonrpc": "2.0", "id": 1, "agentId": "silent", "method": "initialize" }));
+        .send(&json!({ "jsonrpc": "2.0", "id": 1, "agentId": "silent", "method": "initialize", "params": { "protocolVersion": 1 } }));
     // The launcher has dealt with it once it answers this.
-    launcher.send(&json!({ "jsonrpc": "2.0", "id": 2, "method": "initialize" }));
+    launcher.send(&json!({ "jsonrpc": "2.0", "id": 2, "method": "initialize", "params": { "protocolVersion": 1 } }));
     launcher.answer(&json!(2));
     let agent = child_of(launcher.child.id());
     let killed = Instant::now();

@@ -13,6 +13,16 @@ pub(crate) const SERVE: [&str; 4] = ["serve", "--json", "--listen", "127.0.0.1:0
 /// A process that is ended with the test.
 pub(crate) struct Running(pub(crate) Child);
 
+impl Running {
+    /// Ends it as an operator does; what it runs has ended too when this returns.
+    pub(crate) fn end(&mut self) {
+        let id = self.0.id().to_string();
+        let sent = Command::new("kill").args(["-s", "TERM", &id]).status();
+        assert!(sent.unwrap().success());
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         // One that has ended already is as good.

@@ -15,7 +15,8 @@ use tempfile::TempDir;
 
 use self::provider::Provider;
 use crate::registry::{Launcher, binary};
-use crate::tap::{PROGRAM, script};
+use crate::script;
+use crate::tap::PROGRAM;
 
 /// A provider, and a directory with an index whose agents get its tokens.
 struct Home {
@@ -97,10 +98,13 @@ impl Home {
 
     /// Begins a login; returns it with the address that the person is told.
     fn begin(&self, words: &[&str]) -> (Login, String) {
+        Self::begun(self.command(words))
+    }
+
+    fn begun(mut command: Command) -> (Login, String) {
         // A file, because nobody reads a pipe while the person is away.
-        let stderr = tempfile::NamedTempFile::new_in(self.directory.path()).unwrap();
-        let mut child = self
-            .command(words)
+        let stderr = tempfile::NamedTempFile::new().unwrap();
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(stderr.reopen().unwrap())
             .spawn()

@@ -216,7 +216,7 @@ fn a_provider_that_is_down_is_named_and_asked_again() {
 fn a_client_logs_in_through_the_protocol_and_a_browser_opens() {
     let home = Home::new();
     let mut launcher = Launcher::of(home.at_a_screen(&["--log", "trace"]));
-    launcher.send(&json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {} }));
+    launcher.send(&json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": { "protocolVersion": 1 } }));
     let said = launcher.answer(&json!(1));
     let methods = said["result"]["authMethods"].as_array().unwrap();
     assert!(
