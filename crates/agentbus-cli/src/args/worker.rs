@@ -49,7 +49,7 @@ pub(crate) struct RegistryWorker {
     /// The agent's method to log in by; its first one that can be done here unless given.
     #[arg(long, value_name = "ID", requires = "login")]
     pub(crate) method: Option<String>,
-    /// Forget the token of a provider, or all tokens, and end.
+    /// Forget the token of a provider, or all tokens, have them revoked, and end.
     #[arg(long, value_name = "NAME", group = "account", num_args = 0..=1, default_missing_value = "")]
     pub(crate) logout: Option<String>,
     /// Print who is logged in and which agents have the key that they need, and end.

@@ -83,17 +83,22 @@ pub async fn log_in(
     Ok(methods::log_in(name, program, method, options.grace, tell).await?)
 }
 
-/// Forgets the token of a provider, or all of them.
+/// Forgets the token of a provider, or all of them, and has the providers revoke them. What became
+/// of each is told; a provider that does not revoke is no failure, since nobody is logged in here.
 ///
 /// # Errors
 ///
 /// A [`RegistryError`] if there is no such provider, or the store cannot be changed.
-pub async fn log_out(options: &RegistryOptions, name: Option<&str>) -> Result<(), RegistryError> {
+pub async fn log_out(
+    options: &RegistryOptions,
+    name: Option<&str>,
+    tell: Tell<'_>,
+) -> Result<(), RegistryError> {
     let auth = Auth::new(options)?;
     if let Some(name) = name
         && !auth.has(name)
     {
         return Err(AuthError::Unknown(name.to_owned()).into());
     }
-    Ok(auth.log_out(name).await?)
+    Ok(auth.log_out(name, tell).await?)
 }

@@ -187,6 +187,10 @@ fn a_provider_without_tls_elsewhere_or_without_a_client_is_refused() {
             json!({ "issuer": "http://provider.example", "clientId": "c" }),
             "https",
         ),
+        (
+            json!({ "issuer": home.provider.url, "clientId": "c", "revocationEndpoint": "http://provider.example/" }),
+            "https",
+        ),
         (json!({ "issuer": home.provider.url }), "client id"),
         (json!({ "clientId": "c" }), "neither an `issuer` nor"),
         (
@@ -202,4 +206,24 @@ fn a_provider_without_tls_elsewhere_or_without_a_client_is_refused() {
         assert_eq!(output.status.code(), Some(5));
         assert!(words(&output).contains(why), "{}", words(&output));
     }
+}
+
+#[test]
+fn a_provider_whose_tokens_are_of_no_use_is_refused() {
+    let home = Home::new();
+    home.provider.desk().challenges = Some("plain");
+    let output = home.run(&["--login", "work"]);
+    assert_eq!(output.status.code(), Some(5));
+    let said = words(&output);
+    assert!(said.contains("does not take PKCE with S256"), "{said}");
+    // Where somebody listens for the code, nobody is sent without a challenge.
+    assert!(!said.contains("Open this page"), "{said}");
+    home.provider.desk().challenges = None;
+    home.provider.desk().word = Some("split\r\nhere");
+    let (login, url) = home.begin(&["--login", "work"]);
+    assert_eq!(follow(&url).0, 200);
+    let (done, said) = login.end();
+    assert_eq!(done, Some(5));
+    assert!(said.contains("characters that no header takes"), "{said}");
+    assert!(!sealed(&home).exists());
 }

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -32,6 +32,35 @@ pub(crate) struct Desk {
     pub(crate) issued: u64,
     /// How often a refresh token came that was used before.
     pub(crate) reused: u64,
+    /// Names no place to revoke tokens at.
+    pub(crate) keeps: bool,
+    /// Revokes refresh tokens alone.
+    pub(crate) keeps_access: bool,
+    /// What was revoked: the kind of each token, and the token.
+    pub(crate) revoked: Vec<(String, String)>,
+    /// What its client must show, and how it was shown last.
+    pub(crate) secret: Option<&'static str>,
+    pub(crate) shown: &'static str,
+    /// What access tokens begin with.
+    pub(crate) word: Option<&'static str>,
+    /// How a client may prove that it asked for a code.
+    pub(crate) challenges: Option<&'static str>,
+}
+
+impl Desk {
+    /// Whether this is the client; if it has a secret it has to show it.
+    fn knows(&mut self, headers: &HeaderMap, asked: &Fields) -> bool {
+        let basic = BASE64_STANDARD.encode(format!("client:{}", self.secret.unwrap_or_default()));
+        let header = headers.get("authorization").map(HeaderValue::as_bytes);
+        let named = asked.get("client_id").is_some_and(|id| id == "client");
+        self.shown = match (self.secret, asked.get("client_secret")) {
+            (None, None) if named && header.is_none() => "nothing",
+            (Some(secret), Some(shown)) if named && shown == secret => "in the body",
+            (Some(_), None) if header == Some(format!("Basic {basic}").as_bytes()) => "in a header",
+            _ => return false,
+        };
+        true
+    }
 }
 
 pub(crate) struct Provider {
@@ -60,6 +89,7 @@ impl Provider {
             .route("/.well-known/oauth-authorization-server", get(metadata))
             .route("/authorize", get(authorize))
             .route("/token", post(token))
+            .route("/revoke", post(revoke))
             .with_state(Arc::clone(&desk));
         runtime.spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self {
@@ -90,14 +120,19 @@ impl Drop for Provider {
 type Shared = State<Arc<Mutex<Desk>>>;
 
 async fn metadata(State(desk): Shared) -> Json<Value> {
-    let url = desk.lock().unwrap().url.clone();
-    Json(json!({
+    let desk = desk.lock().unwrap();
+    let url = &desk.url;
+    let mut told = json!({
         "issuer": url,
         "authorization_endpoint": format!("{url}/authorize"),
         "token_endpoint": format!("{url}/token"),
-        "code_challenge_methods_supported": ["S256"],
+        "code_challenge_methods_supported": [desk.challenges.unwrap_or("S256")],
         "authorization_response_iss_parameter_supported": true,
-    }))
+    });
+    if !desk.keeps {
+        told["revocation_endpoint"] = format!("{url}/revoke").into();
+    }
+    Json(told)
 }
 
 /// Sends the person back with a code, or with a refusal.
@@ -124,18 +159,45 @@ async fn authorize(State(desk): Shared, Query(asked): Query<Fields>) -> Response
     sent
 }
 
-async fn token(State(desk): Shared, form: String) -> Response {
-    let asked: Fields = url::form_urlencoded::parse(form.as_bytes())
-        .into_owned()
-        .collect();
+fn fields(form: &str) -> Fields {
+    let fields = url::form_urlencoded::parse(form.as_bytes());
+    fields.into_owned().collect()
+}
+
+fn refusal(error: &str, why: &str) -> Response {
+    let body = json!({ "error": error, "error_description": why });
+    (StatusCode::BAD_REQUEST, Json(body)).into_response()
+}
+
+/// Takes a token back. One that it does not know is as good as revoked (RFC 7009, 2.2).
+async fn revoke(State(desk): Shared, headers: HeaderMap, form: String) -> Response {
+    let asked = fields(&form);
     let mut desk = desk.lock().unwrap();
     if desk.ill {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    let refused = |why: &str| {
-        let body = json!({ "error": "invalid_grant", "error_description": why });
-        (StatusCode::BAD_REQUEST, Json(body)).into_response()
-    };
+    if !desk.knows(&headers, &asked) {
+        return refusal("invalid_client", "that is somebody else");
+    }
+    let (kind, token) = (&asked["token_type_hint"], &asked["token"]);
+    if desk.keeps_access && kind == "access_token" {
+        return refusal("unsupported_token_type", "refresh tokens alone");
+    }
+    desk.refreshable.remove(token);
+    desk.revoked.push((kind.clone(), token.clone()));
+    StatusCode::OK.into_response()
+}
+
+async fn token(State(desk): Shared, headers: HeaderMap, form: String) -> Response {
+    let asked = fields(&form);
+    let mut desk = desk.lock().unwrap();
+    if desk.ill {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let refused = |why: &str| refusal("invalid_grant", why);
+    if !desk.knows(&headers, &asked) {
+        return refused("the code was given to somebody else");
+    }
     match asked["grant_type"].as_str() {
         "authorization_code" => {
             // Whoever comes first uses it up, as RFC 6749 wants it.
@@ -150,7 +212,7 @@ async fn token(State(desk): Shared, form: String) -> Response {
             if proof != given["code_challenge"] {
                 return refused("the verifier does not fit the challenge");
             }
-            if asked["redirect_uri"] != given["redirect_uri"] || asked["client_id"] != "client" {
+            if asked["redirect_uri"] != given["redirect_uri"] {
                 return refused("the code was given to somebody else");
             }
         }
@@ -164,7 +226,7 @@ async fn token(State(desk): Shared, form: String) -> Response {
     }
     desk.issued += 1;
     let (access, refresh) = (
-        format!("access-{}", desk.issued),
+        format!("{}-{}", desk.word.unwrap_or("access"), desk.issued),
         format!("refresh-{}", desk.issued),
     );
     desk.refreshable.insert(refresh.clone());

@@ -273,13 +273,29 @@ fn a_logout_forgets_one_or_all() {
     let home = Home::new();
     home.log_in("work");
     home.log_in("other");
-    assert!(home.run(&["--logout", "work"]).status.success());
+    let output = home.run(&["--logout", "work"]);
+    assert_eq!(output.status.code(), Some(0));
+    let said = words(&output);
+    assert!(
+        said.contains("Logged out of work, which revoked its tokens."),
+        "{said}"
+    );
+    assert_eq!(
+        revoked(&home),
+        ["refresh_token refresh-1", "access_token access-1"]
+    );
+    let said = words(&home.run(&["--logout", "work"]));
+    assert!(said.contains("Nobody was logged in."), "{said}");
     let said = words(&home.run(&["--auth-status"]));
     assert!(
         said.contains("work (provider): nobody") && said.contains("other (provider): logged in"),
         "{said}"
     );
     assert!(home.run(&["--logout"]).status.success());
+    assert_eq!(
+        revoked(&home)[2..],
+        ["refresh_token refresh-2", "access_token access-2"]
+    );
     assert!(!sealed(&home).exists());
     for word in ["--logout", "--login"] {
         let output = home.run(&[word, "elsewhere"]);
@@ -289,5 +305,110 @@ fn a_logout_forgets_one_or_all() {
             "{}",
             words(&output)
         );
+    }
+}
+
+/// What the provider has revoked, in this order.
+fn revoked(home: &Home) -> Vec<String> {
+    let desk = home.provider.desk();
+    let all = desk.revoked.iter();
+    all.map(|(kind, token)| format!("{kind} {token}")).collect()
+}
+
+#[test]
+fn no_provider_keeps_a_person_logged_in() {
+    let mut home = Home::new();
+    let cases: [(&str, fn(&mut Home)); 3] = [
+        ("it names no place", |home| {
+            home.provider.desk().keeps = true
+        }),
+        ("(it answers with 503", |home| {
+            home.provider.desk().ill = true
+        }),
+        ("it cannot be reached (", |home| home.provider.stop()),
+    ];
+    for (why, change) in cases {
+        home.log_in("work");
+        change(&mut home);
+        let output = home.run(&["--logout", "work", "--log", "trace"]);
+        assert_eq!(output.status.code(), Some(0), "{why}");
+        let said = words(&output);
+        assert!(
+            said.contains("Logged out of work on this machine."),
+            "{said}"
+        );
+        assert!(said.contains(why) && said.contains("own pages"), "{said}");
+        assert!(
+            !said.contains("access-") && !said.contains("refresh-"),
+            "{said}"
+        );
+        let status = words(&home.run(&["--auth-status"]));
+        assert!(status.contains("work (provider): nobody"), "{status}");
+        let mut desk = home.provider.desk();
+        (desk.keeps, desk.ill) = (false, false);
+    }
+    assert!(revoked(&home).is_empty());
+}
+
+#[test]
+fn a_provider_that_revokes_refresh_tokens_alone_has_ended_the_login() {
+    let home = Home::new();
+    home.provider.desk().keeps_access = true;
+    home.log_in("work");
+    let said = words(&home.run(&["--logout"]));
+    assert!(said.contains("which revoked its tokens"), "{said}");
+    assert_eq!(revoked(&home), ["refresh_token refresh-1"]);
+}
+
+#[test]
+fn what_cannot_be_read_is_forgotten_and_said_to_be_good_still() {
+    let home = Home::new();
+    home.log_in("work");
+    std::fs::write(sealed(&home), "{}").unwrap();
+    let output = home.run(&["--logout"]);
+    assert!(output.status.success() && !sealed(&home).exists());
+    let said = words(&output);
+    assert!(said.contains("cannot be revoked any more"), "{said}");
+    // A provider that was taken out of the configuration is named likewise.
+    home.log_in("other");
+    home.write("providers.json", &json!({ "providers": {} }));
+    let said = words(&home.run(&["--logout"]));
+    assert!(
+        said.contains("Logged out of other on this machine"),
+        "{said}"
+    );
+    assert!(said.contains("not among the providers any more"), "{said}");
+}
+
+#[test]
+fn a_secret_is_shown_as_the_provider_wants_it() {
+    let home = Home::new();
+    home.provider.desk().secret = Some("hidden");
+    for (method, shown) in [
+        (json!("client_secret_basic"), "in a header"),
+        (json!("client_secret_post"), "in the body"),
+    ] {
+        let work = json!({ "issuer": home.provider.url, "clientId": "client",
+            "scopes": ["read", "write"], "tokenEndpointAuthMethod": method });
+        home.write("providers.json", &json!({ "providers": { "work": work } }));
+        let mut command = home.command(&["--login", "work"]);
+        command.env("OAUTH_WORK_CLIENT_SECRET", "hidden");
+        let (login, url) = Home::begun(command);
+        assert_eq!(follow(&url).0, 200);
+        let (done, said) = login.end();
+        assert_eq!(done, Some(0), "{said}");
+        assert_eq!(home.provider.desk().shown, shown);
+        home.provider.desk().shown = "";
+        let mut command = home.command(&["--logout", "work"]);
+        let output = command
+            .env("OAUTH_WORK_CLIENT_SECRET", "hidden")
+            .output()
+            .unwrap();
+        assert!(
+            words(&output).contains("revoked its tokens"),
+            "{}",
+            words(&output)
+        );
+        assert_eq!(home.provider.desk().shown, shown);
     }
 }

@@ -6,8 +6,9 @@ use std::fmt;
 use oauth2::basic::{BasicClient, BasicErrorResponse, BasicTokenResponse, BasicTokenType};
 use oauth2::{
     AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet,
-    EndpointSet, HttpRequest, HttpResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl,
-    RefreshToken, RequestTokenError, Scope, TokenResponse, TokenUrl,
+    EndpointSet, ErrorResponseType, HttpRequest, HttpResponse, PkceCodeChallenge, PkceCodeVerifier,
+    RedirectUrl, RefreshToken, RequestTokenError, Scope, StandardErrorResponse, TokenResponse,
+    TokenUrl,
 };
 
 use super::callback::Callback;
@@ -92,7 +93,7 @@ pub(super) async fn renew(
     Ok(Token::new(&answer, Some(refresh.clone())))
 }
 
-fn client(provider: &Provider, endpoints: &Endpoints) -> Client {
+pub(super) fn client(provider: &Provider, endpoints: &Endpoints) -> Client {
     let client = BasicClient::new(ClientId::new(provider.client_id.clone()))
         .set_auth_uri(AuthUrl::from_url(endpoints.authorization.clone()))
         .set_token_uri(TokenUrl::from_url(endpoints.token.clone()));
@@ -127,12 +128,10 @@ type Failed = RequestTokenError<SendError, BasicErrorResponse>;
 fn refusal(name: &str, error: Failed) -> AuthError {
     let provider = name.to_owned();
     match error {
-        RequestTokenError::ServerResponse(said) => {
-            let more = said.error_description();
-            let more = more.map_or(String::new(), |more| format!(" ({more})"));
-            let why = format!("{}{more}", said.error().as_ref());
-            AuthError::Credentials { provider, why }
-        }
+        RequestTokenError::ServerResponse(said) => AuthError::Credentials {
+            provider,
+            why: words_of(&said),
+        },
         RequestTokenError::Request(SendError(why)) => AuthError::Network { provider, why },
         // What did not parse may hold a token, so that only where it failed is told.
         RequestTokenError::Parse(error, _) => AuthError::Provider {
@@ -143,9 +142,20 @@ fn refusal(name: &str, error: Failed) -> AuthError {
     }
 }
 
+/// The word of a refusal, with what a provider adds to it.
+pub(super) fn words_of<T>(said: &StandardErrorResponse<T>) -> String
+where
+    T: ErrorResponseType + fmt::Display,
+{
+    match said.error_description() {
+        Some(more) => format!("{} ({more})", said.error()),
+        None => said.error().to_string(),
+    }
+}
+
 /// A request that got no answer.
 #[derive(Debug)]
-struct SendError(String);
+pub(super) struct SendError(pub(super) String);
 
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -156,7 +166,7 @@ impl fmt::Display for SendError {
 impl std::error::Error for SendError {}
 
 /// Sends a request of the OAuth library with our client, which follows no redirect.
-async fn send(request: HttpRequest) -> Result<HttpResponse, SendError> {
+pub(super) async fn send(request: HttpRequest) -> Result<HttpResponse, SendError> {
     let client = web::client().map_err(SendError)?;
     let failed = |error: reqwest::Error| SendError(web::reason(&error));
     let mut request = reqwest::Request::try_from(request).map_err(failed)?;

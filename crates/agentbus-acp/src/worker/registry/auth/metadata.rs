@@ -13,6 +13,8 @@ use crate::worker::web;
 pub(super) struct Endpoints {
     pub(super) authorization: Url,
     pub(super) token: Url,
+    /// Where a token is given back (RFC 7009); some have no such place.
+    pub(super) revocation: Option<Url>,
     /// Who must have answered, if the answer says who did (RFC 9207).
     pub(super) issuer: Option<String>,
     /// Whether the answer must say it.
@@ -24,6 +26,7 @@ struct Metadata {
     issuer: String,
     authorization_endpoint: String,
     token_endpoint: String,
+    revocation_endpoint: Option<String>,
     code_challenge_methods_supported: Option<Vec<String>>,
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
@@ -71,9 +74,12 @@ pub(super) async fn endpoints(name: &str, provider: &Provider) -> Result<Endpoin
     {
         return Err(unusable("it does not take PKCE with S256".to_owned()));
     }
+    let given = provider.revocation_endpoint.as_deref();
+    let revocation = given.or(metadata.revocation_endpoint.as_deref());
     Ok(Endpoints {
         authorization: web::safe(&authorization).map_err(unusable)?,
         token: web::safe(&token).map_err(unusable)?,
+        revocation: revocation.map(web::safe).transpose().map_err(unusable)?,
         issuer: provider.issuer.clone(),
         names_issuer: metadata.authorization_response_iss_parameter_supported,
     })

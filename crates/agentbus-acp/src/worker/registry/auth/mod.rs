@@ -14,6 +14,7 @@ mod flow;
 mod key;
 mod metadata;
 mod provider;
+mod revoke;
 mod token;
 mod vault;
 
@@ -128,13 +129,43 @@ impl Auth {
         self.log_in(provider, &|_| ()).await
     }
 
-    /// Forgets the token of one provider, or everything.
-    pub(super) async fn log_out(&self, provider: Option<&str>) -> Result<(), AuthError> {
-        let Some(provider) = provider.map(str::to_owned) else {
-            return self.locked(Vault::forget).await;
+    /// Forgets the token of one provider, or everything, and has providers revoke what they
+    /// handed out.
+    ///
+    /// What is here goes first: a provider that does not answer keeps nobody logged in.
+    pub(super) async fn log_out(
+        &self,
+        provider: Option<&str>,
+        tell: Tell<'_>,
+    ) -> Result<(), AuthError> {
+        let forgotten = match provider {
+            Some(provider) => self.forget(provider.to_owned()).await?,
+            None => match self.locked(Vault::forget).await? {
+                Ok(tokens) => tokens,
+                Err(why) => {
+                    tell(&format!("What was kept cannot be revoked any more: {why}"));
+                    return Ok(());
+                }
+            },
         };
-        let removed = move |tokens: &mut Tokens| drop(tokens.remove(&provider));
-        self.locked(|vault, lock| vault.change(lock, removed)).await
+        if forgotten.is_empty() {
+            tell("Nobody was logged in.");
+        }
+        for (name, token) in forgotten {
+            tell(&revoke::farewell(&name, self.providers.get(&name), token).await);
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, provider: String) -> Result<Tokens, AuthError> {
+        let remove = move |vault: &Vault, lock: &Lock| {
+            let mut removed = Tokens::new();
+            vault.change(lock, |tokens| {
+                removed.extend(tokens.remove_entry(&provider));
+            })?;
+            Ok(removed)
+        };
+        self.locked(remove).await
     }
 
     /// Tells of each provider whether somebody is logged in.
@@ -242,10 +273,10 @@ impl Auth {
         blocking(move || vault.change(&lock, insert)).await
     }
 
-    async fn locked(
+    async fn locked<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&Vault, &Lock) -> Result<(), AuthError> + Send + 'static,
-    ) -> Result<(), AuthError> {
+        change: impl FnOnce(&Vault, &Lock) -> Result<T, AuthError> + Send + 'static,
+    ) -> Result<T, AuthError> {
         let vault = Arc::clone(&self.vault);
         blocking(move || change(&vault, &vault.lock()?)).await
     }

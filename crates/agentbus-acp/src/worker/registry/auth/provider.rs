@@ -17,6 +17,7 @@ pub(super) struct Provider {
     pub(super) issuer: Option<String>,
     pub(super) authorization_endpoint: Option<String>,
     pub(super) token_endpoint: Option<String>,
+    pub(super) revocation_endpoint: Option<String>,
     #[serde(default)]
     pub(super) client_id: String,
     #[serde(skip)]
@@ -94,7 +95,8 @@ fn well_known(variable: Variable<'_>) -> BTreeMap<String, Provider> {
     if let (Some(id), Some(domain)) = (client("COGNITO"), variable("COGNITO_USER_POOL_DOMAIN")) {
         let region = variable("COGNITO_REGION").unwrap_or_else(|| "us-east-1".to_owned());
         let base = format!("https://{domain}.auth.{region}.amazoncognito.com/oauth2");
-        let provider = endpoints(id, &base, "authorize", "token", OPENID);
+        let mut provider = endpoints(id, &base, "authorize", "token", OPENID);
+        provider.revocation_endpoint = Some(format!("{base}/revoke"));
         found.insert("cognito".to_owned(), provider);
     }
     if let Some(id) = client("AZURE") {
@@ -108,6 +110,7 @@ fn well_known(variable: Variable<'_>) -> BTreeMap<String, Provider> {
         provider.issuer = variable("OIDC_ISSUER");
         provider.authorization_endpoint = variable("OIDC_AUTHORIZATION_ENDPOINT");
         provider.token_endpoint = variable("OIDC_TOKEN_ENDPOINT");
+        provider.revocation_endpoint = variable("OIDC_REVOCATION_ENDPOINT");
         provider.client_secret = variable("OIDC_CLIENT_SECRET");
         if variable("OIDC_TOKEN_ENDPOINT_AUTH_METHOD").as_deref() == Some("client_secret_post") {
             provider.token_endpoint_auth_method = SecretIn::Body;
@@ -125,6 +128,7 @@ fn of_issuer(client_id: String, issuer: String) -> Provider {
         issuer: Some(issuer),
         authorization_endpoint: None,
         token_endpoint: None,
+        revocation_endpoint: None,
         client_id,
         client_secret: None,
         token_endpoint_auth_method: SecretIn::Header,

@@ -140,14 +140,16 @@ impl Vault {
         Ok(())
     }
 
-    /// Forgets everything, also what cannot be read.
-    pub(super) fn forget(&self, _lock: &Lock) -> Result<(), AuthError> {
+    /// Forgets everything, also what cannot be read; returns what it was, or why that cannot be
+    /// told.
+    pub(super) fn forget(&self, _lock: &Lock) -> Result<Result<Tokens, AuthError>, AuthError> {
+        let tokens = self.read();
         *self.known.lock() = None;
         match fs::remove_file(&self.file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(AuthError::storage(&self.file, &error))
             }
-            _ => Ok(()),
+            _ => Ok(tokens),
         }
     }
 
