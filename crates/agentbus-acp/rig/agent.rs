@@ -83,6 +83,7 @@ impl Agent {
         match message["method"].as_str().unwrap_or_default() {
             "initialize" if self.has("mute") => {}
             "initialize" => self.initialize(id),
+            "session/new" if self.has("shut") => {}
             "session/new" if self.has("login") => self.fail(id, -32000, "Authentication required"),
             "session/new" => {
                 let session = format!("rig-{}-{}", std::process::id(), self.sessions.len() + 1);
@@ -229,8 +230,9 @@ impl Agent {
 
     fn tool(&mut self, session: &str) {
         for update in [
-            json!({ "sessionUpdate": "plan", "entries": [
-                { "content": "look", "priority": "high", "status": "in_progress" }] }),
+            json!({ "sessionUpdate": "plan", "_meta": { "rig": { "kept": [1, null] } }, "entries": [
+                { "content": "look", "priority": "high", "status": "in_progress",
+                    "_meta": { "deep": true } }] }),
             json!({ "sessionUpdate": "tool_call", "toolCallId": "t1", "title": "Look around",
                 "kind": "read", "status": "in_progress" }),
             json!({ "sessionUpdate": "tool_call_update", "toolCallId": "t1", "status": "completed" }),

@@ -75,6 +75,8 @@ pub enum ToolKind {
 pub struct AgentLimits {
     /// Seconds until `initialize` must be answered.
     pub initialize_s: u64,
+    /// Seconds until a session must be open.
+    pub opening_s: u64,
     /// Seconds that a cancelled turn may take to end.
     pub cancel_s: u64,
     /// Seconds that a question waits for a person.
@@ -101,6 +103,7 @@ impl Default for AgentLimits {
     fn default() -> Self {
         Self {
             initialize_s: limits::INITIALIZE.as_secs(),
+            opening_s: limits::SESSION_OPENING.as_secs(),
             cancel_s: limits::CANCEL_GRACE.as_secs(),
             decision_s: limits::DECISION.as_secs(),
             sessions: limits::SESSIONS_MAX,
@@ -112,6 +115,10 @@ impl Default for AgentLimits {
 impl AgentLimits {
     pub(crate) const fn initialize(&self) -> Duration {
         Duration::from_secs(self.initialize_s)
+    }
+
+    pub(crate) const fn opening(&self) -> Duration {
+        Duration::from_secs(self.opening_s)
     }
 
     pub(crate) const fn cancel(&self) -> Duration {

@@ -285,11 +285,11 @@ impl Agent {
         link: &Link,
         answer: impl Future<Output = Result<T, Fault>>,
     ) -> Result<Result<T, Fault>, Error> {
-        let name = &self.config.name;
-        let answer = tokio::time::timeout(limits::SESSION_OPENING, link.answer(answer));
+        let (name, opening) = (&self.config.name, self.config.limits.opening());
+        let answer = tokio::time::timeout(opening, link.answer(answer));
         answer
             .await
-            .map_err(|_| refusal::session_not_opened(name))?
+            .map_err(|_| refusal::session_not_opened(name, opening.as_secs()))?
             .map_err(|gone| refusal::died(name, &gone))
     }
 

@@ -16,7 +16,7 @@ use super::terminals::Terminals;
 use crate::company::{Company, Guest, Said};
 use crate::config::{AgentConfig, Policy, ToolKind};
 use crate::decide::{self, Asker, Choice, Decider, Question};
-use crate::limits::{self, TERMINALS_LENT};
+use crate::limits::TERMINALS_LENT;
 use crate::log::Key;
 use crate::sdk::driving::{Answer, Ask, Asked, Fault, Host, Refusal};
 use crate::sdk::elicitation::{Elicit, Want};
@@ -28,6 +28,8 @@ pub(super) struct AgentHost {
     policy: Policy,
     allow_kinds: Vec<ToolKind>,
     patience: Duration,
+    /// What a question gets that is asked while its session is being opened.
+    opening: Duration,
     decider: Arc<dyn Decider>,
     company: Company,
     /// Terminals that editors have, by their ids, and which editor.
@@ -62,6 +64,7 @@ impl AgentHost {
             policy: config.policy,
             allow_kinds: config.allow_kinds.clone(),
             patience: config.limits.decision(),
+            opening: config.limits.opening(),
             decider: Arc::clone(decider),
             company: company.clone(),
             lent: Mutex::default(),
@@ -120,7 +123,7 @@ impl AgentHost {
         }
         let Some(session) = elicit.session else {
             // A session is being opened, which is waited for so long and no longer.
-            question.patience = question.patience.min(limits::SESSION_OPENING);
+            question.patience = question.patience.min(self.opening);
             return Ok(self.decider.decide(question).await);
         };
         let Some((key, turn)) = self.turn(&session) else {

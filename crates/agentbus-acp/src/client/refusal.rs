@@ -152,11 +152,10 @@ pub(super) fn not_open(agent: &str) -> Error {
 }
 
 /// The agent did not open the session.
-pub(super) fn session_not_opened(agent: &str) -> Error {
-    let seconds = crate::limits::SESSION_OPENING.as_secs();
+pub(super) fn session_not_opened(agent: &str, seconds: u64) -> Error {
     let message = format!(
         "the agent `{agent}` did not open a session within {seconds} s; the MCP servers that it \
-         starts may be what it waits for"
+         starts may be what it waits for; if so, raise `limits.opening_s`"
     );
     error(ErrorCode::AgentTimeout, true, message)
 }

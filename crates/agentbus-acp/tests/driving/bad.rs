@@ -1,5 +1,6 @@
 //! Agents that do what no agent should: whoever waits is told what it was, and nothing is stuck.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,12 +9,6 @@ use agentbus_acp::decide::Nobody;
 use agentbus_acp::{AgentConfig, AgentTargets};
 
 use crate::fixture::{Fixture, argv};
-
-/// Ends without a look at the schema, which the agent has violated on purpose.
-async fn end(it: Fixture) {
-    it.agents.shutdown().await;
-    it.bus.shutdown().await;
-}
 
 #[tokio::test]
 async fn a_crash_ends_the_turn_at_once_and_says_so_and_the_next_prompt_works() {
@@ -54,7 +49,7 @@ async fn a_killed_agent_fails_all_turns_of_all_sessions() {
         assert!(error.to_string().contains("uring this turn"), "{error}");
     }
     assert_eq!(it.say("a", "say back").await, "back");
-    end(it).await;
+    it.end_spoilt().await;
 }
 
 #[tokio::test]
@@ -69,7 +64,7 @@ async fn some_garbage_is_tolerated_and_too_much_is_an_error() {
         "{error}"
     );
     assert_eq!(it.say("s", "say again").await, "again");
-    end(it).await;
+    it.end_spoilt().await;
 }
 
 #[tokio::test]
@@ -94,6 +89,49 @@ async fn an_agent_that_never_introduces_itself_is_ended() {
 }
 
 #[tokio::test]
+async fn an_agent_that_never_opens_a_session_is_named() {
+    let limits = |config: &mut AgentConfig| config.limits.opening_s = 1;
+    let it = Fixture::rig_with(&["shut"], limits, Arc::new(Nobody)).await;
+    let silent = it.turn("s", "say x").await.unwrap_err();
+    assert_eq!(silent.code(), ErrorCode::AgentTimeout);
+    let told = silent.to_string();
+    assert!(
+        told.contains("did not open a session within 1 s") && told.contains("limits.opening_s"),
+        "{told}"
+    );
+    assert!(silent.is_retryable());
+    it.end().await;
+}
+
+#[tokio::test]
+async fn a_program_that_an_agent_waits_for_for_ever_ends_with_it() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().canonicalize().unwrap();
+    let change = |config: &mut AgentConfig| {
+        config.root = Some(root.clone());
+        config.limits.cancel_s = 1;
+    };
+    let it = Fixture::rig_with(&[], change, Arc::new(Nobody)).await;
+    let frames = it.open("s", "run echo $$ > pid && exec sleep 600").await;
+    let started = async {
+        loop {
+            let noted = std::fs::read_to_string(root.join("pid")).unwrap_or_default();
+            if let Some(pid) = noted.strip_suffix('\n') {
+                return PathBuf::from("/proc").join(pid);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let process = tokio::time::timeout(Duration::from_secs(30), started).await;
+    let process = process.expect("the program was not started");
+    assert!(process.exists());
+    // The caller leaves, the agent hears nothing of it, and the bus is stopped all the same.
+    drop(frames);
+    it.end().await;
+    assert!(!process.exists(), "{} lives on", process.display());
+}
+
+#[tokio::test]
 async fn another_version_is_named() {
     let it = Fixture::rig(&["version-2"]).await;
     let error = it.turn("s", "say x").await.unwrap_err();
@@ -102,7 +140,7 @@ async fn another_version_is_named() {
         "{error}"
     );
     assert!(!error.is_retryable());
-    end(it).await;
+    it.end_spoilt().await;
 }
 
 #[tokio::test]
@@ -133,7 +171,7 @@ async fn a_program_that_cannot_run_or_ends_at_once_is_named() {
             .contains("there is no program \"no-such-agent\""),
         "{error}"
     );
-    end(missing).await;
+    missing.end_spoilt().await;
     let script = argv(&["sh", "-c", "echo no model >&2; exit 7"]);
     let ends = Fixture::start(vec![], |config| config.command = script, Arc::new(Nobody)).await;
     let error = ends.turn("s", "x").await.unwrap_err();
@@ -142,7 +180,7 @@ async fn a_program_that_cannot_run_or_ends_at_once_is_named() {
         told.contains("exit code 7: no model") && told.contains("introduced itself"),
         "{told}"
     );
-    end(ends).await;
+    ends.end_spoilt().await;
 }
 
 #[tokio::test]
@@ -167,7 +205,7 @@ async fn a_line_longer_than_any_message_ends_the_agent() {
         error.to_string().contains("wrote a line of more than"),
         "{error}"
     );
-    end(it).await;
+    it.end_spoilt().await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use agentbus_acp::{AgentConfig, AgentTargets, SessionLog};
 use serde_json::Value;
 
 use crate::fixture::{Fixture, RIG, argv, collect};
+use crate::schema;
 
 /// Reads until a turn has ended: offset, kind and data of each entry.
 async fn turn(follower: &mut Follower) -> Vec<(u64, &'static str, Value)> {
@@ -116,12 +117,13 @@ async fn what_a_turn_says_after_its_caller_left_is_kept() {
 async fn another_bus_takes_up_the_session_and_repeats_nothing() {
     for (flag, opened) in [("load", "loaded"), ("resume", "resumed")] {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("sessions.db");
+        let (path, wire) = (dir.path().join("sessions.db"), dir.path().join("wire"));
         let mut offsets = Vec::new();
         for want in ["new", opened] {
             let log = SessionLog::open(&path).unwrap();
             let bus = Bus::builder("test").connect().await.unwrap();
-            let config = AgentConfig::new("rig", argv(&[RIG, "agent", flag]));
+            let tapped = [RIG, "tap", wire.to_str().unwrap(), RIG, "agent", flag];
+            let config = AgentConfig::new("rig", argv(&tapped));
             let agents =
                 AgentTargets::start(&bus, vec![config], Arc::new(Nobody), Some(log.clone()));
             let agents = agents.await.unwrap();
@@ -137,5 +139,6 @@ async fn another_bus_takes_up_the_session_and_repeats_nothing() {
             log.close().await;
         }
         assert!(offsets[0] < offsets[1]);
+        schema::check(&std::fs::read_to_string(wire).unwrap());
     }
 }

@@ -36,6 +36,10 @@ async fn updates_are_frames_in_their_order_and_the_text_is_final() {
         turn.last,
         json!({ "text": "Hello", "stop_reason": "end_turn" })
     );
+    // What an agent adds of its own is nobody else's to take away.
+    let plan = &turn.updates[2];
+    assert_eq!(plan["_meta"], json!({ "rig": { "kept": [1, null] } }));
+    assert_eq!(plan["entries"][0]["_meta"], json!({ "deep": true }));
     assert_eq!(turn.started["agent"], "rig");
     assert_eq!(turn.started["session"], "s");
     assert_eq!(turn.started["opened"], "new");

@@ -125,7 +125,7 @@ pub(crate) const KEYS: &[Key] = &[
         default: "[]",
         variable: "",
         flag: "",
-        meaning: "Agents that speak ACP, one `[[agents]]` each, served as the target of their `name`. `command` is the program and its arguments; `env`, `cwd` and `root` say where it runs and inside of which directory it is served files and terminals; `policy` is `ask`, `allow-once` or `deny`, and `allow_kinds` lists kinds of tool calls that are allowed once in any case; `bus_tools = false` keeps the tools of the bus from it; `limits` has `initialize_s`, `cancel_s`, `decision_s`, `sessions` and `queue`. docs/acp.md explains them, and `agentbus agent add` writes them.",
+        meaning: "Agents that speak ACP, one `[[agents]]` each, served as the target of their `name`. `command` is the program and its arguments; `env`, `cwd` and `root` say where it runs and inside of which directory it is served files and terminals; `policy` is `ask`, `allow-once` or `deny`, and `allow_kinds` lists kinds of tool calls that are allowed once in any case; `bus_tools = false` keeps the tools of the bus from it; `limits` has `initialize_s`, `opening_s`, `cancel_s`, `decision_s`, `sessions` and `queue`. docs/acp.md explains them, and `agentbus agent add` writes them.",
     },
     Key {
         name: "mcp_profile",
