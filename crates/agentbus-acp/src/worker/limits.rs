@@ -20,11 +20,12 @@ pub(crate) const STOP_GRACE: Duration = Duration::from_secs(2);
 /// Longest line from a client: as long as the process bus passes on by default.
 pub(crate) const LINE_BYTES: usize = 10 * 1024 * 1024;
 
-/// Routing ids remembered for requests without an answer. A client beyond this many gets its
-/// answers without the routing id, which the bus then finds by the request's own id.
+/// Routing ids remembered for requests without an answer. One that waits behind this many gets its
+/// answer without the routing id, which the bus then finds by the request's own id.
 pub(crate) const ROUTED_REQUESTS_MAX: usize = 10_000;
 
-/// Sessions whose routing id is remembered, at two short strings each.
+/// Sessions whose routing id is remembered, at two short strings each; the half that spoke last is
+/// kept in any case.
 pub(crate) const ROUTED_SESSIONS_MAX: usize = 10_000;
 
 /// Sessions open at a time; each may have processes of its own.

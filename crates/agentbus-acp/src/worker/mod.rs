@@ -21,6 +21,7 @@ pub(crate) mod limits;
 mod lines;
 mod mcp;
 pub mod proxy;
+mod recent;
 pub mod registry;
 mod replay;
 mod routing;

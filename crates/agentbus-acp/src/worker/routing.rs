@@ -8,21 +8,30 @@
 //! It works on whole lines, so no read boundary can hide an id from it.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::limits::{ROUTED_REQUESTS_MAX, ROUTED_SESSIONS_MAX};
+use super::recent::Recent;
 
 /// The routing ids of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Routing {
     /// Of requests without an answer, by their id as it stood in the line.
-    requests: HashMap<String, String>,
+    requests: Recent<String, String>,
     /// By ACP session. The routing id is JSON, as it stood in the line.
-    sessions: HashMap<String, String>,
+    sessions: Recent<String, String>,
+}
+
+impl Default for Routing {
+    fn default() -> Self {
+        Self {
+            requests: Recent::new(ROUTED_REQUESTS_MAX),
+            sessions: Recent::new(ROUTED_SESSIONS_MAX),
+        }
+    }
 }
 
 /// What is looked at of a line.
@@ -54,13 +63,6 @@ fn session(part: Option<&RawValue>) -> Option<String> {
     Some(named.session)
 }
 
-/// Remembers within a bound; what does not fit goes without its routing id.
-fn remember(map: &mut HashMap<String, String>, max: usize, key: String, routing: &str) {
-    if map.len() < max || map.contains_key(&key) {
-        map.insert(key, routing.to_owned());
-    }
-}
-
 impl Routing {
     /// Returns a line from the bus as ACP knows it.
     pub(super) fn incoming(&mut self, line: String) -> String {
@@ -73,10 +75,10 @@ impl Routing {
         };
         if let (Some(id), Some(_)) = (parsed.id, &parsed.method) {
             let id = id.get().to_owned();
-            remember(&mut self.requests, ROUTED_REQUESTS_MAX, id, routing);
+            self.requests.insert(id, routing.to_owned());
         }
         if let Some(session) = session(parsed.params) {
-            remember(&mut self.sessions, ROUTED_SESSIONS_MAX, session, routing);
+            self.sessions.insert(session, routing.to_owned());
         }
         match serde_json::from_str::<Map<String, Value>>(&line) {
             Ok(mut members) => {
@@ -103,9 +105,9 @@ impl Routing {
         if parsed.method.is_some() {
             return self.sessions.get(&session(parsed.params)?).cloned();
         }
-        let routing = self.requests.remove(parsed.id?.get())?;
+        let routing = self.requests.remove(&parsed.id?.get().to_owned())?;
         if let Some(session) = session(parsed.result) {
-            remember(&mut self.sessions, ROUTED_SESSIONS_MAX, session, &routing);
+            self.sessions.insert(session, routing.clone());
         }
         Some(routing)
     }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::auth::AuthError;
+use crate::worker::limits::LAUNCHED_PENDING_MAX;
 
 /// Why a message was not passed on.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +32,14 @@ impl Refusal {
     pub(super) fn too_many(agent: &str) -> Self {
         let sentence = format!("too much waits for the agent {agent}; wait for its answers");
         Self::new(-32603, &sentence, json!({ "agentId": agent }))
+    }
+
+    /// Said to an agent.
+    pub(super) fn unheard() -> Self {
+        let sentence = format!(
+            "{LAUNCHED_PENDING_MAX} questions of agents wait for the client already; ask again when some are answered"
+        );
+        Self::new(-32603, &sentence, Value::Null)
     }
 
     pub(super) fn not_found(agent: &str) -> Self {

@@ -272,7 +272,13 @@ impl Launcher {
 
     /// Takes a line of the client; returns what it is told at once.
     fn take(&mut self, line: &str) -> Vec<String> {
-        match self.router.client_said(line) {
+        let step = self.router.client_said(line);
+        self.follow(step)
+    }
+
+    /// Does what the router says; returns what the client is told at once.
+    fn follow(&mut self, step: Step) -> Vec<String> {
+        match step {
             Step::Nothing => Vec::new(),
             Step::Answer(line) => vec![line],
             Step::LogIn { provider, asker } => self.log_in(provider, asker).into_iter().collect(),
@@ -293,7 +299,10 @@ impl Launcher {
     /// Takes what an agent did; returns what the client is told.
     fn hear(&mut self, event: Event) -> Vec<String> {
         match event {
-            Event::Line(agent, line) => self.router.agent_said(&agent, &line).into_iter().collect(),
+            Event::Line(agent, line) => {
+                let step = self.router.agent_said(&agent, &line);
+                self.follow(step)
+            }
             Event::Gone(agent, refusal) => {
                 self.running.remove(&agent);
                 self.router.gone(&agent, &refusal)

@@ -11,10 +11,14 @@ use serde_json::{Map, Value, json};
 use super::codes::Refusal;
 use super::index::{Index, McpServer};
 use crate::worker::limits::{LAUNCHED_PENDING_MAX, ROUTED_SESSIONS_MAX};
+use crate::worker::recent::Recent;
 
 type Message = Map<String, Value>;
 
-/// What to do with a line of a client.
+/// A message for the client, and the routing id that it is to carry.
+type Routed = (Message, Option<Value>);
+
+/// What to do with a line of a client or of an agent.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
     /// Write this to the client.
@@ -87,7 +91,7 @@ pub(super) struct Router {
     /// Of agents to clients, by our id.
     wanted: HashMap<u64, Pending>,
     /// Routing ids by agent and ACP session.
-    sessions: HashMap<(String, String), Value>,
+    sessions: Recent<(String, String), Value>,
 }
 
 impl Router {
@@ -105,7 +109,7 @@ impl Router {
             next: 1,
             asked: HashMap::new(),
             wanted: HashMap::new(),
-            sessions: HashMap::new(),
+            sessions: Recent::new(ROUTED_SESSIONS_MAX),
         }
     }
 
@@ -205,55 +209,77 @@ impl Router {
         }
     }
 
-    /// Takes a line of an agent; returns what the client gets.
-    pub(super) fn agent_said(&mut self, agent: &str, line: &str) -> Option<String> {
-        let Ok(mut message) = serde_json::from_str::<Message>(line) else {
+    /// Takes a line of an agent.
+    pub(super) fn agent_said(&mut self, agent: &str, line: &str) -> Step {
+        let Ok(message) = serde_json::from_str::<Message>(line) else {
             tracing::warn!(agent, "an agent wrote a line that is no JSON object");
-            return None;
+            return Step::Nothing;
         };
-        let routing = if message.contains_key("method") {
-            let routing = self.routing_of(agent, message.get("params"));
-            if let Some(id) = message.get("id").cloned() {
-                if self.wanted.len() >= LAUNCHED_PENDING_MAX {
-                    tracing::warn!(agent, "an agent asks more than anybody answers");
-                    return None;
+        let (mut message, routing) = if message.contains_key("method") {
+            match self.asked_by_agent(agent, message) {
+                Ok(told) => told,
+                Err(id) => {
+                    return Step::Forward {
+                        agent: agent.to_owned(),
+                        line: Refusal::unheard().answer(&id, None),
+                        request: None,
+                    };
                 }
-                let ours = self.mint();
-                message.insert("id".to_owned(), ours.into());
-                let pending = Pending {
-                    agent: agent.to_owned(),
-                    asker: Asker { id, routing: None },
-                    introduces: false,
-                };
-                self.wanted.insert(ours, pending);
             }
-            routing
         } else {
-            let ours = message.get("id").and_then(Value::as_u64)?;
-            // Only the agent that was asked may answer.
-            if self.asked.get(&ours)?.agent != agent {
-                return None;
+            match self.answered_by_agent(agent, message) {
+                Some(told) => told,
+                None => return Step::Nothing,
             }
-            let Pending {
-                asker, introduces, ..
-            } = self.asked.remove(&ours)?;
-            message.insert("id".to_owned(), asker.id);
-            self.learn(agent, message.get("result"), asker.routing.as_ref());
-            if introduces && let Some(provider) = self.provider(agent) {
-                add_method(&mut message, provider);
-            }
-            asker.routing
         };
         if let Some(routing) = routing {
             message.insert("sessionId".to_owned(), routing);
         }
-        Some(Value::Object(message).to_string())
+        Step::Answer(Value::Object(message).to_string())
+    }
+
+    /// Takes a question or a notification; returns it as the client gets it, or the id of a
+    /// question too many.
+    fn asked_by_agent(&mut self, agent: &str, mut message: Message) -> Result<Routed, Value> {
+        let routing = self.routing_of(agent, message.get("params"));
+        let Some(id) = message.get("id").cloned() else {
+            return Ok((message, routing));
+        };
+        if self.wanted.len() >= LAUNCHED_PENDING_MAX {
+            return Err(id);
+        }
+        let ours = self.mint();
+        message.insert("id".to_owned(), ours.into());
+        let pending = Pending {
+            agent: agent.to_owned(),
+            asker: Asker { id, routing: None },
+            introduces: false,
+        };
+        self.wanted.insert(ours, pending);
+        Ok((message, routing))
+    }
+
+    /// Takes an answer; only the agent that was asked may give it.
+    fn answered_by_agent(&mut self, agent: &str, mut message: Message) -> Option<Routed> {
+        let ours = message.get("id").and_then(Value::as_u64)?;
+        if self.asked.get(&ours)?.agent != agent {
+            return None;
+        }
+        let Pending {
+            asker, introduces, ..
+        } = self.asked.remove(&ours)?;
+        message.insert("id".to_owned(), asker.id);
+        self.learn(agent, message.get("result"), asker.routing.as_ref());
+        if introduces && let Some(provider) = self.provider(agent) {
+            add_method(&mut message, provider);
+        }
+        Some((message, asker.routing))
     }
 
     /// Answers what an agent that is gone was asked.
     pub(super) fn gone(&mut self, agent: &str, refusal: &Refusal) -> Vec<String> {
         self.wanted.retain(|_, pending| pending.agent != agent);
-        self.sessions.retain(|(of, _), _| of != agent);
+        self.sessions.retain(|(of, _)| of != agent);
         let asked = self.asked.extract_if(|_, pending| pending.agent == agent);
         let mut asked: Vec<_> = asked.collect();
         asked.sort_by_key(|(ours, _)| *ours);
@@ -336,15 +362,13 @@ impl Router {
     }
 
     fn learn(&mut self, agent: &str, part: Option<&Value>, routing: Option<&Value>) {
-        if let (Some(session), Some(routing)) = (session(part), routing)
-            && self.sessions.len() < ROUTED_SESSIONS_MAX
-        {
+        if let (Some(session), Some(routing)) = (session(part), routing) {
             let key = (agent.to_owned(), session.to_owned());
             self.sessions.insert(key, routing.clone());
         }
     }
 
-    fn routing_of(&self, agent: &str, params: Option<&Value>) -> Option<Value> {
+    fn routing_of(&mut self, agent: &str, params: Option<&Value>) -> Option<Value> {
         let key = (agent.to_owned(), session(params)?.to_owned());
         self.sessions.get(&key).cloned()
     }

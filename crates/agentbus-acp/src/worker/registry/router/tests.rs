@@ -103,28 +103,43 @@ fn two_clients_with_one_id_get_their_own_answers() {
     for (asked, routing) in [(&second, "two"), (&first, "one")] {
         let line = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": routing }).to_string();
         // Another agent cannot answer in its place.
-        assert_eq!(router.agent_said("b", &line), None);
-        let said = parsed(&router.agent_said("a", &line).unwrap());
+        assert_eq!(router.agent_said("b", &line), Step::Nothing);
+        let said = answer(router.agent_said("a", &line));
         assert_eq!(
             said,
             json!({ "jsonrpc": "2.0", "id": 1, "result": routing, "sessionId": routing })
         );
-        assert_eq!(router.agent_said("a", &line), None);
+        assert_eq!(router.agent_said("a", &line), Step::Nothing);
     }
 }
 
 #[test]
 fn questions_of_two_agents_reach_the_client_and_their_answers_find_back() {
     let mut router = router();
-    let question = r#"{"jsonrpc":"2.0","id":0,"method":"session/request_permission","params":{"sessionId":"s"}}"#;
-    let of_a = parsed(&router.agent_said("a", question).unwrap());
-    let of_b = parsed(&router.agent_said("b", question).unwrap());
-    assert_ne!(of_a["id"], of_b["id"]);
-    for (asked, agent) in [(&of_b, "b"), (&of_a, "a")] {
-        let line = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": { "outcome": { "outcome": "cancelled" } } });
-        let (to, said) = forwarded(router.client_said(&line.to_string()));
-        assert_eq!((to.as_str(), &said["id"]), (agent, &json!(0)));
-        assert_eq!(said["result"]["outcome"]["outcome"], "cancelled");
+    let cancelled = json!({ "outcome": { "outcome": "cancelled" } });
+    for (method, result) in [
+        ("session/request_permission", cancelled),
+        ("fs/read_text_file", json!({ "content": "text" })),
+        ("fs/write_text_file", json!({})),
+        ("terminal/create", json!({ "terminalId": "t" })),
+        ("elicitation/create", json!({ "action": "decline" })),
+        ("_of/its/own", json!([1])),
+    ] {
+        let question = json!({ "id": 0, "method": method, "params": { "sessionId": "s", "a": 1 } });
+        let ask =
+            |router: &mut Router, agent| answer(router.agent_said(agent, &question.to_string()));
+        let (of_a, of_b) = (ask(&mut router, "a"), ask(&mut router, "b"));
+        assert_ne!(of_a["id"], of_b["id"]);
+        assert_eq!(
+            (&of_a["method"], &of_a["params"]),
+            (&question["method"], &question["params"])
+        );
+        for (asked, agent) in [(&of_b, "b"), (&of_a, "a")] {
+            let line = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": result });
+            let (to, said) = forwarded(router.client_said(&line.to_string()));
+            assert_eq!((to.as_str(), &said["id"]), (agent, &json!(0)));
+            assert_eq!(said["result"], result, "{method}");
+        }
     }
 }
 
@@ -134,15 +149,12 @@ fn notifications_carry_the_routing_id_of_their_session() {
     let new = r#"{"id":1,"method":"session/new","agentId":"a","sessionId":"r","params":{}}"#;
     let asked = forwarded(router.client_said(new)).1;
     let made = json!({ "id": asked["id"], "result": { "sessionId": "acp" } }).to_string();
-    router.agent_said("a", &made).unwrap();
+    router.agent_said("a", &made);
     let update = r#"{"method":"session/update","params":{"sessionId":"acp"}}"#;
-    assert_eq!(
-        parsed(&router.agent_said("a", update).unwrap())["sessionId"],
-        "r"
-    );
+    assert_eq!(answer(router.agent_said("a", update))["sessionId"], "r");
     // A session of the same name at another agent is another one.
     assert!(
-        parsed(&router.agent_said("b", update).unwrap())
+        answer(router.agent_said("b", update))
             .get("sessionId")
             .is_none()
     );
@@ -219,8 +231,11 @@ fn an_agent_that_gets_tokens_is_introduced_with_the_login_for_them() {
     for (agent, expected) in [("b", json!(["oauth2-work", "own"])), ("a", json!(["own"]))] {
         let line = json!({ "id": 1, "method": "initialize", "agentId": agent }).to_string();
         let asked = forwarded(router.client_said(&line)).1;
-        let said = json!({ "id": asked["id"], "result": { "authMethods": [{ "id": "own" }] } });
-        let told = parsed(&router.agent_said(agent, &said.to_string()).unwrap());
+        // One that names the launcher's login as well does not get it twice.
+        let methods = json!([{ "id": "own" }, { "id": "oauth2-work" }]);
+        let methods = &methods.as_array().unwrap()[..if agent == "b" { 2 } else { 1 }];
+        let said = json!({ "id": asked["id"], "result": { "authMethods": methods } });
+        let told = answer(router.agent_said(agent, &said.to_string()));
         let ids: Vec<_> = told["result"]["authMethods"]
             .as_array()
             .unwrap()
@@ -229,4 +244,40 @@ fn an_agent_that_gets_tokens_is_introduced_with_the_login_for_them() {
             .collect();
         assert_eq!(json!(ids), expected);
     }
+}
+
+#[test]
+fn an_agent_that_asks_more_than_anybody_answers_is_told() {
+    let mut router = router();
+    let ask = |router: &mut Router, id: usize| {
+        let question = json!({ "id": id, "method": "fs/read_text_file", "params": {} });
+        router.agent_said("a", &question.to_string())
+    };
+    let first = answer(ask(&mut router, 0));
+    for id in 1..LAUNCHED_PENDING_MAX {
+        answer(ask(&mut router, id));
+    }
+    let (to, refused) = forwarded(ask(&mut router, LAUNCHED_PENDING_MAX));
+    assert_eq!(to, "a");
+    assert_eq!(
+        (&refused["id"], &refused["error"]["code"]),
+        (&json!(LAUNCHED_PENDING_MAX), &json!(-32603))
+    );
+    // An answer makes room.
+    router.client_said(&json!({ "id": first["id"], "result": {} }).to_string());
+    answer(ask(&mut router, 0));
+}
+
+#[test]
+fn a_session_of_today_is_routed_however_many_there_were_before() {
+    let mut router = router();
+    for number in 0..=2 * ROUTED_SESSIONS_MAX {
+        let prompt = json!({ "method": "session/cancel", "agentId": "a", "sessionId": number,
+            "params": { "sessionId": number.to_string() } });
+        router.client_said(&prompt.to_string());
+    }
+    let last = 2 * ROUTED_SESSIONS_MAX;
+    let update = json!({ "method": "session/update", "params": { "sessionId": last.to_string() } });
+    let told = answer(router.agent_said("a", &update.to_string()));
+    assert_eq!(told["sessionId"], last);
 }
