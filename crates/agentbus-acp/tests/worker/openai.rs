@@ -60,8 +60,12 @@ async fn an_answer_streams_however_its_bytes_are_cut() {
         let request = endpoint.request(0);
         assert_eq!(request["model"], "small");
         assert_eq!(
-            (&request["stream"], &request["max_tokens"]),
-            (&json!(true), &json!(99))
+            (
+                &request["stream"],
+                &request["max_tokens"],
+                &request["temperature"]
+            ),
+            (&json!(true), &json!(99), &json!(0.5))
         );
         assert_eq!(
             request["messages"][0],
@@ -232,6 +236,7 @@ async fn a_pause_that_is_asked_for_is_made() {
     let scripts = vec![
         Script::Refuse(429, "retry-after: 0\r\n", "{}"),
         Script::Refuse(429, "Retry-After: 0.1\r\n", "{}"),
+        Script::Refuse(429, "retry-after: Wed, 21 Oct 2015 07:28:00 GMT\r\n", "{}"),
         Script::Events(answer(&["at last"]), 64),
     ];
     let (_directory, _endpoint, mut peer, session) = started(scripts).await;
@@ -298,7 +303,13 @@ async fn an_answer_that_breaks_off_is_an_error() {
 
 #[tokio::test]
 async fn events_that_are_none_are_passed_over() {
-    let mut events = vec!["{\"choices\":[]}".to_owned(), "{\"unknown\":1}".to_owned()];
+    let odd = [
+        "{\"choices\":[]}",
+        "{\"unknown\":1}",
+        "no json",
+        "{\"half\":",
+    ];
+    let mut events: Vec<_> = odd.map(str::to_owned).into();
     events.extend(answer(&["x"]));
     let (_directory, _endpoint, mut peer, session) = started(vec![Script::Events(events, 5)]).await;
     peer.prompt(&session, "x").await;

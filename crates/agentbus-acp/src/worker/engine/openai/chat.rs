@@ -193,17 +193,42 @@ mod tests {
     }
 
     #[test]
-    fn an_image_stays_one() {
-        let block = json!({ "type": "image", "mimeType": "image/png", "data": "AA==" });
-        let history = json!([{ "sessionUpdate": "user_message_chunk", "content": block }]);
-        let part =
-            json!({ "type": "image_url", "image_url": { "url": "data:image/png;base64,AA==" } });
-        check(
-            &history,
-            &json!([
-                { "role": "system", "content": "be brief" },
-                { "role": "user", "content": [part] },
-            ]),
-        );
+    fn each_block_of_a_prompt_becomes_a_part() {
+        let text = |text: &str| json!([{ "type": "text", "text": text }]);
+        let image =
+            json!([{ "type": "image_url", "image_url": { "url": "data:image/png;base64,AA==" } }]);
+        for (block, expected) in [
+            (
+                json!({ "type": "image", "mimeType": "image/png", "data": "AA==" }),
+                image,
+            ),
+            (
+                json!({ "type": "resource_link", "name": "n", "uri": "file:///n" }),
+                text("[Resource: n] file:///n"),
+            ),
+            (
+                json!({ "type": "resource", "resource": { "uri": "file:///t", "text": "in it" } }),
+                text("[Resource: file:///t]\nin it"),
+            ),
+            (
+                json!({ "type": "resource", "resource": { "uri": "file:///b", "blob": "AA==" } }),
+                text("[Resource: file:///b] (binary data)"),
+            ),
+            (
+                json!({ "type": "audio", "mimeType": "audio/wav", "data": "AA==" }),
+                text("[Audio: audio/wav]"),
+            ),
+        ] {
+            let part: ContentBlock = serde_json::from_value(block.clone()).unwrap();
+            assert_eq!(json!([part_of(&part)]), expected, "{block}");
+            let history = json!([{ "sessionUpdate": "user_message_chunk", "content": block }]);
+            let updates: Vec<SessionUpdate> = serde_json::from_value(history).unwrap();
+            let content = match expected[0]["text"].as_str() {
+                Some(words) => json!(words),
+                None => expected,
+            };
+            let told = json!([{ "role": "user", "content": content }]);
+            assert_eq!(Value::from(messages(None, &updates)), told);
+        }
     }
 }

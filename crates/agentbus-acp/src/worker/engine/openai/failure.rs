@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
 use serde_json::{Value, json};
 
 use crate::sdk::serving::{self, Error};
@@ -45,8 +47,7 @@ impl Failure {
     pub(super) async fn of_response(response: reqwest::Response) -> Self {
         let status = response.status().as_u16();
         let header = response.headers().get("retry-after");
-        let after = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let after = after.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let after = header.and_then(|value| pause(value.to_str().ok()?.trim()));
         let said = said(response).await;
         match status {
             401 | 403 => Self::Key { status, said },
@@ -112,6 +113,17 @@ impl From<Failure> for Error {
     }
 }
 
+/// Reads a pause, which is a number of seconds or a date.
+fn pause(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.parse() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let at = DateTimeParser::new().parse_timestamp(text).ok()?;
+    let pause = at.duration_since(Timestamp::now());
+    // A date that has passed asks for no pause.
+    Some(Duration::try_from(pause).unwrap_or_default())
+}
+
 fn in_seconds(after: Option<Duration>) -> String {
     match after {
         Some(after) => format!(" in {} s", after.as_secs_f64()),
@@ -138,5 +150,25 @@ async fn said(response: reqwest::Response) -> String {
     match parsed["error"]["message"].as_str() {
         Some(message) => message.to_owned(),
         None => String::from_utf8_lossy(body).trim().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_a_number_of_seconds_or_a_date() {
+        for (text, seconds) in [
+            ("0", Some(0.0)),
+            ("1.5", Some(1.5)),
+            ("Wed, 21 Oct 2015 07:28:00 GMT", Some(0.0)),
+            ("-1", None),
+            ("soon", None),
+        ] {
+            assert_eq!(pause(text).map(|it| it.as_secs_f64()), seconds, "{text}");
+        }
+        let later = pause("Thu, 31 Dec 2099 23:59:59 GMT").unwrap();
+        assert!(later > Duration::from_secs(1_000_000), "{later:?}");
     }
 }

@@ -183,3 +183,37 @@ async fn next<B>(
     // An answer that breaks off is not a server that cannot be reached.
     piece.transpose().map_err(|_| Failure::HungUp)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_falls_silent_is_given_up_and_named() {
+        let mut silent = futures_util::stream::pending::<reqwest::Result<Vec<u8>>>();
+        let error = next(&mut silent).await.unwrap_err();
+        assert!(matches!(error, Failure::Silent), "{error}");
+
+        // The system accepts the connection, and nobody ever reads the request.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let model = Model::new(OpenAi {
+            base_url: format!("http://{}", listener.local_addr().unwrap()),
+            api_key: String::new(),
+            models: Vec::new(),
+            system_prompt: None,
+            max_tokens: None,
+            temperature: None,
+            context_tokens: 1,
+        });
+        let model = model.unwrap();
+        let request = Request::new("m", &[], &[], &model.options);
+        let error = model.send(&request).await.unwrap_err();
+        assert!(matches!(error, Failure::Silent), "{error}");
+        assert!(
+            error.to_string().contains("said nothing for 180 s"),
+            "{error}"
+        );
+    }
+}
