@@ -31,10 +31,13 @@ pub(super) fn find_or_install(service: &Service) -> Result<PathBuf, Failure> {
     })
 }
 
-/// What tests run clients of other languages with: how it is tried, and the package that brings it.
-const TOOLS: [(&[&str], &str); 2] = [
+/// What tests run clients of other languages and a keychain with: how it is tried, and the package that brings it.
+const TOOLS: [(&[&str], &str); 4] = [
     (&["npm", "--version"], "npm"),
     (&["python3", "-c", "import ensurepip, venv"], "python3-venv"),
+    // A keychain for the keys of tokens, and the session that it lives in.
+    (&["dbus-run-session", "--version"], "dbus-daemon"),
+    (&["gnome-keyring-daemon", "--version"], "gnome-keyring"),
 ];
 
 /// Installs the tools that are missing. Where one cannot be had, the tests that need it say that

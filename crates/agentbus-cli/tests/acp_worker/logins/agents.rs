@@ -1,8 +1,10 @@
 //! Agents that log people in themselves, the passphrase, the keychain, and the set-up.
 
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use super::*;
+use crate::serving::Running;
 
 /// Runs the command in a terminal, with these words typed into it.
 fn in_terminal(
@@ -117,4 +119,95 @@ fn a_passphrase_keeps_the_tokens_and_another_one_does_not_open_them() {
         "{}",
         words(&wrong)
     );
+}
+
+/// A keychain of the test's own, in a session of its own; nobody else's is touched.
+struct Keychain {
+    session: Running,
+    address: String,
+}
+
+impl Keychain {
+    /// None where the system has no keychain to run.
+    fn start(home: &Home) -> Option<Self> {
+        let there = |program: &str| Command::new(program).arg("--version").output().is_ok();
+        if !there("dbus-run-session") || !there("gnome-keyring-daemon") {
+            println!("SKIPPED: no keychain can be run here; install gnome-keyring and dbus");
+            return None;
+        }
+        let script = "printf words | gnome-keyring-daemon --unlock --components=secrets >&2; \
+                      echo $DBUS_SESSION_BUS_ADDRESS; exec sleep 600";
+        let mut session = Command::new("dbus-run-session");
+        let session = session.args(["--", "sh", "-c", script]);
+        let session = session
+            .env("HOME", home.directory.path())
+            .stdin(Stdio::null());
+        let spawned = session.stdout(Stdio::piped()).process_group(0).spawn();
+        let mut session = Running(spawned.unwrap());
+        let mut address = String::new();
+        let stdout = session.0.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut address).unwrap();
+        Some(Self {
+            session,
+            address: address.trim().to_owned(),
+        })
+    }
+}
+
+impl Drop for Keychain {
+    fn drop(&mut self) {
+        // The daemon is a child of the session, and would outlive it.
+        let group = format!("-{}", self.session.0.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+    }
+}
+
+#[test]
+fn the_keychain_of_the_system_keeps_the_key() {
+    let home = Home::new();
+    let Some(keychain) = Keychain::start(&home) else {
+        return;
+    };
+    let kept = |words: &[&str]| {
+        let mut command = home.command(&[&["--keychain"], words].concat());
+        command.env("DBUS_SESSION_BUS_ADDRESS", &keychain.address);
+        command
+    };
+    let (login, url) = Home::begun(kept(&["--login", "work"]));
+    assert_eq!(follow(&url).0, 200);
+    let (done, said) = login.end();
+    assert_eq!(done, Some(0), "{said}");
+    assert!(!home.path("registry/auth/key").exists());
+    let said = words(&kept(&["--auth-status"]).output().unwrap());
+    assert!(said.contains("work (provider): logged in"), "{said}");
+    let mut launcher = Launcher::of(kept(&[]));
+    assert_eq!(
+        ask(&mut launcher, "locked")["result"]["authorization"],
+        "Bearer access-1"
+    );
+    launcher.end();
+    // The tokens are worth nothing without it.
+    let said = words(&home.run(&["--auth-status"]));
+    assert!(said.contains("its key is a keychain"), "{said}");
+    drop(keychain);
+    let output = home.run(&["--keychain", "--auth-status"]);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(words(&output).contains("--key-file"), "{}", words(&output));
+}
+
+#[test]
+fn nobody_is_sent_to_log_in_where_no_key_can_be_kept() {
+    let home = Home::new();
+    let mut command = home.command(&["--keychain", "--login", "work"]);
+    let nowhere = format!("unix:path={}", home.path("nowhere").display());
+    let output = command.env("DBUS_SESSION_BUS_ADDRESS", nowhere).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    let said = words(&output);
+    assert!(
+        said.contains("unlock the keychain, or keep the key in a file"),
+        "{said}"
+    );
+    assert!(!said.contains("http"), "{said}");
+    assert_eq!(home.provider.desk().issued, 0);
 }

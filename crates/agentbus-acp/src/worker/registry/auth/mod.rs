@@ -230,8 +230,7 @@ impl Auth {
     ) -> Result<Token, AuthError> {
         let provider = self.provider(name)?;
         // Before anybody is asked for anything: what cannot be kept is not worth a login.
-        drop(self.lock().await?);
-        self.tokens().await?;
+        self.locked(Vault::prepare).await?;
         let flow = Flow::begin(name, provider).await?;
         let page = match browser {
             Some(browser) => Some(browser::Page::open(browser, &flow.url, &self.directory).await),

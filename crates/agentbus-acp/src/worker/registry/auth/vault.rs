@@ -113,6 +113,20 @@ impl Vault {
         Ok(tokens)
     }
 
+    /// Sees to it that there is a key, so that nobody is asked for what cannot be kept.
+    pub(super) fn prepare(&self, _lock: &Lock) -> Result<(), AuthError> {
+        self.read()?;
+        if self.known.lock().is_none() {
+            let salt = self.salt()?;
+            self.source.key(&salt, true)?;
+        }
+        Ok(())
+    }
+
+    fn salt(&self) -> Result<[u8; 16], AuthError> {
+        random().map_err(|error| AuthError::storage(&self.file, &error))
+    }
+
     /// Changes the tokens.
     pub(super) fn change(
         &self,
@@ -130,8 +144,7 @@ impl Vault {
         let written = match known.take() {
             Some(known) => self.seal(known.key, known.salt, tokens),
             None => {
-                let salt =
-                    random::<16>().map_err(|error| AuthError::storage(&self.file, &error))?;
+                let salt = self.salt()?;
                 let key = self.source.key(&salt, true)?;
                 self.seal(key, BASE64_STANDARD.encode(salt), tokens)
             }
