@@ -18,13 +18,21 @@ pub(crate) fn run() {
             _ if id.is_null() => continue,
             "initialize" => {
                 abilities = params["capabilities"].clone();
-                json!({ "protocolVersion": params["protocolVersion"], "capabilities": { "tools": {} },
+                json!({ "protocolVersion": params["protocolVersion"], "capabilities": { "tools": {}, "resources": {} },
                     "serverInfo": { "name": "rig", "version": "1.0.0" } })
             }
             "tools/list" => {
                 let tool =
                     |name: &str| json!({ "name": name, "inputSchema": { "type": "object" } });
-                json!({ "tools": [tool("abilities"), tool("elicit"), tool("done")] })
+                match params["cursor"].as_str() {
+                    None => {
+                        json!({ "tools": [tool("abilities"), tool("elicit")], "nextCursor": "2" })
+                    }
+                    Some(_) => json!({ "tools": [tool("done")] }),
+                }
+            }
+            "resources/read" if params["uri"] == "rig://bytes" => {
+                json!({ "contents": [{ "uri": "rig://bytes", "blob": "AAECAw==" }] })
             }
             "tools/call" => {
                 let arguments = &params["arguments"];

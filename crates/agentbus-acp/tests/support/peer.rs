@@ -59,12 +59,17 @@ impl Peer {
 
     /// Writes a line without a look at it.
     pub(crate) async fn write(&mut self, line: &str) {
-        let writer = self.writer.as_mut().unwrap();
-        writer.write_all(line.as_bytes()).await.unwrap();
-        writer.write_all(b"\n").await.unwrap();
+        self.write_piece(line.as_bytes()).await;
+        self.write_piece(b"\n").await;
     }
 
-    async fn send(&mut self, frame: Value) {
+    /// Writes a part of a line.
+    pub(crate) async fn write_piece(&mut self, piece: &[u8]) {
+        let writer = self.writer.as_mut().unwrap();
+        writer.write_all(piece).await.unwrap();
+    }
+
+    pub(crate) async fn send(&mut self, frame: Value) {
         let line = frame.to_string();
         self.frames.check(From::Client, &line);
         self.write(&line).await;

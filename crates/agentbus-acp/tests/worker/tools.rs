@@ -37,17 +37,20 @@ fn mortal_server(lines: usize) -> Value {
 }
 
 async fn started(server: Value) -> (TempDir, Peer, String) {
+    started_with(&[server]).await
+}
+
+async fn started_with(servers: &[Value]) -> (TempDir, Peer, String) {
     let directory = tempfile::tempdir().unwrap();
     let mut peer = Peer::start(directory.path(), EngineOptions::Echo);
     peer.initialize().await;
-    let answer = peer
-        .call("session/new", json!({ "cwd": "/", "mcpServers": [server] }))
-        .await;
+    let params = json!({ "cwd": "/", "mcpServers": servers });
+    let answer = peer.call("session/new", params).await;
     let session = answer["result"]["sessionId"].as_str().unwrap().to_owned();
-    assert_eq!(
-        answer["result"]["_meta"]["agentbus.mcpServers"][0]["connected"],
-        true
-    );
+    let reports = answer["result"]["_meta"]["agentbus.mcpServers"].as_array();
+    for report in reports.unwrap() {
+        assert_eq!(report["connected"], true, "{report}");
+    }
     (directory, peer, session)
 }
 
@@ -115,6 +118,96 @@ async fn a_tool_is_announced_asked_for_and_run() {
     assert_eq!(call["rawInput"], json!({ "text": "abc" }));
     assert!(call["toolCallId"].as_str().unwrap().starts_with("tool-"));
     assert_eq!(peer.text(), "cba");
+    peer.end().await;
+}
+
+#[tokio::test]
+async fn several_servers_are_one_to_the_session() {
+    let rig = json!({ "name": "rig", "command": env!("CARGO_BIN_EXE_agentbus-acp-rig"),
+        "args": ["mcp"], "env": [] });
+    let (_directory, mut peer, session) = started_with(&[rig, echo_server()]).await;
+    peer.prompt(&session, "/tools").await;
+    let listed = peer.text();
+    let tools: Vec<_> = listed
+        .lines()
+        .filter_map(|line| line.split(':').next())
+        .collect();
+    // The first server lists its tools in two pages.
+    let expected = [
+        "abilities",
+        "elicit",
+        "done",
+        "echo",
+        "reverse",
+        "uppercase",
+        "delay",
+        "error",
+    ];
+    assert_eq!(tools, expected);
+    // A resource is looked for in one server after the other.
+    for (uri, said) in [
+        (
+            "test://greeting",
+            "[Resource: n]\nHello from MCP Echo Server!",
+        ),
+        ("rig://bytes", "[Resource: n] (binary data, 4 bytes)"),
+    ] {
+        let prompt = json!([{ "type": "resource_link", "name": "n", "uri": uri }]);
+        let params = json!({ "sessionId": session, "prompt": prompt });
+        peer.call("session/prompt", params).await;
+        assert_eq!(peer.text(), said);
+    }
+    peer.prompt(&session, REVERSE).await;
+    assert_eq!(peer.text(), "cba");
+    peer.end().await;
+}
+
+#[tokio::test]
+async fn each_answer_to_a_question_has_its_meaning() {
+    let (_directory, mut peer, session) = started(echo_server()).await;
+    peer.choose = None;
+    let chosen = |option: &str| {
+        let outcome = json!({ "outcome": "selected", "optionId": option });
+        json!({ "result": { "outcome": outcome } })
+    };
+    for (answer, status, said) in [
+        // Clients have options of their own that begin so.
+        (chosen("allow_in_this_directory"), "completed", "cba"),
+        (chosen("reject_once"), "failed", "Error: Permission denied"),
+        (chosen("perhaps"), "failed", "Error: Permission denied"),
+        (
+            json!({ "result": { "outcome": { "outcome": "cancelled" } } }),
+            "failed",
+            "Error: Permission request cancelled",
+        ),
+        (
+            json!({ "error": { "code": -32603, "message": "no window" } }),
+            "failed",
+            "Error: Permission denied",
+        ),
+    ] {
+        let turn = peer.ask_prompt(&session, REVERSE).await;
+        let asked = loop {
+            let frame = peer.read().await.unwrap();
+            if frame["method"] == "session/request_permission" {
+                break frame["id"].clone();
+            }
+        };
+        let mut reply = json!({ "jsonrpc": "2.0", "id": asked });
+        reply
+            .as_object_mut()
+            .unwrap()
+            .extend(answer.as_object().unwrap().clone());
+        peer.send(reply).await;
+        assert_eq!(peer.answer(turn).await["result"]["stopReason"], "end_turn");
+        let last = peer.updates("tool_call_update").pop().unwrap();
+        let shown = &last["content"][0]["content"]["text"];
+        assert_eq!(
+            (&last["status"], shown),
+            (&json!(status), &json!(said)),
+            "{answer}"
+        );
+    }
     peer.end().await;
 }
 
@@ -234,8 +327,9 @@ async fn a_server_that_speaks_something_else_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let mut peer = Peer::start(directory.path(), EngineOptions::Echo);
     peer.initialize().await;
-    let script = "echo not a message; echo because >&2; exit 3";
-    let server = json!({ "name": "odd", "command": "sh", "args": ["-c", script], "env": [] });
+    let script = "echo not a message; echo $WHY >&2; exit 3";
+    let env = json!([{ "name": "WHY", "value": "because" }]);
+    let server = json!({ "name": "odd", "command": "sh", "args": ["-c", script], "env": env });
     let answer = peer
         .call("session/new", json!({ "cwd": "/", "mcpServers": [server] }))
         .await;

@@ -246,6 +246,37 @@ async fn the_bus_finds_its_routing_id_on_every_line_of_a_turn() {
 }
 
 #[tokio::test]
+async fn a_line_that_comes_in_pieces_keeps_its_routing_id() {
+    let (_directory, mut peer, session) = started().await;
+    let prompt = json!([{ "type": "text", "text": "añb" }]);
+    let params = json!({ "sessionId": session, "prompt": prompt });
+    let line = json!({ "jsonrpc": "2.0", "id": "p", "sessionId": "route-2", "method": "session/prompt", "params": params });
+    let line = line.to_string();
+    peer.frames.check(crate::frames::From::Client, &line);
+    for piece in line.as_bytes().chunks(5) {
+        peer.write_piece(piece).await;
+        // The worker reads what there is.
+        tokio::task::yield_now().await;
+    }
+    peer.write("").await;
+    let mut said = String::new();
+    loop {
+        let frame = peer.read().await.unwrap();
+        let update = &frame["params"]["update"];
+        if update["sessionUpdate"] == "agent_message_chunk" {
+            assert_eq!(frame["sessionId"], "route-2");
+            said += update["content"]["text"].as_str().unwrap();
+        }
+        if frame["id"] == "p" {
+            assert_eq!(frame["sessionId"], "route-2");
+            break;
+        }
+    }
+    assert_eq!(said, "añb");
+    peer.end().await;
+}
+
+#[tokio::test]
 async fn a_long_history_forgets_its_oldest_turns_only() {
     let (directory, mut peer, session) = started().await;
     let long = "x".repeat(1024 * 1024);

@@ -37,7 +37,7 @@ for line in sys.stdin:
         result = {"protocolVersion": 1, "agentCapabilities": {}, "authMethods": methods}
     elif asked["method"] == "_given":
         print("a word on the side", file=sys.stderr, flush=True)
-        result = {"variables": dict(os.environ), "arguments": sys.argv[2:]}
+        result = {"variables": dict(os.environ), "arguments": sys.argv[2:], "process": os.getpid()}
     elif asked["method"] == "authenticate":
         note("agent " + asked["params"]["methodId"])
     else:

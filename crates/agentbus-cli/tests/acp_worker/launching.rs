@@ -1,5 +1,7 @@
 //! What the launcher's agents are given, and how they end.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -166,6 +168,113 @@ fn an_agent_that_does_not_end_is_killed_after_its_time() {
     // It ends well, though its agent does not.
     launcher.end();
     assert!(!Path::new("/proc").join(agent).exists());
+}
+
+#[test]
+fn a_package_is_left_to_its_runner_and_the_first_kind_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let (agent, home) = (script("agent.py"), directory.path().display());
+    // Each runner becomes the agent, which says how its runner was called.
+    for runner in ["npx", "uvx", "program"] {
+        let path = directory.path().join(runner);
+        let text = format!(
+            "#!/bin/sh\nexec python3 '{}' '{home}' {runner} \"$@\"\n",
+            agent.display()
+        );
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    }
+    let npx = json!({ "package": "a@1.2.3", "args": ["--acp"], "env": { "FROM": "npx" } });
+    let uvx = json!({ "package": "b==1", "args": ["serve"], "env": { "FROM": "uvx" } });
+    let program = directory.path().join("program").display().to_string();
+    let program = binary("agent", &program, &["-v"])["distribution"]["binary"].clone();
+    for (distribution, arguments, from) in [
+        (
+            json!({ "binary": program, "uvx": uvx, "npx": npx }),
+            json!(["npx", "-y", "a@1.2.3", "--acp"]),
+            json!("npx"),
+        ),
+        (
+            json!({ "binary": program, "uvx": uvx }),
+            json!(["uvx", "b==1", "serve"]),
+            json!("uvx"),
+        ),
+        (
+            json!({ "binary": program }),
+            json!(["program", "-v"]),
+            Value::Null,
+        ),
+    ] {
+        let entry =
+            json!({ "id": "agent", "name": "n", "version": "1.0.0", "distribution": distribution });
+        let index = json!({ "version": "1", "agents": [entry] });
+        std::fs::write(directory.path().join("index.json"), index.to_string()).unwrap();
+        let mut launcher = launcher(&directory, |command| {
+            let path = std::env::var("PATH").unwrap();
+            command
+                .args(["--registry", "index.json"])
+                .env("PATH", format!("{home}:{path}"))
+                .env_remove("FROM");
+        });
+        let given = given(&mut launcher);
+        assert_eq!(given["arguments"], arguments);
+        assert_eq!(given["variables"]["FROM"], from);
+        launcher.end();
+    }
+}
+
+#[test]
+fn one_process_serves_an_agent_until_it_ends_and_then_another() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(
+        directory.path().join("index.json"),
+        index(directory.path(), &[]).to_string(),
+    )
+    .unwrap();
+    let mut launcher = launcher(&directory, |command| {
+        command.args(["--registry", "index.json"]);
+    });
+    let first = given(&mut launcher)["process"].clone();
+    assert_eq!(given(&mut launcher)["process"], first);
+    let killed = Command::new("kill")
+        .args(["-9", &first.to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+    let begun = Instant::now();
+    let second = loop {
+        let answer = launcher.ask("g", "agent", "_given", &json!({}));
+        if let Some(given) = answer.get("result") {
+            break given["process"].clone();
+        }
+        // It was asked before its end was seen, and whoever asked is told to ask again.
+        let why = answer["error"]["message"].as_str().unwrap();
+        assert!(why.contains("send the request again"), "{why}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "it is not started again"
+        );
+    };
+    assert!(second.is_u64() && second != first);
+    launcher.end();
+}
+
+#[test]
+fn a_worker_that_does_not_exist_is_refused_and_those_that_do_are_shown() {
+    for (words, shown) in [
+        (
+            &["worker"][..],
+            &["echo", "mcp-echo", "acp", "registry", "mcp-proxy"][..],
+        ),
+        (&["worker", "nonsense"], &["nonsense", "--help"]),
+    ] {
+        let output = Command::new(PROGRAM).args(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        assert!(output.stdout.is_empty(), "{words:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        for word in shown {
+            assert!(said.contains(word), "no {word} in {said}");
+        }
+    }
 }
 
 #[test]

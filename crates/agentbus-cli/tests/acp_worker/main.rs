@@ -10,10 +10,13 @@ mod bus;
 mod clients;
 mod editor;
 mod editors;
+#[path = "../../../agentbus-acp/tests/worker/endpoint.rs"]
+mod endpoint;
 mod gone;
 mod launching;
 mod logins;
 mod mcp_http;
+mod openai;
 mod proxy;
 mod registry;
 #[path = "../support/serving.rs"]

@@ -1,6 +1,8 @@
 //! The MCP proxy, with a bus and workers behind it.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -8,42 +10,55 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::tap::PROGRAM;
+use crate::serving::Running;
+use crate::tap::{PROGRAM, Tap};
 
 /// Longest that anything may take. Nothing waits this long unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A bus with one worker, at a socket in this directory.
-struct Bus(Child);
+/// A bus with one worker behind a tap.
+struct Bus {
+    process: Running,
+    tap: Tap,
+}
 
 impl Bus {
+    /// A bus with the ACP worker, at a socket in this directory.
     fn start(directory: &Path) -> Self {
-        let data = directory.join("data");
-        let args = json!(["worker", "acp", "--data-dir", data]);
-        let pools =
-            json!({ "pools": [{ "id": "acp", "command": PROGRAM, "args": args, "instances": 1 }] });
+        let bus = Self::around(directory, Tap::worker(), &["--unix", "s"]);
+        let socket = directory.join("s");
+        listening(|| UnixStream::connect(&socket).is_ok());
+        bus
+    }
+
+    fn around(directory: &Path, tap: Tap, listen: &[&str]) -> Self {
+        let pool = json!({ "id": "acp", "command": tap.command(), "args": [], "instances": 1 });
+        let pools = json!({ "pools": [pool] });
         std::fs::write(directory.join("bus.json"), pools.to_string()).unwrap();
-        let child = Command::new(PROGRAM)
-            .args([
-                "stdio", "--log", "error", "--config", "bus.json", "--unix", "s",
-            ])
-            .current_dir(directory)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let begun = Instant::now();
-        while std::os::unix::net::UnixStream::connect(directory.join("s")).is_err() {
-            assert!(begun.elapsed() < PATIENCE, "the bus does not listen");
-            std::thread::yield_now();
-        }
-        Self(child)
+        let mut bus = Command::new(PROGRAM);
+        bus.args(["stdio", "--log", "error", "--config", "bus.json"]);
+        let bus = bus.args(listen).current_dir(directory);
+        let process = Running(bus.stdin(Stdio::null()).spawn().unwrap());
+        Self { process, tap }
     }
 }
 
 impl Drop for Bus {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        // A test that has failed says why, and nothing else.
+        if !std::thread::panicking() {
+            self.process.end();
+            self.tap.check();
+        }
+    }
+}
+
+/// Waits until the bus can be reached.
+fn listening(reached: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !reached() {
+        assert!(begun.elapsed() < PATIENCE, "the bus does not listen");
+        std::thread::yield_now();
     }
 }
 
@@ -56,9 +71,13 @@ struct Proxy {
 
 impl Proxy {
     fn start(directory: &Path) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .args(["worker", "mcp-proxy", "--unix", "s"])
-            .current_dir(directory)
+        let mut command = Command::new(PROGRAM);
+        command.args(["worker", "mcp-proxy", "--unix", "s"]);
+        Self::of(command.current_dir(directory))
+    }
+
+    fn of(command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -121,6 +140,10 @@ fn a_tool_call_is_a_prompt_and_its_text_the_answer() {
     let said = proxy.call("initialize", &json!({ "protocolVersion": "2024-11-05" }));
     assert_eq!(said["result"]["protocolVersion"], "2024-11-05");
     assert_eq!(said["result"]["serverInfo"]["name"], "agentbus-worker");
+    assert_eq!(
+        said["result"]["capabilities"],
+        json!({ "tools": {}, "resources": {} })
+    );
     proxy.write(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
     let tools = proxy.call("tools/list", &json!({}))["result"]["tools"].clone();
     assert_eq!(tools[0]["name"], "acp_prompt");
@@ -135,6 +158,8 @@ fn a_tool_call_is_a_prompt_and_its_text_the_answer() {
         proxy.prompt("hello")["content"],
         json!([{ "type": "text", "text": "hello" }])
     );
+    // A turn without a word: the agent has no tools to list.
+    assert_eq!(proxy.prompt("/tools")["content"][0]["text"], "No response");
     // What the agent refuses is an error of the tool, and the session goes on.
     let failed = proxy.prompt("/wait soon");
     assert_eq!(failed["isError"], true);
@@ -228,4 +253,89 @@ fn what_is_wrong_is_answered() {
     writeln!(proxy.stdin.as_ref().unwrap(), "no json").unwrap();
     assert_eq!(proxy.read()["error"]["code"], -32700);
     proxy.end();
+}
+
+/// A port that nobody has just now.
+fn free_port() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port().to_string()
+}
+
+#[test]
+fn variables_lead_to_an_agent_of_a_registry_and_its_moods_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let moody = crate::script("moody.py").display().to_string();
+    let moods = ["fine", "quiet", "garbage", "shut", "gives-up", "dies"];
+    let agents: Vec<Value> = moods
+        .map(|mood| crate::registry::binary(mood, "python3", &[&moody, mood]))
+        .into();
+    let index = directory.path().join("index.json");
+    let text = json!({ "version": "1", "agents": agents }).to_string();
+    std::fs::write(&index, text).unwrap();
+    let registry = [
+        PROGRAM,
+        "worker",
+        "registry",
+        "--data-dir",
+        "kept",
+        "--registry",
+    ];
+    let tap = Tap::new().around(&[&registry[..], &[index.to_str().unwrap()]].concat());
+    let port = free_port();
+    let _bus = Bus::around(
+        directory.path(),
+        tap,
+        &["--tcp", &format!("127.0.0.1:{port}")],
+    );
+    listening(|| TcpStream::connect(format!("127.0.0.1:{port}")).is_ok());
+    for (mood, texts, failed) in [
+        ("fine", &["half an answer"][..], false),
+        ("quiet", &["No response"], false),
+        ("garbage", &["half an answer"], false),
+        (
+            "shut",
+            &["refused session/new: log in at the desk first"],
+            true,
+        ),
+        (
+            "gives-up",
+            &["half an answer", "refused session/prompt: out of words"],
+            true,
+        ),
+        ("dies", &["half an answer", "exit code 7"], true),
+        (
+            "nobody",
+            &["no agent of the registry is called nobody"],
+            true,
+        ),
+    ] {
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(["worker", "mcp-proxy"])
+            .env("ACP_HOST", "127.0.0.1")
+            .env("ACP_PORT", &port)
+            .env("AGENT_ID", mood);
+        let mut proxy = Proxy::of(&mut command);
+        let said = proxy.call("initialize", &json!({ "protocolVersion": "2025-06-18" }));
+        let expected = match mood {
+            // Whoever has no session yet has no name either.
+            "shut" | "nobody" => "agentbus-mcp-proxy",
+            mood => mood,
+        };
+        assert_eq!(said["result"]["serverInfo"]["name"], expected);
+        // Twice: what went wrong in a call is not in the way of the next one.
+        for _ in 0..2 {
+            let said = proxy.prompt("hello");
+            let content = said["content"].as_array().unwrap();
+            assert_eq!(content.len(), texts.len(), "{mood}: {said}");
+            for (block, text) in content.iter().zip(texts) {
+                assert!(
+                    block["text"].as_str().unwrap().contains(text),
+                    "{mood}: {said}"
+                );
+            }
+            assert_eq!(said["isError"] == true, failed, "{mood}: {said}");
+        }
+        proxy.end();
+    }
 }

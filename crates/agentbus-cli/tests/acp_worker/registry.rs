@@ -412,6 +412,60 @@ fn the_status_of_keys_is_printed() {
     );
 }
 
+#[test]
+fn what_cannot_be_read_stops_the_launcher_before_it_starts() {
+    let (directory, _) = written();
+    std::fs::write(directory.path().join("broken.json"), "{\"agents\":").unwrap();
+    std::fs::write(directory.path().join("open.json"), "{\"agents\":{}}").unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let nowhere = format!("http://{}/index.json", nobody.unwrap());
+    let good = ["--registry", "index.json"];
+    for (words, code, why) in [
+        (vec![], 3, "name an index with --registry"),
+        (vec!["--registry", "missing.json"], 3, "missing.json"),
+        (vec!["--registry", "broken.json"], 3, "broken.json"),
+        (
+            vec!["--registry", &nowhere],
+            3,
+            "name another one with --registry",
+        ),
+        (
+            vec!["--registry", &nowhere, "--offline"],
+            3,
+            "registry.json",
+        ),
+        (
+            [&good[..], &["--custom-agents", "broken.json"]].concat(),
+            3,
+            "broken.json",
+        ),
+        (
+            [&good[..], &["--pins", "broken.json"]].concat(),
+            3,
+            "broken.json",
+        ),
+        (
+            [&good[..], &["--providers", "broken.json"]].concat(),
+            3,
+            "broken.json",
+        ),
+        (
+            [&good[..], &["--api-keys", "open.json"]].concat(),
+            5,
+            "chmod 600",
+        ),
+    ] {
+        let mut command = Command::new(PROGRAM);
+        command.args(["worker", "registry", "--data-dir", "kept"]);
+        let command = command.args(&words).current_dir(directory.path());
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {said}");
+        assert!(said.contains(why), "{words:?}: {said}");
+        assert!(output.stdout.is_empty(), "{words:?}");
+    }
+}
+
 /// Writes a file that only its owner can read.
 pub(crate) fn write_secret(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();

@@ -2,9 +2,12 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use serde_json::Value;
 
 use crate::support::frames::{Frames, From};
 
@@ -68,25 +71,25 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Checks what both sides of one connection wrote; returns how many frames there were.
+/// Checks what both sides of a process wrote; returns how many frames there were.
+///
+/// Clients behind a process bus share it, each with ids of its own; the routing id on a line says
+/// whose it is.
 fn connection(asked: &str, said: &str) -> usize {
-    let mut frames = Frames::new();
+    let mut clients: BTreeMap<String, Frames> = BTreeMap::new();
+    let parsed = |line: &str| serde_json::from_str::<Value>(line).unwrap();
     // A question is known before its answer, in whichever file it stands.
-    let all = || {
+    for answers in [false, true] {
         let asked = asked.lines().map(|line| (From::Client, line));
-        asked.chain(said.lines().map(|line| (From::Agent, line)))
-    };
-    let answers = |line: &str| {
-        let frame: serde_json::Value = serde_json::from_str(line).unwrap();
-        frame.get("method").is_none()
-    };
-    for (from, line) in all().filter(|(_, line)| !answers(line)) {
-        frames.check(from, line);
+        for (from, line) in asked.chain(said.lines().map(|line| (From::Agent, line))) {
+            let frame = parsed(line);
+            if frame.get("method").is_none() == answers {
+                let client = clients.entry(frame["sessionId"].to_string());
+                client.or_insert_with(Frames::new).check(from, line);
+            }
+        }
     }
-    for (from, line) in all().filter(|(_, line)| answers(line)) {
-        frames.check(from, line);
-    }
-    frames.count
+    clients.values().map(|frames| frames.count).sum()
 }
 
 #[test]

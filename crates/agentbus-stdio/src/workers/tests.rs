@@ -53,6 +53,7 @@ fn echo_notifies_in_a_session_only() {
     assert_eq!(said[0]["params"]["original"], json!({}));
     assert_eq!(said[0]["sessionId"], "s");
     assert!(said[1].get("sessionId").is_none());
+    assert_eq!(said[1]["result"]["echo"], json!({}));
     assert_eq!(log.lines().count(), 1);
 }
 
@@ -88,8 +89,23 @@ fn mcp_echo_has_two_resources() {
             r#"{"id":3,"method":"resources/read","params":{"uri":"test://nope"}}"#,
             "\n",
             r#"{"id":4,"method":"nope"}"#,
+            "\n",
+            r#"{"id":5,"method":"resources/list"}"#,
+            "\n",
+            r#"{"id":6,"method":"resources/read","params":{"uri":"test://config"}}"#,
         ),
     );
+    assert_eq!(
+        said[0]["result"]["capabilities"],
+        json!({ "tools": {}, "resources": {} })
+    );
+    let listed = said[4]["result"]["resources"].as_array().unwrap();
+    let uris: Vec<_> = listed.iter().map(|it| &it["uri"]).collect();
+    assert_eq!(uris, ["test://greeting", "test://config"]);
+    let config = &said[5]["result"]["contents"][0];
+    assert_eq!(config["mimeType"], "application/json");
+    let config: Value = serde_json::from_str(config["text"].as_str().unwrap()).unwrap();
+    assert_eq!(config["testMode"], true);
     assert_eq!(said[0]["result"]["serverInfo"]["name"], "mcp-echo-server");
     assert_eq!(said[0]["result"]["protocolVersion"], "2024-11-05");
     assert_eq!(

@@ -225,3 +225,45 @@ fn result(method: &'static str, mut answer: Value) -> Result<Value, LinkError> {
     }
     Ok(answer["result"].take())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// An agent that answers so many requests and then says nothing more.
+    async fn agent(listener: UnixListener, answers: usize) {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (reader, mut writer) = stream.into_split();
+        let mut lines = Lines::new(reader, LINE_BYTES);
+        for _ in 0..answers {
+            let line = lines.next().await.unwrap().unwrap();
+            let asked: Value = serde_json::from_slice(&line).unwrap();
+            let result = json!({ "sessionId": "s", "agentInfo": {} });
+            let answer = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": result });
+            let line = format!("{answer}\n");
+            writer.write_all(line.as_bytes()).await.unwrap();
+        }
+        std::future::pending().await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_falls_silent_is_given_up_and_named() {
+        for (answers, what) in [(0, "initialize"), (1, "session/new"), (2, "session/cancel")] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("s");
+            let listener = UnixListener::bind(&path).unwrap();
+            let agent = tokio::spawn(agent(listener, answers));
+            let asked = async {
+                let mut link = Link::open(&Address::Unix(path), None, false).await?;
+                let cancelled = CancellationToken::new();
+                cancelled.cancel();
+                link.prompt("hello", &mut String::new(), &cancelled).await
+            };
+            let error = asked.await.unwrap_err().to_string();
+            assert_eq!(error, format!("the agent did not answer {what} in time"));
+            agent.abort();
+        }
+    }
+}
