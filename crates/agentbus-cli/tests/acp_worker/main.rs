@@ -10,6 +10,11 @@ mod bus;
 mod clients;
 mod editor;
 mod editors;
+#[allow(
+    dead_code,
+    clippy::needless_pass_by_value,
+    reason = "the tests of the worker itself use all of it, and write values where they pass them"
+)]
 #[path = "../../../agentbus-acp/tests/worker/endpoint.rs"]
 mod endpoint;
 mod gone;

@@ -245,7 +245,7 @@ mod tests {
             let line = format!("{answer}\n");
             writer.write_all(line.as_bytes()).await.unwrap();
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     #[tokio::test(start_paused = true)]

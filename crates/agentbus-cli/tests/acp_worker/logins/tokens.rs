@@ -317,13 +317,14 @@ fn revoked(home: &Home) -> Vec<String> {
 
 #[test]
 fn no_provider_keeps_a_person_logged_in() {
+    type Change = fn(&mut Home);
     let mut home = Home::new();
-    let cases: [(&str, fn(&mut Home)); 3] = [
+    let cases: [(&str, Change); 3] = [
         ("it names no place", |home| {
-            home.provider.desk().keeps = true
+            home.provider.desk().keeps = true;
         }),
         ("(it answers with 503", |home| {
-            home.provider.desk().ill = true
+            home.provider.desk().ill = true;
         }),
         ("it cannot be reached (", |home| home.provider.stop()),
     ];
