@@ -39,6 +39,9 @@ pub const HEARTBEAT: Duration = Duration::from_secs(15);
 /// What a stream's reader is told to wait before it connects again, in milliseconds.
 pub const SSE_RETRY_MS: u64 = 3000;
 
+/// Bytes of events that are joined into one piece of a body; about a read of most clients.
+pub const SSE_PIECE_BYTES: usize = 16 * 1024;
+
 /// Most events that wait for one reader of `GET /v1/events`; beyond it the oldest are dropped
 /// and the reader is told how many.
 pub const EVENT_QUEUE: usize = 1024;

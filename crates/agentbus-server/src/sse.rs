@@ -7,11 +7,11 @@ use agentbus::Envelope;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::SSE_RETRY_MS;
+use crate::limits::{SSE_PIECE_BYTES, SSE_RETRY_MS};
 
 /// Writes one event: type, id, retry and the whole envelope on one line.
 pub(crate) fn block(envelope: &Envelope) -> Bytes {
@@ -61,6 +61,11 @@ pub(crate) trait Blocks: Send + 'static {
     /// The next block; `None` ends the stream.
     fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
 
+    /// One more block that is there already, so that a reader who is behind gets several at once.
+    fn ready(&mut self) -> Option<Bytes> {
+        None
+    }
+
     /// The last block of a stream that the host has to cut.
     fn cut(&self) -> Option<Bytes> {
         None
@@ -95,9 +100,30 @@ impl<B: Blocks> Blocks for Greeted<B> {
         }
     }
 
+    fn ready(&mut self) -> Option<Bytes> {
+        self.blocks.ready()
+    }
+
     fn cut(&self) -> Option<Bytes> {
         self.blocks.cut()
     }
+}
+
+/// Joins a block with those that are there behind it: a piece of a body costs several times what an
+/// event in it does.
+fn with_ready(block: Bytes, blocks: &mut impl Blocks) -> Bytes {
+    let Some(second) = blocks.ready() else {
+        return block;
+    };
+    let mut joined = BytesMut::with_capacity(SSE_PIECE_BYTES + 1024);
+    joined.extend_from_slice(&block);
+    joined.extend_from_slice(&second);
+    while joined.len() < SSE_PIECE_BYTES
+        && let Some(more) = blocks.ready()
+    {
+        joined.extend_from_slice(&more);
+    }
+    joined.freeze()
 }
 
 /// Makes the answer: the blocks, with heartbeats in every silence, until the host hangs up.
@@ -110,7 +136,7 @@ pub(crate) fn respond(
         let (mut blocks, hang_up) = going?;
         let block = tokio::select! {
             biased;
-            block = blocks.next() => block?,
+            block = blocks.next() => with_ready(block?, &mut blocks),
             () = hang_up.cancelled() => return Some((Ok(blocks.cut()?), None)),
             () = tokio::time::sleep(heartbeat_after) => heartbeat(),
         };
@@ -127,4 +153,36 @@ pub(crate) fn respond(
     set(header::CACHE_CONTROL, "no-cache");
     set(header::HeaderName::from_static("x-accel-buffering"), "no");
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+
+    use super::*;
+
+    /// So many blocks of a kilobyte, all there from the beginning.
+    struct There(u8);
+
+    impl Blocks for There {
+        async fn next(&mut self) -> Option<Bytes> {
+            self.ready()
+        }
+
+        fn ready(&mut self) -> Option<Bytes> {
+            self.0 = self.0.checked_sub(1)?;
+            Some(vec![self.0; 1024].into())
+        }
+    }
+
+    #[tokio::test]
+    async fn blocks_that_are_there_are_joined_and_none_is_lost() {
+        let response = respond(There(40), Duration::MAX, CancellationToken::new());
+        let pieces = response.into_body().into_data_stream();
+        let pieces: Vec<_> = pieces.map(Result::unwrap).collect().await;
+        let sizes: Vec<_> = pieces.iter().map(Bytes::len).collect();
+        assert_eq!(sizes, [SSE_PIECE_BYTES, SSE_PIECE_BYTES, 8 * 1024]);
+        let expected: Vec<_> = (0..40).rev().flat_map(|block| [block; 1024]).collect();
+        assert_eq!(pieces.concat(), expected);
+    }
 }

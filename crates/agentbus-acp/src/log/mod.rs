@@ -326,19 +326,25 @@ impl Follower {
         self.after
     }
 
+    /// The next entry, if it is read already.
+    pub fn ready(&mut self) -> Option<Followed> {
+        let offset = self.page.front()?.offset;
+        if offset > self.after + 1 {
+            self.after = offset - 1;
+            return Some(Followed::Gap(self.after));
+        }
+        self.after = offset;
+        self.page.pop_front().map(Followed::Entry)
+    }
+
     /// The next entry; waits for it. Cancel safe. `None` when the log is closed.
     ///
     /// # Errors
     /// When the log cannot be read; the follower can be asked again.
     pub async fn next(&mut self) -> Result<Option<Followed>, LogError> {
         loop {
-            if let Some(entry) = self.page.front() {
-                if entry.offset > self.after + 1 {
-                    self.after = entry.offset - 1;
-                    return Ok(Some(Followed::Gap(self.after)));
-                }
-                self.after = entry.offset;
-                return Ok(self.page.pop_front().map(Followed::Entry));
+            if let Some(ready) = self.ready() {
+                return Ok(Some(ready));
             }
             self.head.mark_unchanged();
             let (id, after) = (self.id.clone(), self.after);

@@ -1,6 +1,7 @@
 //! The one writer of the log: a thread that takes what waits and commits it as a group.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -104,17 +105,9 @@ impl Writer {
         let transaction = self.connection.transaction()?;
         let mut sessions = HashMap::new();
         for job in group {
-            let id = job.key.id();
-            if !sessions.contains_key(&id) {
-                let mut session = open(&transaction, &job.key, &id, now)?;
-                if let Some(count) = self.lost.get(&id) {
-                    let data = format!("{{\"count\":{count}}}");
-                    insert(&transaction, &mut session, Kind::Lost, &data)?;
-                }
-                sessions.insert(id.clone(), session);
-            }
-            let Some(session) = sessions.get_mut(&id) else {
-                continue;
+            let session = match sessions.entry(&job.key) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(enter(&transaction, &job.key, &self.lost, now)?),
             };
             insert(&transaction, session, job.kind, job.data.as_str())?;
             if job.agent_session.is_some() {
@@ -126,8 +119,10 @@ impl Writer {
             update(&transaction, session, now)?;
         }
         transaction.commit()?;
-        let heads = sessions.into_iter().map(|(id, session)| (id, session.last));
-        Ok(heads.collect())
+        let heads = sessions.into_iter();
+        Ok(heads
+            .map(|(key, session)| (key.id(), session.last))
+            .collect())
     }
 
     fn wake(&self, touched: &[(String, u64)]) {
@@ -149,6 +144,22 @@ impl Writer {
             }
         }
     }
+}
+
+/// Opens a session for a group of entries, and first tells what was lost of it before.
+fn enter(
+    connection: &Connection,
+    key: &Key,
+    lost: &HashMap<String, u64>,
+    now: u64,
+) -> rusqlite::Result<Session> {
+    let id = key.id();
+    let mut session = open(connection, key, &id, now)?;
+    if let Some(count) = lost.get(&id) {
+        let data = format!("{{\"count\":{count}}}");
+        insert(connection, &mut session, Kind::Lost, &data)?;
+    }
+    Ok(session)
 }
 
 pub(super) fn now_ms() -> u64 {

@@ -10,6 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures_util::FutureExt;
 
 use super::context;
 use crate::error::Failure;
@@ -158,10 +159,13 @@ struct Answer {
 
 impl Blocks for Answer {
     async fn next(&mut self) -> Option<Bytes> {
-        Some(match self.frames.next().await? {
-            Ok(frame) => sse::block(&frame),
-            Err(error) => sse::block(&self.broken(&error.to_payload())),
-        })
+        let frame = self.frames.next().await?;
+        Some(self.block(frame))
+    }
+
+    fn ready(&mut self) -> Option<Bytes> {
+        let frame = self.frames.next().now_or_never()??;
+        Some(self.block(frame))
     }
 
     fn cut(&self) -> Option<Bytes> {
@@ -172,6 +176,13 @@ impl Blocks for Answer {
 }
 
 impl Answer {
+    fn block(&self, frame: Result<Envelope, Error>) -> Bytes {
+        match frame {
+            Ok(frame) => sse::block(&frame),
+            Err(error) => sse::block(&self.broken(&error.to_payload())),
+        }
+    }
+
     /// The frame that ends a stream which failed on this side of the agent.
     fn broken(&self, error: &ErrorPayload) -> Envelope {
         let mut frame = Envelope::new(mint::stamp(), EventType::RESPONSE_ERROR);

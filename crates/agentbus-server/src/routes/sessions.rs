@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentbus::{Error, ErrorCode, ErrorPayload};
-use agentbus_acp::log::{Entry, Followed, Follower, LogError};
+use agentbus_acp::log::{Followed, Follower, LogError};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
@@ -92,11 +92,7 @@ struct Reader {
 impl Blocks for Reader {
     async fn next(&mut self) -> Option<Bytes> {
         match self.follower.next().await {
-            Ok(Some(Followed::Entry(entry))) => Some(block(&entry)),
-            Ok(Some(Followed::Gap(upto))) => {
-                let gap = format!("id: {upto}\nevent: gap\ndata: {{\"up_to\":{upto}}}\n\n");
-                Some(gap.into())
-            }
+            Ok(Some(followed)) => Some(block(&followed)),
             Ok(None) => None,
             Err(error) => {
                 // The reader comes back with the last event it has, and misses nothing.
@@ -105,10 +101,21 @@ impl Blocks for Reader {
             }
         }
     }
+
+    fn ready(&mut self) -> Option<Bytes> {
+        self.follower.ready().as_ref().map(block)
+    }
 }
 
 /// Payloads hold no line break, so that each is one line of data.
-fn block(entry: &Entry) -> Bytes {
-    let (id, event, data) = (entry.offset, entry.kind.as_str(), &entry.data);
-    format!("id: {id}\nevent: {event}\ndata: {data}\n\n").into()
+fn block(followed: &Followed) -> Bytes {
+    match followed {
+        Followed::Entry(entry) => {
+            let (id, event, data) = (entry.offset, entry.kind.as_str(), &entry.data);
+            format!("id: {id}\nevent: {event}\ndata: {data}\n\n").into()
+        }
+        Followed::Gap(upto) => {
+            format!("id: {upto}\nevent: gap\ndata: {{\"up_to\":{upto}}}\n\n").into()
+        }
+    }
 }
