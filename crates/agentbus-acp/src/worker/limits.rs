@@ -118,6 +118,10 @@ pub(crate) const LAUNCHED_QUEUE: usize = 256;
 /// Lines of launched agents that wait for the client to read; the agents then wait too.
 pub(crate) const LAUNCHED_EVENTS: usize = 256;
 
+/// Longest that a launched agent may say nothing once it was first asked: a package runner fetches
+/// the package before the agent is there to answer.
+pub(crate) const FIRST_WORD_MAX: Duration = Duration::from_secs(120);
+
 /// Longest wait for a cancelled prompt's answer; the connection is opened anew after it.
 pub(crate) const CANCEL_WAIT_MAX: Duration = Duration::from_secs(10);
 

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use agentbus_process::{Process, Program};
+use agentbus_process::{Process, Program, Stdout};
 use tokio::io::AsyncWriteExt;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::bearer::Bearer;
 use super::codes::Refusal;
 use super::router::Asker;
+use crate::worker::limits::FIRST_WORD_MAX;
 
 /// What an agent's task tells the launcher.
 #[derive(Debug)]
@@ -96,45 +98,35 @@ async fn run(
     let (Some(mut stdin), Some(stdout)) = (process.take_stdin(), process.take_stdout()) else {
         return "it came without its pipes".to_owned();
     };
+    let (asked, spoke) = (Notify::new(), Notify::new());
     let writing = async {
-        while let Some((request, line)) = lines.recv().await {
-            let stamped = match &bearer {
-                Some(bearer) => bearer.stamped(&id, line).await,
-                None => Ok(line),
+        while let Some(line) = lines.recv().await {
+            let request = line.0.is_some();
+            let Some(line) = stamped(&id, bearer.as_ref(), line, events).await else {
+                continue;
             };
-            let mut line = match (stamped, request) {
-                (Ok(line), _) => line,
-                (Err(refusal), Some(request)) => {
-                    let _ = events.send(Event::Refused(request, refusal)).await;
-                    continue;
-                }
-                (Err(_), None) => continue,
-            };
-            line.push('\n');
             // The end of the program is seen where it is read.
             if stdin.write_all(line.as_bytes()).await.is_err() {
                 break;
             }
+            if request {
+                asked.notify_one();
+            }
         }
         std::future::pending::<()>().await;
     };
-    let reading = async {
-        let mut lines = stdout.lines();
-        loop {
-            match lines.next().await {
-                Ok(Some(line)) => {
-                    let line = String::from_utf8_lossy(&line).into_owned();
-                    if !line.trim().is_empty() {
-                        let _ = events.send(Event::Line(id.clone(), line)).await;
-                    }
-                }
-                Ok(None) => return None,
-                Err(error) => return Some(error.to_string()),
-            }
+    let silent = async {
+        asked.notified().await;
+        if timeout(FIRST_WORD_MAX, spoke.notified()).await.is_ok() {
+            std::future::pending::<()>().await;
         }
     };
     let broken = tokio::select! {
-        broken = reading => broken,
+        broken = listen(&id, stdout, &spoke, events) => broken,
+        () = silent => Some(format!(
+            "it said nothing for {} s after it was first asked; does it speak ACP?",
+            FIRST_WORD_MAX.as_secs()
+        )),
         () = writing => None,
         () = stop.cancelled() => None,
     };
@@ -145,5 +137,84 @@ async fn run(
         None => format!("{}: {last}", outcome.exit)
             .trim_end_matches([' ', ':'])
             .to_owned(),
+    }
+}
+
+/// Passes on what a program writes until it ends; returns what was wrong with it, if anything was.
+async fn listen(
+    agent: &str,
+    stdout: Stdout,
+    spoke: &Notify,
+    events: &mpsc::Sender<Event>,
+) -> Option<String> {
+    let mut lines = stdout.lines();
+    loop {
+        match lines.next().await {
+            Ok(Some(line)) => {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                // A banner is no word to whoever waits.
+                if line.starts_with('{') {
+                    spoke.notify_one();
+                }
+                if !line.trim().is_empty() {
+                    let _ = events.send(Event::Line(agent.to_owned(), line)).await;
+                }
+            }
+            Ok(None) => return None,
+            Err(error) => return Some(error.to_string()),
+        }
+    }
+}
+
+/// Makes a line for the agent of what waits for it; none if it cannot be passed on.
+async fn stamped(
+    agent: &str,
+    bearer: Option<&Bearer>,
+    (request, line): Outgoing,
+    events: &mpsc::Sender<Event>,
+) -> Option<String> {
+    let stamped = match bearer {
+        Some(bearer) => bearer.stamped(agent, line).await,
+        None => Ok(line),
+    };
+    match (stamped, request) {
+        (Ok(line), _) => Some(line + "\n"),
+        (Err(refusal), Some(request)) => {
+            let _ = events.send(Event::Refused(request, refusal)).await;
+            None
+        }
+        (Err(_), None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_never_says_a_word_is_given_up() {
+        let script = "echo Welcome; exec sleep 600";
+        let program = Program::new("sh").args(["-c", script]);
+        let (queue, lines) = mpsc::channel(1);
+        queue.send((Some(7), "{}".to_owned())).await.unwrap();
+        let (events, mut heard) = mpsc::channel(4);
+        let served = Served {
+            id: "mute".to_owned(),
+            lines,
+            bearer: None,
+            grace: Duration::from_secs(1),
+        };
+        serve(served, Ok(program), events, CancellationToken::new()).await;
+        loop {
+            match heard.recv().await.unwrap() {
+                Event::Line(_, line) => assert_eq!(line, "Welcome"),
+                Event::Gone(agent, refusal) => {
+                    let why = refusal.sentence();
+                    assert!(why.contains("said nothing for 120 s"), "{why}");
+                    return assert_eq!(agent, "mute");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }
