@@ -28,6 +28,8 @@ pub(crate) struct Peer {
     pub(crate) choose: Option<&'static str>,
     /// What to answer when asked for facts; none leaves the question open.
     pub(crate) fill: Option<Value>,
+    /// How long the agent may be silent.
+    pub(crate) patience: Duration,
     pub(crate) stop: CancellationToken,
     pub(crate) served: JoinHandle<Result<(), WorkerError>>,
 }
@@ -52,6 +54,7 @@ impl Peer {
             said: Vec::new(),
             choose: Some("allow_once"),
             fill: None,
+            patience: PATIENCE,
             stop,
             served,
         }
@@ -91,7 +94,7 @@ impl Peer {
 
     /// Reads one frame; none at the end.
     pub(crate) async fn read(&mut self) -> Option<Value> {
-        let line = tokio::time::timeout(PATIENCE, self.reader.next_line()).await;
+        let line = tokio::time::timeout(self.patience, self.reader.next_line()).await;
         let line = line.expect("the agent is silent").unwrap()?;
         let frame = self.frames.check(From::Agent, &line);
         if frame["method"] == "session/request_permission"

@@ -302,6 +302,28 @@ async fn an_answer_that_breaks_off_is_an_error() {
 }
 
 #[tokio::test]
+async fn an_answer_that_stops_in_the_middle_is_an_error_after_its_time() {
+    let scripts = vec![
+        Script::Hold(vec![text("half an ans")]),
+        Script::Events(answer(&["whole"]), 64),
+    ];
+    let (_directory, _endpoint, mut peer, session) = started(scripts).await;
+    let turn = peer.ask_prompt(&session, "x").await;
+    while peer.updates("agent_message_chunk").is_empty() {
+        peer.read().await.unwrap();
+    }
+    // From here on time passes as soon as everybody waits for it.
+    tokio::time::pause();
+    peer.patience = Duration::from_secs(3600);
+    let error = peer.answer(turn).await["error"].clone();
+    assert_eq!(error["data"]["kind"], "silent", "{error}");
+    tokio::time::resume();
+    let next = peer.prompt(&session, "x").await;
+    assert_eq!(next["result"]["stopReason"], "end_turn");
+    peer.end().await;
+}
+
+#[tokio::test]
 async fn events_that_are_none_are_passed_over() {
     let odd = [
         "{\"choices\":[]}",

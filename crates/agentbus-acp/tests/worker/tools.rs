@@ -307,6 +307,32 @@ async fn a_cancel_while_a_tool_hangs_ends_the_turn() {
 }
 
 #[tokio::test]
+async fn a_tool_that_never_answers_fails_after_its_time() {
+    let (_directory, mut peer, session) = started(echo_server()).await;
+    let turn = peer
+        .ask_prompt(&session, "/tool delay {\"text\": \"x\", \"ms\": 60000}")
+        .await;
+    while peer.read().await.unwrap()["params"]["update"]["status"] != "in_progress" {}
+    // From here on time passes as soon as everybody waits for it.
+    tokio::time::pause();
+    peer.patience = Duration::from_secs(3600);
+    assert_eq!(peer.answer(turn).await["result"]["stopReason"], "end_turn");
+    let last = peer.updates("tool_call_update").pop().unwrap();
+    let why = &last["content"][0]["content"]["text"];
+    assert_eq!(
+        (&last["status"], why.as_str().unwrap()),
+        (
+            &json!("failed"),
+            "Error: the MCP server echo: it did not answer within 600 s"
+        )
+    );
+    peer.said.clear();
+    peer.prompt(&session, "still here").await;
+    assert_eq!(peer.text(), "still here");
+    peer.end().await;
+}
+
+#[tokio::test]
 async fn a_server_that_ends_in_the_middle_of_a_call_is_named() {
     // Its handshake takes two lines, the list of its tools one: it is gone when it is called.
     let (_directory, mut peer, session) = started(mortal_server(3)).await;

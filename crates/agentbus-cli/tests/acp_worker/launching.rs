@@ -224,6 +224,35 @@ fn a_package_is_left_to_its_runner_and_the_first_kind_counts() {
 }
 
 #[test]
+fn npx_runs_a_package_and_asks_nobody() {
+    let there = Command::new("npx").arg("--version").output();
+    if !there.is_ok_and(|it| it.status.success()) {
+        println!("SKIPPED: there is no npx here to run a package with");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path().join("package");
+    std::fs::create_dir(&home).unwrap();
+    let package = json!({ "name": "packed-agent", "version": "1.0.0", "bin": { "packed-agent": "agent.sh" } });
+    std::fs::write(home.join("package.json"), package.to_string()).unwrap();
+    let agent = script("agent.py").display().to_string();
+    let text = format!("#!/bin/sh\nexec python3 '{agent}' . \"$@\"\n");
+    std::fs::write(home.join("agent.sh"), text).unwrap();
+    let distribution = json!({ "npx": { "package": home, "args": ["--acp"] } });
+    let entry =
+        json!({ "id": "agent", "name": "n", "version": "1.0.0", "distribution": distribution });
+    let index = json!({ "version": "1", "agents": [entry] });
+    std::fs::write(directory.path().join("index.json"), index.to_string()).unwrap();
+    let mut launcher = launcher(&directory, |command| {
+        command
+            .args(["--registry", "index.json"])
+            .env("npm_config_cache", directory.path().join("cache"));
+    });
+    assert_eq!(given(&mut launcher)["arguments"], json!(["--acp"]));
+    launcher.end();
+}
+
+#[test]
 fn one_process_serves_an_agent_until_it_ends_and_then_another() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(
