@@ -99,6 +99,12 @@ pub const TERMINALS_MAX: usize = 16;
 /// They cost the bus a line each; the editor has limits of its own.
 pub const TERMINALS_LENT: usize = 64;
 
+/// Addresses that one process of an agent has sent people to and not called completed: 256.
+///
+/// As many as questions can be open on the board; editors are not told of the completion of older
+/// ones.
+pub const VISITS_KEPT: usize = 256;
+
 /// Output that is kept of a terminal: 1 MiB, or less if the agent asks for less.
 ///
 /// The oldest goes first, as the protocol says.

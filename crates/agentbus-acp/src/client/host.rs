@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use agentbus::transport::BoxFuture;
 use agentbus_decisions::Form;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -13,6 +12,7 @@ use serde_json::Value;
 use super::files::Ground;
 use super::routes::{Routes, Turn};
 use super::terminals::Terminals;
+use super::visits::Visits;
 use crate::company::{Company, Guest, Said};
 use crate::config::{AgentConfig, Policy, ToolKind};
 use crate::decide::{self, Asker, Choice, Decider, Question};
@@ -34,6 +34,7 @@ pub(super) struct AgentHost {
     company: Company,
     /// Terminals that editors have, by their ids, and which editor.
     lent: Mutex<HashMap<String, u64>>,
+    visits: Visits,
     /// `None` serves neither files nor terminals.
     grounds: Option<Grounds>,
     routes: Arc<Routes>,
@@ -68,6 +69,7 @@ impl AgentHost {
             decider: Arc::clone(decider),
             company: company.clone(),
             lent: Mutex::default(),
+            visits: Visits::default(),
             grounds,
             routes,
         }
@@ -83,26 +85,17 @@ impl AgentHost {
             return Answer::Chosen(decided);
         }
         question.session.clone_from(&key.session);
-        let (known, said) = (question.option_ids(), Mutex::new(None));
-        let elsewhere = Box::pin(async {
-            match self.company.choose(&key, params, &known).await {
-                Said::Chosen(option, answer) => {
-                    *said.lock() = Some(answer);
-                    Some(decide::Answer::option(option))
-                }
-                Said::Cancelled => None,
-            }
-        });
-        let answer = self.ask(&turn, question, elsewhere).await;
-        match said.into_inner() {
-            Some(answer) => Answer::Passed(answer),
-            None => Answer::Chosen(answer.map(|answer| answer.option)),
+        let asked = question.clone();
+        let elsewhere = self.company.choose(&key, params, &asked);
+        match self.ask(&turn, question, elsewhere).await {
+            Some((_, Some(written))) => Answer::Passed(written),
+            answered => Answer::Chosen(answered.map(|(answer, _)| answer.option)),
         }
     }
 
-    /// Returns what is answered; `None` cancels. What is asked for are facts, which no policy can
-    /// invent: only `deny` needs no person.
-    async fn elicit(&self, elicit: Elicit) -> Result<Option<decide::Answer>, Refusal> {
+    /// Answers with what a person says, or that nobody did. What is asked for are facts, which no
+    /// policy can invent: only `deny` needs no person.
+    async fn elicit(&self, elicit: Elicit, mut params: Value) -> Result<Answer, Refusal> {
         let asker = self.asker.clone();
         let question = match elicit.want {
             Want::Fields(schema) => {
@@ -119,20 +112,27 @@ impl AgentHost {
             ..question
         };
         if self.policy == Policy::Deny {
-            return Ok(Some(decide::Answer::option(Question::DECLINE)));
+            let declined = decide::Answer::option(Question::DECLINE);
+            return Ok(Answer::Elicited(Some(declined)));
         }
         let Some(session) = elicit.session else {
             // A session is being opened, which is waited for so long and no longer.
             question.patience = question.patience.min(self.opening);
-            return Ok(self.decider.decide(question).await);
+            return Ok(Answer::Elicited(self.decider.decide(question).await));
         };
         let Some((key, turn)) = self.turn(&session) else {
-            return Ok(None);
+            return Ok(Answer::Elicited(None));
         };
-        question.session = key.session;
-        // Forms are filled in at the board alone.
-        let elsewhere = Box::pin(std::future::pending());
-        Ok(self.ask(&turn, question, elsewhere).await)
+        question.session.clone_from(&key.session);
+        if let decide::Ask::Url { elicitation, .. } = &question.ask {
+            params["elicitationId"] = self.visits.begin(elicitation, key.clone()).into();
+        }
+        let asked = question.clone();
+        let elsewhere = self.company.elicit(&key, &params, &asked);
+        Ok(match self.ask(&turn, question, elsewhere).await {
+            Some((_, Some(written))) => Answer::Passed(written),
+            answered => Answer::Elicited(answered.map(|(answer, _)| answer)),
+        })
     }
 
     /// What the session is called on the bus and its turn, unless that was told to stop.
@@ -142,24 +142,35 @@ impl AgentHost {
         Some((key, turn))
     }
 
-    /// Asks the board, and waits for an answer from elsewhere too; the first one counts.
+    /// Asks the board, and the editors beside it; the first answer counts. With it comes what an
+    /// editor wrote, if it was one.
     async fn ask(
         &self,
         turn: &Turn,
         question: Question,
-        elsewhere: BoxFuture<'_, Option<decide::Answer>>,
-    ) -> Option<decide::Answer> {
+        elsewhere: impl Future<Output = Said> + Send,
+    ) -> Option<(decide::Answer, Option<Value>)> {
         let _asking = Asking::new(&turn.asking);
-        let known = question.option_ids();
-        let patience = question.patience;
-        tokio::select! {
+        let (known, patience) = (question.option_ids(), question.patience);
+        let said = Mutex::new(None);
+        let elsewhere = Box::pin(async {
+            match elsewhere.await {
+                Said::Answered(answer, written) => {
+                    *said.lock() = Some(written);
+                    Some(answer)
+                }
+                Said::Cancelled => None,
+            }
+        });
+        let answer = tokio::select! {
             biased;
             () = turn.cancelled.cancelled() => None,
             () = tokio::time::sleep(patience) => None,
             answer = self.decider.decide_or(question, elsewhere) => {
                 answer.filter(|answer| known.contains(&answer.option))
             }
-        }
+        };
+        Some((answer?, said.into_inner()))
     }
 
     /// Passes what is asked on to the editor in control, if it serves that; `None` if nobody does.
@@ -256,7 +267,7 @@ impl Host for AgentHost {
                 let answer = self.permission(&asked.session, question, &asked.params);
                 Ok(answer.await)
             }
-            Ask::Elicit(elicit) => Ok(Answer::Elicited(self.elicit(elicit).await?)),
+            Ask::Elicit(elicit) => self.elicit(elicit, asked.params).await,
             Ask::Read { path, line, limit } => {
                 let ground = &self.grounds("fs/read_text_file")?.ground;
                 Ok(Answer::Text(ground.read(path, line, limit).await?))
@@ -293,6 +304,9 @@ impl Host for AgentHost {
     }
 
     fn completed(&self, elicitation: &str) {
+        if let Some((key, name)) = self.visits.end(elicitation) {
+            self.company.completed(&key, &name);
+        }
         self.decider.complete(&self.asker, elicitation);
     }
 }

@@ -28,6 +28,7 @@ mod routes;
 mod session;
 mod terminals;
 mod turn;
+mod visits;
 
 use agent::Agent;
 pub(crate) use editors::{Change, Refused};

@@ -1,10 +1,11 @@
 //! What an agent asks a person for beside permissions, between the wire and our own words.
 
 use agent_client_protocol::v1::schema::{
-    CreateElicitationRequest, CreateElicitationResponse, ElicitationAcceptAction,
-    ElicitationAction, ElicitationCapabilities, ElicitationContentValue,
+    ClientCapabilities, CreateElicitationRequest, CreateElicitationResponse,
+    ElicitationAcceptAction, ElicitationAction, ElicitationCapabilities, ElicitationContentValue,
     ElicitationFormCapabilities, ElicitationMode, ElicitationScope, ElicitationUrlCapabilities,
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::driving::Ask;
@@ -26,6 +27,24 @@ pub(crate) enum Want {
     Fields(Value),
     /// A visit to an address, under the agent's name for it.
     Visit { url: String, name: String },
+}
+
+/// How a client can ask its person.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Modes {
+    pub(crate) form: bool,
+    pub(crate) url: bool,
+}
+
+impl Modes {
+    /// Reads what a client says of itself.
+    pub(crate) fn of(capabilities: &ClientCapabilities) -> Self {
+        let asks = capabilities.elicitation.as_ref();
+        Self {
+            form: asks.is_some_and(|asks| asks.form.is_some()),
+            url: asks.is_some_and(|asks| asks.url.is_some()),
+        }
+    }
 }
 
 /// The modes that a board serves.
@@ -83,6 +102,20 @@ pub(super) fn response(answer: Option<Answer>) -> CreateElicitationResponse {
         _ => ElicitationAction::Cancel,
     };
     CreateElicitationResponse::new(action)
+}
+
+/// Reads what a client answers; `None` for what this version of the protocol does not know.
+pub(crate) fn given(answer: &Value) -> Option<Answer> {
+    let known = CreateElicitationResponse::deserialize(answer).ok()?;
+    Some(match known.action {
+        ElicitationAction::Accept(_) => Answer {
+            content: answer["content"].as_object().cloned(),
+            ..Answer::option(Question::ACCEPT)
+        },
+        ElicitationAction::Decline => Answer::option(Question::DECLINE),
+        ElicitationAction::Cancel => Answer::option(Question::CANCEL),
+        _ => return None,
+    })
 }
 
 /// A value in the protocol's own types; a form has no others.

@@ -15,10 +15,11 @@ use super::attached::Attached;
 use super::choice::Choice;
 use super::turn::Turn;
 use super::{Editors, Visit, refusal};
-use crate::company::Serves;
+use crate::company::{Abilities, Serves};
 use crate::limits::{EDITOR_REQUESTS, SESSION_QUEUE};
 use crate::line::Place;
 use crate::log::EditorSession;
+use crate::sdk::elicitation::Modes;
 use crate::sdk::pages;
 use crate::sdk::serving::schema::{
     AgentCapabilities, AgentResponse, ClientNotification, ClientRequest, CloseSessionResponse,
@@ -42,8 +43,8 @@ pub(super) struct Door(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) editors: Editors,
     pub(super) choice: Choice,
-    /// What the editor said that it serves.
-    pub(super) serves: OnceLock<Serves>,
+    /// What the editor said of itself.
+    pub(super) editor: OnceLock<Abilities>,
     pub(super) sessions: Mutex<HashMap<String, Arc<Attached>>>,
     /// Requests that may be under way.
     pub(super) room: Arc<Semaphore>,
@@ -89,7 +90,7 @@ impl Door {
         Self(Arc::new(Inner {
             choice: Choice::new(editors.clone(), visit.agent, visit.targets),
             editors,
-            serves: OnceLock::new(),
+            editor: OnceLock::new(),
             sessions: Mutex::default(),
             room: Arc::new(Semaphore::new(EDITOR_REQUESTS)),
             left: CancellationToken::new(),
@@ -148,10 +149,13 @@ impl Door {
     fn initialize(&self, request: &InitializeRequest) -> BoxFuture<'static, Reply> {
         let can = &request.client_capabilities;
         // A second time changes nothing.
-        let _ = self.0.serves.set(Serves {
-            read: can.fs.read_text_file,
-            write: can.fs.write_text_file,
-            terminal: can.terminal,
+        let _ = self.0.editor.set(Abilities {
+            serves: Serves {
+                read: can.fs.read_text_file,
+                write: can.fs.write_text_file,
+                terminal: can.terminal,
+            },
+            asks: Modes::of(can),
         });
         // Who serves a session may be chosen later; what it does not take, it refuses itself.
         let prompts = PromptCapabilities::new()
@@ -175,6 +179,11 @@ impl Door {
             .agent_capabilities(capabilities)
             .agent_info(us);
         ready(Ok(AgentResponse::InitializeResponse(response)))
+    }
+
+    /// What the editor said of itself; nothing before it said anything.
+    pub(super) fn editor(&self) -> Abilities {
+        self.0.editor.get().copied().unwrap_or_default()
     }
 
     pub(super) fn attached(&self, id: &str) -> Result<Arc<Attached>, Error> {

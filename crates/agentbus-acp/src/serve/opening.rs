@@ -203,7 +203,7 @@ impl Door {
         let seat = editors
             .0
             .company
-            .join(key, client, id.clone(), setup.serves);
+            .join(key, client, id.clone(), self.editor());
         let attached = Arc::new(Attached {
             session: session.into(),
             setup,
@@ -246,7 +246,7 @@ impl Door {
             cwd: Some(cwd),
             directories,
             servers: servers.filter_map(Result::ok).collect(),
-            serves: self.0.serves.get().copied().unwrap_or_default(),
+            serves: self.editor().serves,
         })
     }
 

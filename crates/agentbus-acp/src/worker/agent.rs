@@ -12,13 +12,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
 use super::limits::SESSIONS_OPEN_MAX;
-use super::mcp::{Modes, Person, Servers};
+use super::mcp::{Person, Servers};
 use super::replay::merged;
 use super::session::Session;
 use super::settings::Settings;
 use super::store::{About, History, Store};
 use super::turn::{Turn, unwritten};
 use crate::line::Place;
+use crate::sdk::elicitation::Modes;
 use crate::sdk::pages;
 use crate::sdk::serving;
 use crate::sdk::serving::schema;

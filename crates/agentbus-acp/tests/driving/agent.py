@@ -39,6 +39,12 @@ class Agent(acp.Agent):
             await self.stream(session_id)
         elif verb == "permission":
             await self.permission(session_id)
+        elif verb == "form":
+            await self.form(session_id)
+        elif verb == "visit":
+            await self.visit(session_id)
+        elif verb == "visited":
+            await self.client.complete_elicitation(elicitation_id="login")
         elif verb == "read":
             await self.read(session_id, argument)
         elif verb == "count":
@@ -78,6 +84,23 @@ class Agent(acp.Agent):
         chosen = answer.outcome
         said = f"allowed with {chosen.option_id}" if chosen.outcome == "selected" else "cancelled"
         await self.say(session_id, said)
+
+    async def elicit(self, session_id, message, mode):
+        answer = await self.client.create_elicitation(message=message, mode=mode)
+        told = answer.model_dump(by_alias=True, exclude_none=True)
+        await self.say(session_id, json.dumps(told, sort_keys=True, separators=(",", ":")))
+
+    async def form(self, session_id):
+        age = schema.ElicitationIntegerPropertySchema(type="integer", minimum=0)
+        fields = schema.ElicitationSchema(type="object", properties={"age": age}, required=["age"])
+        scope = {"session_id": session_id, "tool_call_id": "t9"}
+        mode = schema.ElicitationFormSessionMode(requested_schema=fields, **scope)
+        await self.elicit(session_id, "How old?", mode)
+
+    async def visit(self, session_id):
+        where = {"elicitation_id": "login", "url": "https://example.org/login"}
+        mode = schema.ElicitationUrlSessionMode(session_id=session_id, **where)
+        await self.elicit(session_id, "Log in", mode)
 
     async def tools(self, session_id):
         """Starts the MCP server that the session was given, as an agent does, and names its tools."""

@@ -121,6 +121,11 @@ impl Editor {
         }
     }
 
+    /// Whether something of this kind was read and not asked for.
+    pub(crate) fn has(&self, wanted: impl Fn(&Value) -> bool) -> bool {
+        self.waiting.iter().any(wanted)
+    }
+
     pub(crate) fn answer(&mut self, id: u64) -> Value {
         self.find(|frame| frame["id"] == id && frame.get("method").is_none())
     }

@@ -10,6 +10,7 @@ mod bus;
 mod clients;
 mod editor;
 mod editors;
+mod elicitation;
 #[allow(
     dead_code,
     clippy::needless_pass_by_value,

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use self::client::{Connection, Trouble};
 pub(super) use self::client::{Held, Said, Tool};
-pub(super) use self::person::{Modes, Person};
+pub(super) use self::person::Person;
 use super::limits::{CONNECT_TIMEOUT, LIST_TIMEOUT, SERVER_GRACE, SERVERS_MAX, TOOLS_MAX};
 use crate::sdk::serving;
 use crate::sdk::serving::Error;

@@ -13,8 +13,9 @@ use rmcp::service::{NotificationContext, RequestContext, RoleClient};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::sdk::elicitation::Modes;
 use crate::sdk::serving::Client;
-use crate::sdk::serving::schema::{self, SessionId};
+use crate::sdk::serving::schema::SessionId;
 
 /// The client's side of a connection to an MCP server.
 #[derive(Debug, Clone)]
@@ -24,40 +25,22 @@ pub(in super::super) struct Person {
     modes: Modes,
 }
 
-/// How a client can ask its person.
-#[derive(Debug, Clone, Copy, Default)]
-pub(in super::super) struct Modes {
-    form: bool,
-    url: bool,
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Completed {
     elicitation_id: String,
 }
 
-impl Modes {
-    /// Reads what a client says of itself.
-    pub(in super::super) fn of(capabilities: &schema::ClientCapabilities) -> Self {
-        let asks = capabilities.elicitation.as_ref();
-        Self {
-            form: asks.is_some_and(|asks| asks.form.is_some()),
-            url: asks.is_some_and(|asks| asks.url.is_some()),
-        }
+/// The ways of a client in the words of MCP; nothing if there is none at all.
+fn told(modes: Modes) -> Option<ElicitationCapability> {
+    let mut told = ElicitationCapability::default();
+    if modes.form {
+        told = told.with_form(FormElicitationCapability::default());
     }
-
-    /// The same in the words of MCP; nothing if there is no way at all.
-    fn told(self) -> Option<ElicitationCapability> {
-        let mut told = ElicitationCapability::default();
-        if self.form {
-            told = told.with_form(FormElicitationCapability::default());
-        }
-        if self.url {
-            told = told.with_url(UrlElicitationCapability::default());
-        }
-        (self.form || self.url).then_some(told)
+    if modes.url {
+        told = told.with_url(UrlElicitationCapability::default());
     }
+    (modes.form || modes.url).then_some(told)
 }
 
 impl Person {
@@ -101,7 +84,7 @@ impl ClientHandler for Person {
     fn get_info(&self) -> ClientConfig {
         let us = Implementation::new("agentbus-worker", env!("CARGO_PKG_VERSION"));
         let mut abilities = ClientCapabilities::default();
-        abilities.elicitation = self.modes.told();
+        abilities.elicitation = told(self.modes);
         ClientConfig::new(abilities, us)
     }
 
