@@ -40,6 +40,8 @@ pub(crate) struct Abilities {
     pub(crate) serves: Serves,
     /// How its person can be asked for more than permissions.
     pub(crate) asks: Modes,
+    /// Whether it shows what is neither said by the agent nor asked.
+    pub(crate) notices: bool,
 }
 
 /// The editors of all sessions. Cloning gives another handle.

@@ -290,7 +290,7 @@ impl Agent {
         answer
             .await
             .map_err(|_| refusal::session_not_opened(name, opening.as_secs()))?
-            .map_err(|gone| refusal::died(name, &gone))
+            .map_err(|gone| refusal::died(name, &gone, &link.abilities))
     }
 
     /// Has the agent forget a session, if it can and still runs.

@@ -14,9 +14,14 @@ fn error(code: ErrorCode, retryable: bool, message: String) -> Error {
 }
 
 /// The turn died with its agent. It may have had effects, so the caller has to decide.
-pub(super) fn died(agent: &str, gone: &Gone) -> Error {
+pub(super) fn died(agent: &str, gone: &Gone, abilities: &Abilities) -> Error {
+    let then = match abilities.keeps_sessions() {
+        true => "takes this session up",
+        false => "opens a new session, in which it remembers nothing of what was said in this one",
+    };
     let message = format!(
-        "during this turn, the agent `{agent}` {gone}; it is started again for the next prompt"
+        "during this turn, the agent `{agent}` {gone}; it is started again for the next prompt, \
+         and {then}"
     );
     error(ErrorCode::AgentUnavailable, true, message)
 }

@@ -279,7 +279,7 @@ impl Conductor {
     ) -> Result<Stop, Error> {
         let name = &self.agent.config.name;
         answer
-            .map_err(|gone| refusal::died(name, &gone))?
+            .map_err(|gone| refusal::died(name, &gone, &link.abilities))?
             .map_err(|fault| refusal::answered(name, &fault, &link.abilities))
     }
 }

@@ -406,6 +406,13 @@ impl Prompt {
     }
 }
 
+impl Abilities {
+    /// Whether another process of the agent can take a session up.
+    pub(crate) const fn keeps_sessions(&self) -> bool {
+        self.load || self.resume
+    }
+}
+
 impl Fault {
     /// Whether the agent wants somebody to log in first.
     pub(crate) fn wants_login(&self) -> bool {

@@ -314,6 +314,12 @@ fn is_request(line: &str) -> bool {
     seen.is_ok_and(|seen| seen.id.is_some() && seen.method.is_some())
 }
 
+/// Whether a client shows notices.
+pub(crate) fn takes_notices(can: &schema::ClientCapabilities) -> bool {
+    let session = can.session.as_ref();
+    session.is_some_and(|session| session.notices.is_some())
+}
+
 /// Refuses what a client asked for, in a sentence that says what to do.
 pub(crate) fn invalid(sentence: impl Into<String>) -> Error {
     Error::new(INVALID_PARAMS, sentence)

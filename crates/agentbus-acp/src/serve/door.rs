@@ -156,6 +156,7 @@ impl Door {
                 terminal: can.terminal,
             },
             asks: Modes::of(can),
+            notices: serving::takes_notices(can),
         });
         // Who serves a session may be chosen later; what it does not take, it refuses itself.
         let prompts = PromptCapabilities::new()

@@ -9,8 +9,13 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use super::choice::Choice;
+use super::listener::Listener;
 use crate::log::{EditorSession, Entry, Followed, Follower, Kind};
-use crate::sdk::serving::{Client, Error};
+use crate::sdk::serving::Error;
+
+/// What is told when an agent has forgotten a session.
+const LOST: &str = "the agent was started again and could not take this session up: it remembers \
+    nothing of what was said before";
 
 /// Marks of the turns that an editor began: it knows what it said itself.
 pub(super) type Own = Arc<Mutex<HashSet<String>>>;
@@ -18,14 +23,15 @@ pub(super) type Own = Arc<Mutex<HashSet<String>>>;
 /// What tells one editor of one session.
 pub(super) struct Feed {
     follower: Follower,
-    client: Client,
+    listener: Listener,
     choice: Choice,
-    /// What the editor calls the session, and who serves it.
-    id: String,
+    /// Who serves the session.
     agent: String,
     own: Own,
     /// Whether something was said already.
     begun: bool,
+    /// Whether something was said up to where the editor was told.
+    said: bool,
     /// The offset up to which the editor was told.
     told: watch::Sender<u64>,
 }
@@ -37,24 +43,30 @@ struct Prompted<'a> {
     turn: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct Opened<'a> {
+    opened: &'a str,
+}
+
 impl Feed {
     /// Begins after this offset.
     pub(super) fn new(
         session: &EditorSession,
         follower: Follower,
-        client: Client,
+        listener: Listener,
         choice: Choice,
         own: Own,
     ) -> (Self, watch::Receiver<u64>) {
         let (told, progress) = watch::channel(follower.at());
+        let begun = session.title.is_some();
         let feed = Self {
+            said: begun && follower.at() > 0,
             follower,
-            client,
+            listener,
             choice,
-            id: session.id.clone(),
             agent: session.key.agent.clone(),
             own,
-            begun: session.title.is_some(),
+            begun,
             told,
         };
         (feed, progress)
@@ -86,7 +98,7 @@ impl Feed {
                 Ok(Some(Followed::Gap(_))) => {}
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::error!(%error, session = %self.id, "an editor is not told of a session any more");
+                    tracing::error!(%error, session = %self.listener.id, "an editor is not told of a session any more");
                     return;
                 }
             }
@@ -99,18 +111,28 @@ impl Feed {
             Kind::Update => {
                 let complete = self.choice.complete(&entry.data, &self.agent, self.begun);
                 let update = complete.as_deref().unwrap_or(&entry.data);
-                self.client.update_json(&self.id, update).await?;
+                self.listener.update(update).await?;
             }
+            Kind::Opened => self.tell_lost(&entry.data).await?,
             // The editor that waits for the end has an answer; nothing in the protocol tells others.
-            Kind::Opened | Kind::Ended | Kind::Lost => {}
+            Kind::Ended | Kind::Lost => {}
         }
         self.told.send_replace(entry.offset);
         Ok(())
     }
 
+    /// Says that the agent has forgotten what was said, if it had heard anything.
+    async fn tell_lost(&self, data: &str) -> Result<(), Error> {
+        let opened = serde_json::from_str::<Opened<'_>>(data);
+        match opened.is_ok_and(|it| it.opened == "lost") && self.said {
+            true => self.listener.notice(LOST).await,
+            false => Ok(()),
+        }
+    }
+
     /// Says what was said to the agent, unless this editor said it.
     async fn repeat_prompt(&mut self, data: &str) -> Result<(), Error> {
-        self.begun = true;
+        (self.begun, self.said) = (true, true);
         // Written by the bus; what cannot be read is from another release.
         let Ok(said) = serde_json::from_str::<Prompted<'_>>(data) else {
             return Ok(());
@@ -120,7 +142,7 @@ impl Feed {
         }
         for block in said.prompt {
             let chunk = format!("{{\"sessionUpdate\":\"user_message_chunk\",\"content\":{block}}}");
-            self.client.update_json(&self.id, &chunk).await?;
+            self.listener.update(&chunk).await?;
         }
         Ok(())
     }

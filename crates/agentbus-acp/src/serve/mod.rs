@@ -14,6 +14,7 @@ mod attached;
 mod choice;
 mod door;
 mod feed;
+mod listener;
 mod opening;
 mod refusal;
 mod settings;

@@ -11,6 +11,7 @@ use super::attached::Attached;
 use super::choice::Choice;
 use super::door::Door;
 use super::feed::{Feed, Own};
+use super::listener::Listener;
 use super::refusal;
 use crate::client::{Offer, Setup};
 use crate::limits::EDITOR_SESSIONS;
@@ -199,7 +200,12 @@ impl Door {
         let (key, id) = (session.key.clone(), session.id.clone());
         let follower = editors.0.log.follower(&key.id(), from);
         let (own, choice) = (Own::default(), self.0.choice.clone());
-        let (feed, told) = Feed::new(&session, follower, client.clone(), choice, own.clone());
+        let listener = Listener {
+            client: client.clone(),
+            id: session.id.clone(),
+            notices: self.editor().notices,
+        };
+        let (feed, told) = Feed::new(&session, follower, listener, choice, own.clone());
         let seat = editors
             .0
             .company

@@ -23,16 +23,12 @@ impl Bus {
 
     /// The same with an agent on the Python SDK, `py`.
     pub(crate) fn with_python() -> Option<Self> {
-        let agent = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../agentbus-acp/tests/driving/agent.py"
-        );
-        let python = python()?.display().to_string();
-        let tap = Tap::new().around(&[&python, agent]);
+        let [python, agent] = python_agent()?;
+        let tap = Tap::new().around(&[&python, &agent]);
         Some(Self::with(vec![("echo", Tap::worker()), ("py", tap)]))
     }
 
-    /// The bus with the worker as its own child, which a test can kill.
+    /// The bus with the worker as its own child, which a test can kill, and the bus with it.
     pub(crate) fn untapped() -> Self {
         let dir = tempfile::tempdir().unwrap();
         add(
@@ -41,6 +37,13 @@ impl Bus {
             &[PROGRAM, "worker", "acp", "--data-dir", "worker"],
         );
         Self::serve(dir, Vec::new())
+    }
+
+    /// The bus with the agent on the Python SDK as its own child.
+    pub(crate) fn untapped_python() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        add(dir.path(), "py", &python_agent()?);
+        Some(Self::serve(dir, Vec::new()))
     }
 
     fn with(agents: Vec<(&str, Tap)>) -> Self {
@@ -87,6 +90,14 @@ impl Drop for Bus {
             }
         }
     }
+}
+
+fn python_agent() -> Option<[String; 2]> {
+    let agent = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../agentbus-acp/tests/driving/agent.py"
+    );
+    Some([python()?.display().to_string(), agent.to_owned()])
 }
 
 fn add(dir: &Path, name: &str, command: &[impl AsRef<OsStr>]) {

@@ -96,7 +96,7 @@ fn whoever_waits_for_an_agent_that_dies_learns_it_at_once() {
     println!("the editor learned of the end of its agent after {took:?}");
     let sentence = failed["error"]["message"].as_str().unwrap();
     assert!(
-        sentence.contains("started again for the next prompt"),
+        sentence.ends_with("is started again for the next prompt, and takes this session up"),
         "{sentence}"
     );
     // The aim is 250 ms; a loaded machine gets more.
@@ -107,4 +107,57 @@ fn whoever_waits_for_an_agent_that_dies_learns_it_at_once() {
     );
     editor.hear("on");
     editor.end();
+}
+
+#[test]
+fn an_editor_is_told_that_its_agent_has_forgotten_the_session() {
+    let Some(bus) = Bus::untapped_python() else {
+        return;
+    };
+    let py: &[&str] = &["--agent", "py"];
+    let mut editor = Editor::ready(&bus, py, &json!({}));
+    let session = editor.session();
+    let silent = editor.session();
+    editor.prompt(&session, &["count"]);
+    let notices = json!({ "session": { "notices": {} } });
+    let mut watcher = Editor::ready(&bus, py, &notices);
+    watcher.load(&session);
+    let failed = editor.prompt(&session, &["crash"]);
+    let error = &failed["error"];
+    let sentence = error["message"].as_str().unwrap();
+    assert!(
+        sentence.ends_with("it remembers nothing of what was said in this one"),
+        "{sentence}"
+    );
+    let data = json!({ "code": "AGENT_UNAVAILABLE", "retryable": true });
+    assert_eq!(error["data"], data);
+    // A session in which nothing was said has lost nothing.
+    let done = editor.prompt(&silent, &["count"]);
+    assert_eq!(done["result"]["stopReason"], "end_turn", "{done}");
+    let lost = |editor: &Editor| {
+        let told = editor.updates.iter();
+        told.filter(|it| it.contains("remembers nothing")).count()
+    };
+    assert_eq!(lost(&editor), 0);
+    let done = editor.prompt(&session, &["count"]);
+    assert_eq!(done["result"]["stopReason"], "end_turn", "{done}");
+    assert_eq!(lost(&editor), 1);
+    let chunk = editor.updates.iter().find(|it| it.contains("[AgentBus: "));
+    assert!(chunk.unwrap().contains(r#""agentbus.notice":true"#));
+    let kind = |frame: &Value| frame["params"]["update"]["sessionUpdate"].clone();
+    let notice = watcher.find(|frame| kind(frame) == "notice");
+    assert_eq!(notice["params"]["update"]["severity"], "warning");
+    // Whoever comes later finds it where it happened.
+    let mut back = Editor::ready(&bus, py, &json!({}));
+    back.load(&session);
+    let said = back.transcript();
+    let at = |part: &str| said.iter().position(|it| it.contains(part)).unwrap();
+    let last = said
+        .iter()
+        .rposition(|it| it.contains("user_message_chunk"));
+    assert!(at("crash") < at("remembers nothing"), "{said:?}");
+    assert!(at("remembers nothing") < last.unwrap(), "{said:?}");
+    for editor in [editor, watcher, back] {
+        editor.end();
+    }
 }
