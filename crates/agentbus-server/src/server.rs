@@ -60,6 +60,12 @@ impl Server {
             AuthMode::Off => Auth::off(),
             AuthMode::Token => Auth::with_token(data_dir.token()?),
         };
+        if let Some(sessions) = &config.sessions
+            && let Err(error) = sessions.end_cut_turns().await
+        {
+            // Sessions can be served all the same; the log says with the next entry what it lacks.
+            tracing::error!(%error, "turns that were cut are still open");
+        }
         let chat = ChatHost::open(&config).await?;
         let listener = bind(config.listen).await?;
         let failed = |source| ServerError::Listen {
@@ -152,6 +158,10 @@ impl RunningServer {
             }
         };
         let _ = tokio::time::timeout_at(deadline, idle).await;
+        if let Some(editors) = &self.app.config.editors {
+            // Before they are hung up on, so that they hear why their turns end.
+            editors.stop();
+        }
         self.app.hang_up.cancel();
         let _ = tokio::time::timeout_at(deadline, self.app.mcp.gateway.close()).await;
         if let Some(editors) = &self.app.config.editors {

@@ -33,7 +33,7 @@ mod visits;
 use agent::Agent;
 pub(crate) use editors::{Change, Refused};
 use files::Ground;
-pub(crate) use refusal::Stopped;
+pub(crate) use refusal::{Stopped, bus_stopped};
 pub(crate) use session::{Offer, Setup};
 pub(crate) use turn::TURN_MARK;
 
@@ -154,6 +154,13 @@ impl AgentTargets {
     #[must_use]
     pub fn list(&self) -> Vec<AgentStatus> {
         self.agents.values().map(|agent| agent.status()).collect()
+    }
+
+    /// Ends the turns, and has each say in the log that the bus did. No other begins.
+    pub(crate) fn stop(&self) {
+        for agent in self.agents.values() {
+            agent.stopping.cancel();
+        }
     }
 
     /// Cancels what is under way and ends every process.

@@ -148,6 +148,12 @@ pub(super) fn stopping() -> Error {
     error(ErrorCode::AgentUnavailable, true, message)
 }
 
+/// The host stopped in the middle of a turn.
+pub(crate) fn bus_stopped() -> Error {
+    let message = "the bus was stopped during this turn; start it again and prompt again to go on";
+    error(ErrorCode::AgentUnavailable, true, message.to_owned())
+}
+
 /// Nothing can be set on a session whose agent ended.
 pub(super) fn not_open(agent: &str) -> Error {
     let message = format!(

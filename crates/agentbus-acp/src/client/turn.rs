@@ -224,6 +224,13 @@ impl Conductor {
             *self.session.open.lock() = None;
         }
         let ended = ended.map(|stop| stop.unwrap_or(Stop::Cancelled));
+        let ended = match ended {
+            // Nobody took the prompt back, and the agent did not fail.
+            Ok(Stop::Cancelled) | Err(_) if self.agent.stopping.is_cancelled() => {
+                Err(refusal::bus_stopped())
+            }
+            ended => ended,
+        };
         let told = match &ended {
             Ok(stop) => json!({ "stop_reason": stop.as_str() }),
             Err(error) => json!({ "error": error.to_payload() }),

@@ -14,7 +14,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use agentbus::Payload;
+use agentbus::{ErrorCode, ErrorPayload, Payload};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use serde::Serialize;
@@ -305,6 +305,30 @@ impl SessionLog {
         // A read does not panic, and is never aborted.
         done.unwrap_or(Err(rusqlite::Error::QueryReturnedNoRows))
             .map_err(|source| self.failed(source))
+    }
+
+    /// Ends the turns that a process before this one left open when it was killed. For whoever knows
+    /// that no other has the log, and before the first turn.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub async fn end_cut_turns(&self) -> Result<(), LogError> {
+        let mut error = ErrorPayload::new(
+            ErrorCode::AgentUnavailable,
+            "the bus ended during this turn, without the time to say so; prompt again to go on",
+        );
+        error.retryable = true;
+        let end = serde_json::json!({ "error": error }).to_string();
+        let cut = self
+            .order(move |connection, _| writer::end_cut_turns(connection, &end))
+            .await?;
+        if cut > 0 {
+            tracing::warn!(
+                turns = cut,
+                "the bus was killed during turns, which have ended"
+            );
+        }
+        Ok(())
     }
 
     /// Writes what waits and closes the file. Nothing can be added afterwards.

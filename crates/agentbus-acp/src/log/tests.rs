@@ -201,3 +201,39 @@ async fn a_log_of_the_first_version_is_read_on() {
     assert_eq!(log.last(&key("s")).await.unwrap(), 2);
     log.close().await;
 }
+
+#[tokio::test]
+async fn turns_that_were_cut_are_ended_once() {
+    let (dir, log) = log();
+    let note = async |session: &str, kind: Kind| {
+        let data = Payload::json(&json!({})).unwrap();
+        log.append(&key(session), kind, data).await;
+    };
+    for kind in [Kind::Prompt, Kind::Update] {
+        note("cut", kind).await;
+    }
+    for kind in [Kind::Prompt, Kind::Ended, Kind::Update] {
+        note("whole", kind).await;
+    }
+    for kind in [Kind::Prompt, Kind::Ended, Kind::Prompt] {
+        note("second", kind).await;
+    }
+    note("silent", Kind::Update).await;
+    log.close().await;
+    let log = SessionLog::open(dir.path().join("data/sessions.db")).unwrap();
+    for _ in 0..2 {
+        log.end_cut_turns().await.unwrap();
+    }
+    let last = async |session: &str| log.last(&key(session)).await.unwrap();
+    let lasts = [last("cut").await, last("whole").await, last("second").await];
+    assert_eq!((lasts, last("silent").await), ([3, 3, 4], 1));
+    let mut follower = log.follow("a:cut", 2).await.unwrap().unwrap();
+    let Some(Followed::Entry(entry)) = follower.next().await.unwrap() else {
+        panic!("no end");
+    };
+    assert_eq!(entry.kind, Kind::Ended);
+    let end: Value = serde_json::from_str(&entry.data).unwrap();
+    assert_eq!(end["error"]["code"], "AGENT_UNAVAILABLE");
+    assert_eq!(end["error"]["retryable"], true);
+    log.close().await;
+}

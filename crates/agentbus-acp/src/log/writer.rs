@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use agentbus::Payload;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{Heads, Key, Kind};
@@ -168,19 +168,49 @@ pub(super) fn now_ms() -> u64 {
     u64::try_from(millis).unwrap_or(u64::MAX)
 }
 
+/// Adds an entry to each session whose last turn has no end, and returns how many there were.
+pub(super) fn end_cut_turns(connection: &mut Connection, end: &str) -> rusqlite::Result<usize> {
+    let now = now_ms();
+    let transaction = connection.transaction()?;
+    let mut cut = 0;
+    for mut session in all(&transaction)? {
+        // From the back: the end of a turn is the last entry, or nearly.
+        let mut last = transaction.prepare_cached(
+            "SELECT kind FROM entries WHERE session = ?1 AND kind IN (?2, ?3)
+             ORDER BY offset DESC LIMIT 1",
+        )?;
+        let (prompt, ended) = (Kind::Prompt.number(), Kind::Ended.number());
+        let last = last.query_row(params![session.number, prompt, ended], |row| row.get(0));
+        if last.optional()? == Some(prompt) {
+            insert(&transaction, &mut session, Kind::Ended, end)?;
+            update(&transaction, &session, now)?;
+            cut += 1;
+        }
+    }
+    transaction.commit()?;
+    Ok(cut)
+}
+
+fn all(connection: &Connection) -> rusqlite::Result<Vec<Session>> {
+    let mut all = connection
+        .prepare_cached("SELECT number, first, last, bytes, agent_session FROM sessions")?;
+    all.query_map((), read)?.collect()
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Session> {
+    Ok(Session {
+        number: row.get(0)?,
+        first: row.get(1)?,
+        last: row.get(2)?,
+        bytes: row.get(3)?,
+        agent_session: row.get(4)?,
+    })
+}
+
 fn open(connection: &Connection, key: &Key, id: &str, now: u64) -> rusqlite::Result<Session> {
     let mut find = connection.prepare_cached(
         "SELECT number, first, last, bytes, agent_session FROM sessions WHERE id = ?1",
     )?;
-    let read = |row: &rusqlite::Row<'_>| {
-        Ok(Session {
-            number: row.get(0)?,
-            first: row.get(1)?,
-            last: row.get(2)?,
-            bytes: row.get(3)?,
-            agent_session: row.get(4)?,
-        })
-    };
     if let Some(found) = find.query_row([id], read).optional()? {
         // Now, so that a new session of the same group does not take its place.
         let mut touch =

@@ -15,6 +15,7 @@ use super::attached::Attached;
 use super::choice::Choice;
 use super::turn::Turn;
 use super::{Editors, Visit, refusal};
+use crate::client::bus_stopped;
 use crate::company::{Abilities, Serves};
 use crate::limits::{EDITOR_REQUESTS, SESSION_QUEUE};
 use crate::line::Place;
@@ -223,7 +224,7 @@ impl Door {
         let running = editors.0.turns.spawn(turn.run(editors.clone(), place));
         let ended = tokio::select! {
             ended = running => ended,
-            () = self.0.left.cancelled() => return Err(refusal::leaving()),
+            () = self.0.left.cancelled() => return Err(self.leaving()),
         };
         // A turn does not panic, and is aborted only with its runtime.
         let ended = ended.map_err(|error| serving::failed(error.to_string()))?;
@@ -231,7 +232,7 @@ impl Door {
         if let Ok(last) = last {
             tokio::select! {
                 () = attached.told(last) => {}
-                () = self.0.left.cancelled() => return Err(refusal::leaving()),
+                () = self.0.left.cancelled() => return Err(self.leaving()),
             }
         }
         // One that never began was not found in the log.
@@ -239,6 +240,14 @@ impl Door {
         ended
             .map(|reason| stopped(&reason))
             .map_err(|error| refusal::of_bus(&error))
+    }
+
+    /// Why a prompt has no answer when its connection ends.
+    fn leaving(&self) -> Error {
+        match self.0.editors.0.stopping.is_cancelled() {
+            true => refusal::of_bus(&bus_stopped()),
+            false => refusal::leaving(),
+        }
     }
 
     /// Gives a session the title of its first prompt.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use agentbus::ErrorPayload;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -32,6 +33,8 @@ pub(super) struct Feed {
     begun: bool,
     /// Whether something was said up to where the editor was told.
     said: bool,
+    /// Whether the editor itself waits for the end of the turn.
+    answered: bool,
     /// The offset up to which the editor was told.
     told: watch::Sender<u64>,
 }
@@ -46,6 +49,11 @@ struct Prompted<'a> {
 #[derive(Deserialize)]
 struct Opened<'a> {
     opened: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Ended {
+    error: Option<ErrorPayload>,
 }
 
 impl Feed {
@@ -67,6 +75,7 @@ impl Feed {
             agent: session.key.agent.clone(),
             own,
             begun,
+            answered: false,
             told,
         };
         (feed, progress)
@@ -114,8 +123,8 @@ impl Feed {
                 self.listener.update(update).await?;
             }
             Kind::Opened => self.tell_lost(&entry.data).await?,
-            // The editor that waits for the end has an answer; nothing in the protocol tells others.
-            Kind::Ended | Kind::Lost => {}
+            Kind::Ended => self.tell_failed(&entry.data).await?,
+            Kind::Lost => {}
         }
         self.told.send_replace(entry.offset);
         Ok(())
@@ -130,6 +139,21 @@ impl Feed {
         }
     }
 
+    /// Says how a turn failed; nothing in the protocol tells it to whoever has not asked. The editor
+    /// that waits for its end has an answer.
+    async fn tell_failed(&self, data: &str) -> Result<(), Error> {
+        match serde_json::from_str::<Ended>(data)
+            .ok()
+            .and_then(|it| it.error)
+        {
+            Some(error) if !self.answered => {
+                let sentence = format!("this turn failed: {}", error.message);
+                self.listener.notice(&sentence).await
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Says what was said to the agent, unless this editor said it.
     async fn repeat_prompt(&mut self, data: &str) -> Result<(), Error> {
         (self.begun, self.said) = (true, true);
@@ -137,7 +161,8 @@ impl Feed {
         let Ok(said) = serde_json::from_str::<Prompted<'_>>(data) else {
             return Ok(());
         };
-        if said.turn.is_some_and(|turn| self.own.lock().remove(&turn)) {
+        self.answered = said.turn.is_some_and(|turn| self.own.lock().remove(&turn));
+        if self.answered {
             return Ok(());
         }
         for block in said.prompt {

@@ -105,9 +105,19 @@ impl Editors {
         served.map_err(|error| ConnectionError(error.to_string()))
     }
 
-    /// Cancels the turns of editors and waits until they have ended.
-    pub async fn close(&self) {
+    /// Ends the turns of editors, and those of the agents behind them, because the bus does. Begins
+    /// no other.
+    pub fn stop(&self) {
+        // The agents first: whose turn is dropped afterwards says why it ended.
+        if let Some(agents) = &self.0.agents {
+            agents.stop();
+        }
         self.0.stopping.cancel();
+    }
+
+    /// The same, and waits until the turns have ended.
+    pub async fn close(&self) {
+        self.stop();
         self.0.turns.close();
         self.0.turns.wait().await;
     }

@@ -6,7 +6,7 @@ use agentbus::{Envelope, Error, ErrorPayload, FrameKind, Frames, Metadata, Paylo
 use serde_json::{Map, Value, json};
 
 use super::{Editors, speech};
-use crate::client::{Stopped, TURN_MARK};
+use crate::client::{Stopped, TURN_MARK, bus_stopped};
 use crate::line::Place;
 use crate::log::{Key, Kind};
 
@@ -28,13 +28,6 @@ pub(super) type Ended = Result<String, Error>;
 impl Turn {
     /// Runs when its place is reached, until its end or its cancellation.
     pub(super) async fn run(self, editors: Editors, place: Place) -> Ended {
-        let stop = editors.0.stopping.child_token();
-        let cancelled = async {
-            tokio::select! {
-                () = place.cancelled.cancelled() => {}
-                () = stop.cancelled() => {}
-            }
-        };
         let driven = editors.driving(&self.key.agent).is_some();
         let run = async {
             match driven {
@@ -42,19 +35,15 @@ impl Turn {
                 false => self.converse(&editors).await,
             }
         };
-        let ended = tokio::select! {
+        let cut = tokio::select! {
             biased;
-            () = cancelled => None,
-            ended = run => Some(ended),
+            () = editors.0.stopping.cancelled() => Err(bus_stopped()),
+            () = place.cancelled.cancelled() => Ok("cancelled".to_owned()),
+            ended = run => return ended,
         };
-        match ended {
-            Some(ended) => ended,
-            None => {
-                // Its frames are dropped, which the agent is told.
-                self.settle(&editors, driven).await;
-                Ok("cancelled".to_owned())
-            }
-        }
+        // Its frames are dropped, which the agent is told.
+        self.settle(&editors, driven, &cut).await;
+        cut
     }
 
     /// Calls an agent that the bus drives; the log is written where its updates arrive.
@@ -77,11 +66,7 @@ impl Turn {
         let asked = json!({ "prompt": self.prompt, "turn": self.mark });
         self.note(editors, Kind::Prompt, &asked).await;
         let spoken = self.listen(editors).await;
-        let told = match &spoken {
-            Ok(stop) => json!({ "stop_reason": stop }),
-            Err(error) => json!({ "error": error.to_payload() }),
-        };
-        self.note(editors, Kind::Ended, &told).await;
+        self.note_end(editors, &spoken).await;
         spoken
     }
 
@@ -126,13 +111,20 @@ impl Turn {
         }
     }
 
-    /// Waits until a cancelled turn has left the session.
-    async fn settle(&self, editors: &Editors, driven: bool) {
+    /// Waits until a turn that was cut has left the session, and its end is in the log.
+    async fn settle(&self, editors: &Editors, driven: bool, cut: &Ended) {
         if driven && let Some(agents) = &editors.0.agents {
             agents.settled(&self.key.agent, &self.key.session).await;
             return;
         }
-        let told = json!({ "stop_reason": "cancelled" });
+        self.note_end(editors, cut).await;
+    }
+
+    async fn note_end(&self, editors: &Editors, ended: &Ended) {
+        let told = match ended {
+            Ok(stop) => json!({ "stop_reason": stop }),
+            Err(error) => json!({ "error": error.to_payload() }),
+        };
         self.note(editors, Kind::Ended, &told).await;
     }
 

@@ -63,7 +63,7 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    /// Cancels what editors have asked for.
+    /// Ends what editors have asked for.
     pub(super) async fn end_turns(&self) {
         if let Some(editors) = &self.editors {
             editors.close().await;
@@ -72,9 +72,13 @@ impl Beside {
 
     /// Ends every process.
     pub(super) async fn end(self) {
-        if let Some(agents) = self.agents {
-            agents.shutdown().await;
-        }
+        let agents = async {
+            if let Some(agents) = &self.agents {
+                agents.shutdown().await;
+            }
+        };
+        // Their turns wait for the agents, which are ended if they do not stop.
+        tokio::join!(agents, self.end_turns());
         if let Some(pools) = self.pools {
             pools.shutdown().await;
         }

@@ -55,14 +55,20 @@ impl Bus {
     }
 
     fn serve(dir: tempfile::TempDir, taps: Vec<Tap>) -> Self {
-        let mut serve = program(dir.path());
-        let serving =
-            Serving::start(
-                serve
-                    .args(SERVE)
-                    .args(["--config", "agentbus.toml", "--log", "error"]),
-            );
+        let serving = serve(dir.path());
         Self { serving, taps, dir }
+    }
+
+    /// Ends the bus with a signal, and starts it again where it was.
+    pub(crate) fn restart(&mut self, signal: &str) {
+        let process = &mut self.serving.process.0;
+        let mut kill = Command::new("kill");
+        let signalled = kill
+            .args(["-s", signal, &process.id().to_string()])
+            .status();
+        assert!(signalled.unwrap().success());
+        process.wait().unwrap();
+        self.serving = serve(self.dir.path());
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -107,6 +113,18 @@ fn add(dir: &Path, name: &str, command: &[impl AsRef<OsStr>]) {
         .args(command)
         .output();
     assert!(added.unwrap().status.success());
+}
+
+fn serve(dir: &Path) -> Serving {
+    let options = [
+        "--config",
+        "agentbus.toml",
+        "--log",
+        "error",
+        "--drain",
+        "1",
+    ];
+    Serving::start(program(dir).args(SERVE).args(options))
 }
 
 fn program(dir: &Path) -> Command {

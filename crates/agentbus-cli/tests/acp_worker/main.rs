@@ -11,6 +11,7 @@ mod clients;
 mod editor;
 mod editors;
 mod elicitation;
+mod ending;
 #[allow(
     dead_code,
     clippy::needless_pass_by_value,
