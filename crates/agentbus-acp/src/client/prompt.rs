@@ -4,7 +4,7 @@ use agentbus::{Error, Payload};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::sdk::driving::Prompt;
+use crate::sdk::driving::{Meta, Prompt};
 
 /// What a call may say, besides a JSON string.
 #[derive(Deserialize)]
@@ -13,7 +13,7 @@ struct Said {
     prompt: Value,
     /// Passed on to the agent.
     #[serde(rename = "_meta")]
-    meta: Option<serde_json::Map<String, Value>>,
+    meta: Option<Meta>,
 }
 
 /// Reads a text, content blocks, or an object with either as its `prompt`.

@@ -16,6 +16,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use crate::company::Serves;
+use crate::sdk::driving::Meta;
 
 /// All sessions of one agent.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub(crate) struct Setup {
     pub(crate) directories: Vec<PathBuf>,
     /// MCP servers as the protocol writes them.
     pub(crate) servers: Vec<Value>,
+    /// What the editor added for the agent.
+    pub(crate) meta: Option<Meta>,
     /// What the editor serves.
     pub(crate) serves: Serves,
 }
@@ -56,6 +59,8 @@ pub(crate) struct Setup {
 pub(crate) struct Offer {
     pub(crate) modes: Option<Value>,
     pub(crate) options: Option<Vec<Value>>,
+    /// What the agent added for the editor.
+    pub(crate) meta: Option<Meta>,
     /// Names of the MCP servers that the agent does not take.
     pub(crate) left_out: Vec<String>,
 }

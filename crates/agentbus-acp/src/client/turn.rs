@@ -19,7 +19,7 @@ use super::session::{Session, Slot};
 use super::{prompt, refusal};
 use crate::limits;
 use crate::log::Kind;
-use crate::sdk::driving::{Fault, Prompt, Stop};
+use crate::sdk::driving::{Ending, Fault, Prompt, Stop};
 
 /// Entry of a request's metadata that is kept with its prompt in the log, as `turn`.
 pub(crate) const TURN_MARK: &str = "agentbus.turn";
@@ -32,7 +32,7 @@ pub(super) enum Heard {
     /// The agent said something.
     Update(Payload),
     /// The turn is over.
-    Ended(Result<Stop, Error>),
+    Ended(Result<Ending, Error>),
 }
 
 /// Serves one request. Dropping it has the agent told to stop.
@@ -41,7 +41,8 @@ pub(super) async fn run(
     request: Request,
     out: StreamWriter,
 ) -> Result<(), Error> {
-    let prompt = prompt::read(request.payload())?;
+    let trace = &request.envelope().context.traceparent;
+    let prompt = prompt::read(request.payload())?.traced(trace);
     let name = session_name(&request)?;
     let session = agent.session(&name)?;
     let queue = agent.config.limits.queue;
@@ -93,11 +94,14 @@ async fn next(hears: &mut mpsc::Receiver<Heard>, asking: &AtomicUsize) -> Option
     }
 }
 
-async fn finish(agent: &Agent, stop: Stop, text: Text, out: &StreamWriter) -> Result<(), Error> {
-    if stop == Stop::Refusal {
+async fn finish(agent: &Agent, ended: Ending, text: Text, out: &StreamWriter) -> Result<(), Error> {
+    if ended.stop == Stop::Refusal {
         return Err(refusal::refused(&agent.config.name, &text.text));
     }
-    let mut last = json!({ "text": text.text, "stop_reason": stop.as_str() });
+    let mut last = json!({ "text": text.text, "stop_reason": ended.stop.as_str() });
+    if let Some(meta) = ended.meta {
+        last["_meta"] = meta.into();
+    }
     if text.cut {
         last["text_truncated"] = true.into();
     }
@@ -180,7 +184,7 @@ impl Conductor {
         let _ = self.heard.send(Heard::Ended(ended)).await;
     }
 
-    async fn turn(&self, slot: &mut Slot, prompt: Prompt) -> Result<Stop, Error> {
+    async fn turn(&self, slot: &mut Slot, prompt: Prompt) -> Result<Ending, Error> {
         let serves = self.session.setup().serves;
         let link = self.agent.link(slot.at.as_ref(), serves).await?;
         let name = &self.agent.config.name;
@@ -198,7 +202,7 @@ impl Conductor {
         };
         if self.heard.send(told).await.is_err() {
             // The caller left while the agent started; nothing has been asked of it yet.
-            return Ok(Stop::Cancelled);
+            return Ok(Stop::Cancelled.into());
         }
         let mut said = json!({ "prompt": prompt.as_json() });
         if let Some(mark) = &self.mark {
@@ -223,16 +227,15 @@ impl Conductor {
             slot.at = None;
             *self.session.open.lock() = None;
         }
-        let ended = ended.map(|stop| stop.unwrap_or(Stop::Cancelled));
-        let ended = match ended {
-            // Nobody took the prompt back, and the agent did not fail.
-            Ok(Stop::Cancelled) | Err(_) if self.agent.stopping.is_cancelled() => {
-                Err(refusal::bus_stopped())
-            }
-            ended => ended,
+        let ended = ended.map(|ended| ended.unwrap_or_else(|| Stop::Cancelled.into()));
+        // A cut turn was not taken back by anybody, and its agent did not fail.
+        let whole = matches!(&ended, Ok(ended) if ended.stop != Stop::Cancelled);
+        let ended = match self.agent.stopping.is_cancelled() && !whole {
+            true => Err(refusal::bus_stopped()),
+            false => ended,
         };
         let told = match &ended {
-            Ok(stop) => json!({ "stop_reason": stop.as_str() }),
+            Ok(ended) => json!({ "stop_reason": ended.stop.as_str() }),
             Err(error) => json!({ "error": error.to_payload() }),
         };
         let name = &self.session.name;
@@ -247,7 +250,7 @@ impl Conductor {
         id: &str,
         prompt: Prompt,
         cancelled: &CancellationToken,
-    ) -> Result<Option<Stop>, Error> {
+    ) -> Result<Option<Ending>, Error> {
         let asked = link.answer(link.caller.prompt(id, prompt));
         tokio::pin!(asked);
         let answer = tokio::select! {
@@ -282,8 +285,8 @@ impl Conductor {
     fn verdict(
         &self,
         link: &Link,
-        answer: Result<Result<Stop, Fault>, super::link::Gone>,
-    ) -> Result<Stop, Error> {
+        answer: Result<Result<Ending, Fault>, super::link::Gone>,
+    ) -> Result<Ending, Error> {
         let name = &self.agent.config.name;
         answer
             .map_err(|gone| refusal::died(name, &gone, &link.abilities))?
@@ -305,12 +308,12 @@ mod tests {
             tokio::time::sleep(3 * limits::STILL_WAITING / 2).await;
             asks.store(1, Ordering::Release);
             tokio::time::sleep(limits::STILL_WAITING).await;
-            let _ = heard.send(Heard::Ended(Ok(Stop::EndTurn))).await;
+            let _ = heard.send(Heard::Ended(Ok(Stop::EndTurn.into()))).await;
         });
         assert!(next(&mut hears, &asking).await.is_none());
         assert_eq!(begun.elapsed(), 2 * limits::STILL_WAITING);
         let ended = next(&mut hears, &asking).await;
-        assert!(matches!(ended, Some(Some(Heard::Ended(Ok(Stop::EndTurn))))));
+        assert!(matches!(ended, Some(Some(Heard::Ended(Ok(_))))));
     }
 
     #[test]

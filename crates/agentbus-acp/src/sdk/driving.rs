@@ -168,11 +168,21 @@ pub(crate) enum Stop {
     Other,
 }
 
-/// The content of a prompt, and what its sender added for whoever understands it.
+/// What one side added for whoever understands it, `_meta` of the protocol.
+pub(crate) type Meta = serde_json::Map<String, Value>;
+
+/// How a turn ended, and what the agent added.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Ending {
+    pub(crate) stop: Stop,
+    pub(crate) meta: Option<Meta>,
+}
+
+/// The content of a prompt, and what its sender added.
 #[derive(Debug, Clone)]
 pub(crate) struct Prompt {
     blocks: Vec<ContentBlock>,
-    meta: Option<serde_json::Map<String, Value>>,
+    meta: Option<Meta>,
 }
 
 /// Calls an agent. Cloning gives another handle.
@@ -263,10 +273,11 @@ impl Caller {
     pub(crate) async fn open(&self, place: Place) -> Result<(String, Offer), Fault> {
         let request = NewSessionRequest::new(place.cwd)
             .additional_directories(place.directories)
-            .mcp_servers(place.servers);
+            .mcp_servers(place.servers)
+            .meta(place.meta);
         let opened = self.call(request).await?;
         let options = opened.config_options.as_deref();
-        let offer = offer(opened.modes.as_ref(), options, place.left_out);
+        let offer = offer(opened.modes.as_ref(), options, opened.meta, place.left_out);
         Ok((opened.session_id.to_string(), offer))
     }
 
@@ -274,20 +285,24 @@ impl Caller {
     pub(crate) async fn resume(&self, session: &str, place: Place) -> Result<Offer, Fault> {
         let request = ResumeSessionRequest::new(session.to_owned(), place.cwd)
             .additional_directories(place.directories)
-            .mcp_servers(place.servers);
+            .mcp_servers(place.servers)
+            .meta(place.meta);
         let opened = self.call(request).await?;
         let options = opened.config_options.as_deref();
-        Ok(offer(opened.modes.as_ref(), options, place.left_out))
+        let modes = opened.modes.as_ref();
+        Ok(offer(modes, options, opened.meta, place.left_out))
     }
 
     /// Takes a session up again; the agent repeats its history as updates first.
     pub(crate) async fn load(&self, session: &str, place: Place) -> Result<Offer, Fault> {
         let request = LoadSessionRequest::new(session.to_owned(), place.cwd)
             .additional_directories(place.directories)
-            .mcp_servers(place.servers);
+            .mcp_servers(place.servers)
+            .meta(place.meta);
         let opened = self.call(request).await?;
         let options = opened.config_options.as_deref();
-        Ok(offer(opened.modes.as_ref(), options, place.left_out))
+        let modes = opened.modes.as_ref();
+        Ok(offer(modes, options, opened.meta, place.left_out))
     }
 
     /// Sets the mode of a session.
@@ -316,16 +331,19 @@ impl Caller {
     }
 
     /// Opens a turn and waits for its end.
-    pub(crate) async fn prompt(&self, session: &str, prompt: Prompt) -> Result<Stop, Fault> {
+    pub(crate) async fn prompt(&self, session: &str, prompt: Prompt) -> Result<Ending, Fault> {
         let request = PromptRequest::new(session.to_owned(), prompt.blocks).meta(prompt.meta);
-        Ok(match self.call(request).await?.stop_reason {
+        let ended = self.call(request).await?;
+        let stop = match ended.stop_reason {
             StopReason::EndTurn => Stop::EndTurn,
             StopReason::MaxTokens => Stop::MaxTokens,
             StopReason::MaxTurnRequests => Stop::MaxTurnRequests,
             StopReason::Refusal => Stop::Refusal,
             StopReason::Cancelled => Stop::Cancelled,
             _ => Stop::Other,
-        })
+        };
+        let meta = ended.meta;
+        Ok(Ending { stop, meta })
     }
 
     /// Asks the agent to end its turn.
@@ -348,6 +366,12 @@ impl Caller {
 impl std::fmt::Debug for Caller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Caller")
+    }
+}
+
+impl From<Stop> for Ending {
+    fn from(stop: Stop) -> Self {
+        Self { stop, meta: None }
     }
 }
 
@@ -385,8 +409,17 @@ impl Prompt {
     }
 
     /// The same with what its sender added.
-    pub(crate) fn meta(self, meta: Option<serde_json::Map<String, Value>>) -> Self {
+    pub(crate) fn meta(self, meta: Option<Meta>) -> Self {
         Self { meta, ..self }
+    }
+
+    /// The same within a trace, where there is one.
+    pub(crate) fn traced(mut self, traceparent: &str) -> Self {
+        if !traceparent.is_empty() {
+            let meta = self.meta.get_or_insert_default();
+            meta.insert("traceparent".to_owned(), traceparent.into());
+        }
+        self
     }
 
     /// The blocks as they are sent.
@@ -434,11 +467,13 @@ impl From<Error> for Fault {
 fn offer(
     modes: Option<&impl Serialize>,
     options: Option<&[impl Serialize]>,
+    meta: Option<Meta>,
     left_out: Vec<String>,
 ) -> Offer {
     Offer {
         modes: modes.and_then(value),
         options: options.map(|all| all.iter().filter_map(value).collect()),
+        meta,
         left_out,
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use agent_client_protocol::v1::schema::{EnvVariable, McpServer, McpServerStdio};
 
-use super::driving::Abilities;
+use super::driving::{Abilities, Meta};
 use crate::client::{BusServer, Setup};
 
 /// Where a session works and with what, as far as its agent can.
@@ -13,6 +13,7 @@ pub(crate) struct Place {
     pub(super) cwd: PathBuf,
     pub(super) directories: Vec<PathBuf>,
     pub(super) servers: Vec<McpServer>,
+    pub(super) meta: Option<Meta>,
     /// Names of the servers that the agent does not take.
     pub(super) left_out: Vec<String>,
 }
@@ -47,6 +48,7 @@ impl Place {
             cwd: setup.cwd.clone().unwrap_or(cwd),
             directories,
             servers,
+            meta: setup.meta.clone(),
             left_out,
         }
     }

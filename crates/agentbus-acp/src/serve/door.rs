@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attached::Attached;
 use super::choice::Choice;
-use super::turn::Turn;
+use super::turn::{Finished, Turn};
 use super::{Editors, Visit, refusal};
 use crate::client::bus_stopped;
 use crate::company::{Abilities, Serves};
@@ -207,7 +207,7 @@ impl Door {
     async fn prompt(&self, attached: &Attached, place: Place, request: PromptRequest) -> Answer {
         place.reached().await;
         if place.cancelled.is_cancelled() {
-            return Ok(stopped("cancelled"));
+            return Ok(stopped(Finished::cancelled()));
         }
         attached.seat.take_control();
         let editors = self.0.editors.clone();
@@ -237,9 +237,7 @@ impl Door {
         }
         // One that never began was not found in the log.
         attached.own.lock().remove(&mark);
-        ended
-            .map(|reason| stopped(&reason))
-            .map_err(|error| refusal::of_bus(&error))
+        ended.map(stopped).map_err(|error| refusal::of_bus(&error))
     }
 
     /// Why a prompt has no answer when its connection ends.
@@ -330,8 +328,8 @@ fn ready(answer: Answer) -> BoxFuture<'static, Reply> {
     std::future::ready(Reply::from(answer)).boxed()
 }
 
-fn stopped(reason: &str) -> AgentResponse {
+fn stopped(finished: Finished) -> AgentResponse {
     // What this version of the protocol does not know is an end like any other.
-    let reason = serde_json::from_value(reason.into()).unwrap_or(StopReason::EndTurn);
-    AgentResponse::PromptResponse(PromptResponse::new(reason))
+    let reason = serde_json::from_value(finished.reason.into()).unwrap_or(StopReason::EndTurn);
+    AgentResponse::PromptResponse(PromptResponse::new(reason).meta(finished.meta))
 }

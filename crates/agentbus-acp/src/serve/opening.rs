@@ -41,7 +41,7 @@ impl Opened {
 
     /// What opening a session is answered with; the three ways have the same members.
     fn response<T: DeserializeOwned>(&self, choice: &Choice) -> Result<T, Error> {
-        let mut meta = Map::new();
+        let mut meta = self.offer.meta.clone().unwrap_or_default();
         if let Some(error) = &self.unavailable {
             meta.insert("agentbus.unavailable".to_owned(), json!(error.message));
         }
@@ -92,7 +92,7 @@ impl Door {
 
     pub(super) async fn load(self, request: LoadSessionRequest, client: Client) -> Reply {
         let directories = request.additional_directories;
-        let setup = self.setup(request.cwd, directories, &request.mcp_servers);
+        let setup = self.setup(request.cwd, directories, &request.mcp_servers, request.meta);
         let opened = self
             .reopen(&request.session_id.0, setup, true, client)
             .await;
@@ -101,7 +101,7 @@ impl Door {
 
     pub(super) async fn resume(self, request: ResumeSessionRequest, client: Client) -> Reply {
         let directories = request.additional_directories;
-        let setup = self.setup(request.cwd, directories, &request.mcp_servers);
+        let setup = self.setup(request.cwd, directories, &request.mcp_servers, request.meta);
         let opened = self
             .reopen(&request.session_id.0, setup, false, client)
             .await;
@@ -111,7 +111,7 @@ impl Door {
     /// Opens a session that is new.
     async fn begin(&self, request: NewSessionRequest, client: Client) -> Result<Opened, Error> {
         let directories = request.additional_directories;
-        let setup = self.setup(request.cwd, directories, &request.mcp_servers)?;
+        let setup = self.setup(request.cwd, directories, &request.mcp_servers, request.meta)?;
         let id = uuid::Uuid::new_v4().to_string();
         let session = EditorSession {
             key: Key {
@@ -241,6 +241,7 @@ impl Door {
         cwd: PathBuf,
         directories: Vec<PathBuf>,
         servers: &[impl Serialize],
+        meta: Option<Map<String, Value>>,
     ) -> Result<Setup, Error> {
         for directory in std::iter::once(&cwd).chain(&directories) {
             if !directory.is_absolute() {
@@ -252,6 +253,7 @@ impl Door {
             cwd: Some(cwd),
             directories,
             servers: servers.filter_map(Result::ok).collect(),
+            meta,
             serves: self.editor().serves,
         })
     }

@@ -22,8 +22,28 @@ pub(super) struct Turn {
     pub(super) mark: String,
 }
 
-/// How a turn ended: the stop reason of the protocol.
-pub(super) type Ended = Result<String, Error>;
+/// How a turn ended.
+pub(super) type Ended = Result<Finished, Error>;
+
+/// The end of a turn as its editor hears it.
+#[derive(Debug)]
+pub(super) struct Finished {
+    /// The stop reason of the protocol.
+    pub(super) reason: String,
+    /// What the agent added.
+    pub(super) meta: Option<Map<String, Value>>,
+}
+
+impl Finished {
+    pub(super) fn cancelled() -> Self {
+        Self::of("cancelled")
+    }
+
+    fn of(reason: &str) -> Self {
+        let reason = reason.to_owned();
+        Self { reason, meta: None }
+    }
+}
 
 impl Turn {
     /// Runs when its place is reached, until its end or its cancellation.
@@ -38,7 +58,7 @@ impl Turn {
         let cut = tokio::select! {
             biased;
             () = editors.0.stopping.cancelled() => Err(bus_stopped()),
-            () = place.cancelled.cancelled() => Ok("cancelled".to_owned()),
+            () = place.cancelled.cancelled() => Ok(Finished::cancelled()),
             ended = run => return ended,
         };
         // Its frames are dropped, which the agent is told.
@@ -122,7 +142,7 @@ impl Turn {
 
     async fn note_end(&self, editors: &Editors, ended: &Ended) {
         let told = match ended {
-            Ok(stop) => json!({ "stop_reason": stop }),
+            Ok(finished) => json!({ "stop_reason": finished.reason }),
             Err(error) => json!({ "error": error.to_payload() }),
         };
         self.note(editors, Kind::Ended, &told).await;
@@ -144,12 +164,17 @@ fn ended(frame: &Envelope) -> Option<Ended> {
         let stopped = payload.cause.as_deref();
         let stopped = stopped.and_then(|cause| serde_json::from_str(cause.get()).ok());
         if let Some(Stopped { stop_reason }) = stopped {
-            return Some(Ok(stop_reason.to_owned()));
+            return Some(Ok(Finished::of(stop_reason)));
         }
         return Some(Err(payload.into()));
     }
     let last = frame.payload.as_ref();
     let last = last.and_then(|payload| payload.decode::<Value>().ok());
-    let reason = last.as_ref().and_then(|last| last["stop_reason"].as_str());
-    Some(Ok(reason.unwrap_or("end_turn").to_owned()))
+    let last = last.unwrap_or_default();
+    let reason = last["stop_reason"].as_str().unwrap_or("end_turn");
+    let meta = last["_meta"].as_object().cloned();
+    Some(Ok(Finished {
+        meta,
+        ..Finished::of(reason)
+    }))
 }

@@ -22,8 +22,8 @@ class Agent(acp.Agent):
     async def new_session(self, cwd, mcp_servers=None, **kwargs):
         session_id = str(uuid.uuid4())
         self.servers = mcp_servers or []
-        self.sessions[session_id] = {"prompts": 0, "cancelled": asyncio.Event()}
-        return schema.NewSessionResponse(session_id=session_id)
+        self.sessions[session_id] = {"prompts": 0, "cancelled": asyncio.Event(), "meta": kwargs}
+        return schema.NewSessionResponse(session_id=session_id, field_meta={"agent": "opened"})
 
     async def cancel(self, session_id, **kwargs):
         self.sessions[session_id]["cancelled"].set()
@@ -47,6 +47,13 @@ class Agent(acp.Agent):
             await self.client.complete_elicitation(elicitation_id="login")
         elif verb == "read":
             await self.read(session_id, argument)
+        elif verb == "write":
+            await self.write(session_id, argument)
+        elif verb == "terminal":
+            await self.terminal(session_id)
+        elif verb == "meta":
+            await self.meta(session_id, kwargs)
+            return schema.PromptResponse(stop_reason="end_turn", field_meta={"agent": "ended"})
         elif verb == "count":
             await self.say(session_id, str(session["prompts"]))
         elif verb == "tools":
@@ -59,6 +66,9 @@ class Agent(acp.Agent):
             await session["cancelled"].wait()
             return schema.PromptResponse(stop_reason="cancelled")
         return schema.PromptResponse(stop_reason="end_turn")
+
+    async def tell(self, session_id, what):
+        await self.say(session_id, json.dumps(what, sort_keys=True, separators=(",", ":")))
 
     async def stream(self, session_id):
         for update in [
@@ -87,8 +97,7 @@ class Agent(acp.Agent):
 
     async def elicit(self, session_id, message, mode):
         answer = await self.client.create_elicitation(message=message, mode=mode)
-        told = answer.model_dump(by_alias=True, exclude_none=True)
-        await self.say(session_id, json.dumps(told, sort_keys=True, separators=(",", ":")))
+        await self.tell(session_id, answer.model_dump(by_alias=True, exclude_none=True))
 
     async def form(self, session_id):
         age = schema.ElicitationIntegerPropertySchema(type="integer", minimum=0)
@@ -124,6 +133,42 @@ class Agent(acp.Agent):
         process.stdin.close()
         await process.wait()
         await self.say(session_id, " ".join(tool["name"] for tool in listed["tools"]))
+
+    async def meta(self, session_id, prompt):
+        asked = await self.client.request_permission(
+            session_id=session_id,
+            tool_call=schema.ToolCallUpdate(tool_call_id="t3", title="Look"),
+            options=[schema.PermissionOption(option_id="yes", name="Yes", kind="allow_once")],
+            agent="asks",
+        )
+        update = helpers.update_agent_message_text("marked")
+        update.field_meta = {"agent": "speaks"}
+        await self.client.session_update(session_id, update)
+        opened = self.sessions[session_id]["meta"]
+        await self.tell(session_id, {"answer": asked.field_meta, "opened": opened, "prompt": prompt})
+
+    async def terminal(self, session_id):
+        client, at = self.client, {"session_id": session_id}
+        variable = schema.EnvVariable(name="A", value="b")
+        created = await client.create_terminal(
+            command="make", args=["all"], env=[variable], cwd="/made/up", output_byte_limit=1000, **at
+        )
+        at["terminal_id"] = created.terminal_id
+        before = await client.terminal_output(**at)
+        await client.kill_terminal(**at)
+        exited = await client.wait_for_terminal_exit(**at)
+        after = await client.terminal_output(**at)
+        await client.release_terminal(**at)
+        said = [before.output, exited.signal, after.output, after.truncated, after.exit_status.signal]
+        await self.tell(session_id, said)
+        try:
+            await client.terminal_output(**at)
+        except acp.RequestError as error:
+            await self.say(session_id, f"refused: {error}")
+
+    async def write(self, session_id, path):
+        await self.client.write_text_file(session_id=session_id, path=path, content="written")
+        await self.say(session_id, "wrote")
 
     async def read(self, session_id, path):
         try:

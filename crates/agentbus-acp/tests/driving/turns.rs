@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentbus::ErrorCode;
 use serde_json::{Value, json};
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, collect};
 
 #[tokio::test]
 async fn updates_are_frames_in_their_order_and_the_text_is_final() {
@@ -160,4 +160,16 @@ async fn a_flood_is_held_back_by_a_slow_caller_and_arrives_whole() {
     let want: String = (0..20_000).map(|n| format!("{n} ")).collect();
     assert_eq!(text, want);
     it.end().await;
+}
+
+#[tokio::test]
+async fn the_trace_of_a_call_goes_on_in_the_agent() {
+    let it = Fixture::rig(&[]).await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let call = it.bus.stream("rig", &Value::from("say hi"));
+    let frames = call.traceparent(trace.to_owned()).await.unwrap();
+    assert_eq!(collect(frames).await.unwrap().text(), "hi");
+    let wire = it.end().await;
+    let meta = format!(r#""_meta":{{"traceparent":"{trace}"}}"#);
+    assert!(wire.contains(&meta), "{wire}");
 }

@@ -24,6 +24,7 @@ mod launching;
 mod logins;
 mod mcp_http;
 mod openai;
+mod passing;
 mod proxy;
 mod registry;
 #[path = "../support/serving.rs"]
