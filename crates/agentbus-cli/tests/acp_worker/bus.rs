@@ -75,6 +75,15 @@ impl Bus {
         &self.serving.url
     }
 
+    /// The host and the port.
+    pub(crate) fn address(&self) -> &str {
+        self.serving.address()
+    }
+
+    pub(crate) fn token(&self) -> String {
+        self.serving.token()
+    }
+
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = program(self.dir.path());
         command.args(["--json", "--url", self.url()]).args(words);

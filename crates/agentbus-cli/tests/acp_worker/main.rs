@@ -29,6 +29,7 @@ mod proxy;
 mod registry;
 #[path = "../support/serving.rs"]
 mod serving;
+mod socket;
 #[path = "../../../agentbus-acp/tests/support/mod.rs"]
 mod support;
 #[path = "../support/tap.rs"]
