@@ -303,15 +303,26 @@ fn counted(
 /// What is looked at of a line. Methods have no escapes; one that has is none of the protocol's.
 #[derive(Deserialize)]
 struct Seen<'a> {
+    jsonrpc: Option<&'a str>,
     #[serde(borrow)]
     id: Option<&'a RawValue>,
     method: Option<&'a str>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
 }
 
-/// Tells whether a line asks for an answer.
+/// Tells whether a line asks for an answer that will carry its id. A request that is none of the
+/// protocol's is answered without one, so that it must not be waited for.
 fn is_request(line: &str) -> bool {
-    let seen = serde_json::from_str::<Seen<'_>>(line);
-    seen.is_ok_and(|seen| seen.id.is_some() && seen.method.is_some())
+    let Ok(seen) = serde_json::from_str::<Seen<'_>>(line) else {
+        return false;
+    };
+    let named = |id: &RawValue| id.get().starts_with('"') || id.get().parse::<i64>().is_ok();
+    let structured = |params: &RawValue| params.get().starts_with(['{', '[']);
+    seen.jsonrpc == Some("2.0")
+        && seen.method.is_some()
+        && seen.id.is_some_and(named)
+        && seen.params.is_none_or(structured)
 }
 
 /// Whether a client shows notices.

@@ -105,6 +105,10 @@ impl Door {
         withdrawn: &CancellationToken,
     ) -> BoxFuture<'static, Reply> {
         let door = self.clone();
+        let first = matches!(request, ClientRequest::InitializeRequest(_));
+        if !first && self.0.editor.get().is_none() {
+            return ready(Err(refusal::not_introduced()));
+        }
         match request {
             ClientRequest::InitializeRequest(request) => self.initialize(&request),
             ClientRequest::NewSessionRequest(request) => {

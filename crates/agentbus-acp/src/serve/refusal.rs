@@ -75,6 +75,10 @@ pub(super) fn not_absolute(path: &std::path::Path) -> Error {
     serving::invalid(format!("{} is no absolute path", path.display()))
 }
 
+pub(super) fn not_introduced() -> Error {
+    serving::refused("the first request of a connection is `initialize`; send that one first")
+}
+
 pub(super) fn queue_full() -> Error {
     serving::refused(format!(
         "{} prompts wait in this session already; wait for their answers",

@@ -6,7 +6,7 @@
 //!
 //! What may surprise: the end of this program ends no session. The bus goes on with what was asked.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -137,16 +137,11 @@ async fn speak(
     loop {
         let line = match lines.next().await {
             Some(Ok(line)) => line,
-            Some(Err(LinesCodecError::MaxLineLengthExceeded)) => {
-                let _ = out.send(too_long()).await;
+            Some(Err(error)) => {
+                let _ = out.send(unreadable(error)?).await;
                 // The reader pauses after an error: this is not the end.
                 let _ = lines.next().await;
                 continue;
-            }
-            Some(Err(LinesCodecError::Io(error))) => {
-                return Err(Failure::unexpected(format!(
-                    "the editor cannot be read: {error}"
-                )));
             }
             None => break,
         };
@@ -195,11 +190,23 @@ fn kind(message: &str) -> Option<MessageKind> {
     scan(message.as_bytes()).ok().map(|routing| routing.kind())
 }
 
-/// Nobody knows which request the line was.
-fn too_long() -> String {
-    let sentence = format!("a message has at most {LINE_BYTES} bytes");
-    json!({ "jsonrpc": "2.0", "id": null, "error": { "code": -32600, "message": sentence } })
-        .to_string()
+/// Answers a line that could not be read; nobody knows which request it was.
+fn unreadable(error: LinesCodecError) -> Result<String, Failure> {
+    let (code, sentence) = match error {
+        LinesCodecError::MaxLineLengthExceeded => {
+            (-32600, format!("a message has at most {LINE_BYTES} bytes"))
+        }
+        LinesCodecError::Io(error) if error.kind() == ErrorKind::InvalidData => {
+            let sentence = "this line is no text; a message is one line of JSON in UTF-8";
+            (-32700, sentence.to_owned())
+        }
+        LinesCodecError::Io(error) => {
+            let text = format!("the editor cannot be read: {error}");
+            return Err(Failure::unexpected(text));
+        }
+    };
+    let error = json!({ "code": code, "message": sentence });
+    Ok(json!({ "jsonrpc": "2.0", "id": null, "error": error }).to_string())
 }
 
 fn gone(why: &impl std::fmt::Display) -> Failure {

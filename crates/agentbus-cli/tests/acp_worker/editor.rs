@@ -61,8 +61,22 @@ impl Editor {
 
     /// Writes a line without a look at it.
     pub(crate) fn write(&mut self, line: &str) {
+        self.write_bytes(line.as_bytes());
+    }
+
+    /// The same for what need not be text.
+    pub(crate) fn write_bytes(&mut self, line: &[u8]) {
         let input = self.input.as_mut().unwrap();
-        writeln!(input, "{line}").unwrap();
+        input.write_all(&[line, b"\n"].concat()).unwrap();
+    }
+
+    /// The next line, without a look at it.
+    pub(crate) fn line(&mut self) -> Option<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("the bus is silent"),
+        }
     }
 
     pub(crate) fn send(&mut self, frame: &Value) {
@@ -94,11 +108,7 @@ impl Editor {
 
     /// The next frame; `None` at the end.
     fn read(&mut self) -> Option<Value> {
-        let line = match self.lines.recv_timeout(PATIENCE) {
-            Ok(line) => line,
-            Err(RecvTimeoutError::Disconnected) => return None,
-            Err(RecvTimeoutError::Timeout) => panic!("the bus is silent"),
-        };
+        let line = self.line()?;
         let frame = self.frames.check(From::Agent, &line);
         if frame["method"] == "session/update" {
             let begin = line.find("\"update\":").unwrap();

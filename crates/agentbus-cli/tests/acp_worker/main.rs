@@ -20,6 +20,7 @@ mod ending;
 #[path = "../../../agentbus-acp/tests/worker/endpoint.rs"]
 mod endpoint;
 mod gone;
+mod hostile;
 mod launching;
 mod logins;
 mod mcp_http;

@@ -11,7 +11,7 @@ use crate::bus::Bus;
 use crate::editor::{Editor, PATIENCE};
 use crate::support::frames::{Frames, From};
 
-struct Socket {
+pub(crate) struct Socket {
     socket: WebSocket<TcpStream>,
     frames: Frames,
     next: u64,
@@ -41,7 +41,8 @@ fn open(bus: &Bus, headers: &[(HeaderName, &str)]) -> Result<Socket, u16> {
     }
 }
 
-fn enter(bus: &Bus) -> Socket {
+/// Opens `/acp` as somebody who may.
+pub(crate) fn enter(bus: &Bus) -> Socket {
     let bearer = format!("Bearer {}", bus.token());
     open(bus, &[(header::AUTHORIZATION, &bearer)]).unwrap()
 }
@@ -58,15 +59,26 @@ impl Socket {
         self.next
     }
 
-    /// The next frame of the bus; `None` at the end.
-    fn read(&mut self) -> Option<Value> {
+    /// Sends a line without a look at it.
+    pub(crate) fn send(&mut self, line: &str) {
+        self.socket.send(Message::text(line)).unwrap();
+    }
+
+    /// The next line of the bus without a look at it; `None` at the end.
+    pub(crate) fn line(&mut self) -> Option<String> {
         loop {
             match self.socket.read() {
-                Ok(Message::Text(text)) => return Some(self.frames.check(From::Agent, &text)),
+                Ok(Message::Text(text)) => return Some(text.to_string()),
                 Ok(Message::Close(_)) | Err(_) => return None,
                 Ok(_) => {}
             }
         }
+    }
+
+    /// The next frame of the bus; `None` at the end.
+    fn read(&mut self) -> Option<Value> {
+        let line = self.line()?;
+        Some(self.frames.check(From::Agent, &line))
     }
 
     fn find(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
@@ -137,7 +149,7 @@ fn a_client_on_the_socket_is_served_as_one_on_a_pipe() {
         json!({ "jsonrpc": "2.0", "id": 90, "method": "session/list" }),
         "{}"
     );
-    socket.socket.send(Message::text(two)).unwrap();
+    socket.send(&two);
     let error = socket.find(|frame| frame["error"].is_object());
     assert_eq!(
         (&error["id"], &error["error"]["code"]),
