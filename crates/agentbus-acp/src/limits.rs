@@ -37,6 +37,9 @@ pub const LINE_BYTES: usize = 8 * 1024 * 1024;
 /// Enough for a banner or a stray warning; an agent that goes on like this speaks something else.
 pub const GARBAGE_LINES: u32 = 64;
 
+/// Bytes of a line of an editor that is no JSON which its answer quotes: 1 KiB, to know it by.
+pub const QUOTED_BYTES: usize = 1024;
+
 /// Requests of an agent that wait for an answer of ours: 64.
 ///
 /// Agents ask one thing at a time for each tool that runs. Beyond it they are refused.

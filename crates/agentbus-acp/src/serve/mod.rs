@@ -27,14 +27,15 @@ use std::sync::Arc;
 
 use agentbus::Bus;
 use agentbus::protocol::jsonrpc::scan;
-use futures_util::{Sink, Stream, StreamExt};
+use futures_util::{Sink, Stream, StreamExt, TryStreamExt};
 use parking_lot::Mutex;
+use serde::de::IgnoredAny;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::client::AgentTargets;
 use crate::company::Company;
-use crate::limits::GARBAGE_LINES;
+use crate::limits::{GARBAGE_LINES, QUOTED_BYTES};
 use crate::line::Line;
 use crate::log::SessionLog;
 use crate::sdk::serving;
@@ -141,12 +142,23 @@ fn patient(
     incoming: impl Stream<Item = io::Result<String>> + Send + 'static,
 ) -> impl Stream<Item = io::Result<String>> + Send + 'static {
     let mut garbage = 0;
-    incoming.take_while(move |line| {
+    let patient = incoming.take_while(move |line| {
         if let Ok(line) = line
             && scan(line.as_bytes()).is_err()
         {
             garbage += 1;
         }
         std::future::ready(garbage <= GARBAGE_LINES)
-    })
+    });
+    patient.map_ok(quotable)
+}
+
+/// Cuts a line that is no JSON: its answer quotes it, and could be longer than a message may be.
+fn quotable(line: String) -> String {
+    let cut = line.floor_char_boundary(QUOTED_BYTES);
+    if cut == line.len() || serde_json::from_str::<IgnoredAny>(&line).is_ok() {
+        return line;
+    }
+    // Whatever stands in front of it, the dots make no JSON of it.
+    format!("{}…", &line[..cut])
 }

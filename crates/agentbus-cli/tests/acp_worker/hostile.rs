@@ -164,6 +164,9 @@ fn check_all(raw: &mut impl Raw) {
     }
     let deep = "[".repeat(100_000);
     check(raw, &deep, Some(("null", -32700)));
+    // Six times as long where it is quoted, which would be more than a message may have.
+    let long = "\u{1}".repeat(3 * 1024 * 1024);
+    check(raw, &long, Some(("null", -32700)));
     check_turns(raw);
 }
 
