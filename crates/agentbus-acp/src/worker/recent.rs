@@ -3,6 +3,7 @@
 //! A worker lives longer than the sessions that pass through it: a table that takes nothing more
 //! once it is full would serve the first ones for ever and those of today not at all.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
@@ -34,14 +35,22 @@ impl<K: Hash + Eq, V> Recent<K, V> {
     }
 
     /// Returns an entry, which counts as used now.
-    pub(super) fn get(&mut self, key: &K) -> Option<&V> {
+    pub(super) fn get<Q>(&mut self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         if let Some((key, value)) = self.old.remove_entry(key) {
             self.insert(key, value);
         }
         self.young.get(key)
     }
 
-    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
+    pub(super) fn remove<Q>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         self.young.remove(key).or_else(|| self.old.remove(key))
     }
 

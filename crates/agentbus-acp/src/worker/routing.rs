@@ -105,7 +105,7 @@ impl Routing {
         if parsed.method.is_some() {
             return self.sessions.get(&session(parsed.params)?).cloned();
         }
-        let routing = self.requests.remove(&parsed.id?.get().to_owned())?;
+        let routing = self.requests.remove(parsed.id?.get())?;
         if let Some(session) = session(parsed.result) {
             self.sessions.insert(session, routing.clone());
         }

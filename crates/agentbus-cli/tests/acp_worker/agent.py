@@ -31,6 +31,9 @@ for line in sys.stdin:
     result = {}
     if asked["method"] == "initialize":
         methods = [] if "--terminal-only" in sys.argv else [{"id": "own", "name": "By itself"}]
+        if "--many" in sys.argv:
+            names = ["x" * 129] + ["m%d" % number for number in range(60)]
+            methods = [{"id": name, "name": name} for name in names]
         capabilities = asked["params"].get("clientCapabilities", {})
         if capabilities.get("auth", {}).get("terminal"):
             methods.append({"id": "tui", "name": "In a terminal", "type": "terminal", "args": ["--tui"], "env": {"LOGIN": "yes"}})

@@ -54,6 +54,20 @@ fn an_agent_that_logs_people_in_itself_is_asked_to() {
 }
 
 #[test]
+fn so_many_methods_of_an_agent_are_looked_at_and_no_more() {
+    let home = Home::new();
+    let output = home.run(&["--login", "many", "--method", "m48"]);
+    assert_eq!(output.status.code(), Some(0), "{}", words(&output));
+    assert_eq!(lines(&home.path("logged-in")), ["agent m48"]);
+    // The first is none: nobody calls a method by so long a name.
+    let output = home.run(&["--login", "many", "--method", "m49"]);
+    assert_eq!(output.status.code(), Some(5));
+    let said = words(&output);
+    assert!(said.contains("no method m49; there is: m0, m1,"), "{said}");
+    assert!(said.contains("m48") && !said.contains("xxx"), "{said}");
+}
+
+#[test]
 fn an_agent_with_a_login_in_a_terminal_gets_one() {
     let home = Home::new();
     let (done, said) = in_terminal(&home, "--login terminal", "secret\n", &[]);
@@ -80,7 +94,7 @@ fn an_agent_with_a_login_in_a_terminal_gets_one() {
 #[test]
 fn the_setup_shows_what_there_is_and_logs_in_to_what_is_chosen() {
     let home = Home::new();
-    let (done, said) = in_terminal(&home, "--setup", "99\n5\n\n", &[]);
+    let (done, said) = in_terminal(&home, "--setup", "99\n6\n\n", &[]);
     assert_eq!(done, Some(0), "{said}");
     assert!(
         said.contains("1  other (provider): nobody is logged in"),

@@ -43,6 +43,7 @@ impl Home {
         let agents = json!([
             locked,
             agent("free", &[]),
+            agent("many", &["--many"]),
             agent("own", &[]),
             agent("terminal", &["--terminal-only"])
         ]);

@@ -143,7 +143,11 @@ impl Auth {
             None => match self.locked(Vault::forget).await? {
                 Ok(tokens) => tokens,
                 Err(why) => {
-                    tell(&format!("What was kept cannot be revoked any more: {why}"));
+                    tell(&format!(
+                        "Logged out of everything on this machine. What could not be read was not \
+                         revoked ({why}). It stays good until it expires, or until you end the \
+                         logins on the providers' own pages."
+                    ));
                     return Ok(());
                 }
             },
