@@ -4,7 +4,7 @@ use agentbus::{Error, Payload};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::sdk::driving::{Meta, Prompt};
+use crate::sdk::prompt::{Meta, Prompt};
 
 /// What a call may say, besides a JSON string.
 #[derive(Deserialize)]

@@ -16,7 +16,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use crate::company::Serves;
-use crate::sdk::driving::Meta;
+use crate::sdk::prompt::Meta;
 
 /// All sessions of one agent.
 #[derive(Debug)]

@@ -19,7 +19,8 @@ use super::session::{Session, Slot};
 use super::{prompt, refusal};
 use crate::limits;
 use crate::log::Kind;
-use crate::sdk::driving::{Ending, Fault, Prompt, Stop};
+use crate::sdk::driving::Fault;
+use crate::sdk::prompt::{Ending, Prompt, Stop};
 
 /// Entry of a request's metadata that is kept with its prompt in the log, as `turn`.
 pub(crate) const TURN_MARK: &str = "agentbus.turn";

@@ -4,4 +4,5 @@ pub(crate) mod driving;
 pub(crate) mod elicitation;
 pub(crate) mod pages;
 pub(crate) mod place;
+pub(crate) mod prompt;
 pub(crate) mod serving;

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use agent_client_protocol::v1::schema::{EnvVariable, McpServer, McpServerStdio};
 
-use super::driving::{Abilities, Meta};
+use super::driving::Abilities;
+use super::prompt::Meta;
 use crate::client::{BusServer, Setup};
 
 /// Where a session works and with what, as far as its agent can.
