@@ -12,6 +12,7 @@
 mod http;
 mod memory;
 mod report;
+mod resident;
 mod serve;
 
 use report::Report;

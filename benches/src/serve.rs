@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::report::{Report, median};
+use crate::resident;
 
 /// Ticks of the process times in /proc are 1/100 s on every Linux in use.
 const TICK: Duration = Duration::from_millis(10);
@@ -59,7 +60,7 @@ fn run(program: &Path) -> [f64; 3] {
     let before = ticks(server.id());
     std::thread::sleep(Duration::from_secs(2));
     let idle = (ticks(server.id()) - before) * TICK.as_secs_f64() * 1e3;
-    let memory = resident_mb(server.id());
+    let memory = resident::mb(server.id());
     server.kill().unwrap();
     server.wait().unwrap();
     [ready, memory, idle]
@@ -73,18 +74,4 @@ fn ticks(pid: u32) -> f64 {
         .take(2)
         .map(|ticks| ticks.parse::<f64>().unwrap())
         .sum()
-}
-
-fn resident_mb(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    line.split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<f64>()
-        .unwrap()
-        / 1024.0
 }

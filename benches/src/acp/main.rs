@@ -15,6 +15,8 @@ mod bare;
 mod readers;
 #[path = "../report.rs"]
 mod report;
+#[path = "../resident.rs"]
+mod resident;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -157,15 +159,16 @@ async fn first_chunk(house: &House, bare: &mut Bare, report: &mut Report) {
 async fn throughput(house: &House, bare: &mut Bare, report: &mut Report) {
     let address = house.server.local_addr();
     let (mut caller, mut follower, mut raw) = (Vec::new(), Vec::new(), Vec::new());
-    let before = readers::resident_mb();
+    let resident = || resident::mb(std::process::id());
+    let before = resident();
     let mut most = before;
     for run in 0..RUNS {
         raw.push(bare.rate(CHUNKS));
         caller.push(readers::caller(address, CHUNKS).await);
-        most = most.max(readers::resident_mb());
+        most = most.max(resident());
         // A session of its own, so that no run reads what an earlier one left.
         follower.push(readers::follower(&house.bus, address, &format!("run-{run}"), CHUNKS).await);
-        most = most.max(readers::resident_mb());
+        most = most.max(resident());
     }
     let raw = median(raw);
     let what = "chunks to the caller of a turn over SSE (baseline: pipes)";

@@ -97,18 +97,3 @@ async fn turn(bus: &Bus, session: &str, chunks: usize) {
         frame.unwrap();
     }
 }
-
-/// What this process holds in memory.
-pub(crate) fn resident_mb() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    line.split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<f64>()
-        .unwrap()
-        / 1024.0
-}

@@ -15,6 +15,8 @@ mod disk;
 mod live;
 mod posts;
 mod program;
+#[path = "../resident.rs"]
+mod resident;
 mod search;
 mod table;
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::resident;
 use crate::table::{ms, row};
 
 /// How long the program settles before its memory is read.
@@ -63,15 +64,8 @@ fn run(program: &Path, data: &Path) -> (f64, f64) {
     let ready = ms(begin.elapsed());
     assert!(first.contains("listening"), "{first}");
     std::thread::sleep(IDLE);
-    let memory = resident_mb(server.id());
+    let memory = resident::mb(server.id());
     server.kill().unwrap();
     server.wait().unwrap();
     (ready, memory)
-}
-
-fn resident_mb(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
-    kib.parse::<f64>().unwrap() / 1024.0
 }

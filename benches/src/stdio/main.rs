@@ -20,6 +20,8 @@ mod inside;
 mod line;
 #[path = "../report.rs"]
 mod report;
+#[path = "../resident.rs"]
+mod resident;
 mod subject;
 
 use line::{Load, rate, round_trips};

@@ -9,6 +9,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use tempfile::TempDir;
 
 use super::line::Line;
+use crate::resident;
 
 /// What stands between client and worker.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -174,13 +175,7 @@ impl Subject {
 
     /// Resident megabytes of the process.
     pub(crate) fn resident_mb(&self) -> f64 {
-        let status = std::fs::read_to_string(self.proc("status")).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .unwrap();
-        let kb: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-        kb / 1024.0
+        resident::mb(self.child.id())
     }
 
     fn proc(&self, name: &str) -> PathBuf {
