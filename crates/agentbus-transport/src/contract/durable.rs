@@ -171,12 +171,13 @@ pub async fn a_member_that_holds_enough_does_not_keep_others_asleep(transport: O
     let Some(mut full) = if_able(&transport, member()).await else {
         return;
     };
-    let mut idle = subscribe(&transport, member()).await;
     publish(&transport, numbered("enough", 1)).await.unwrap();
     let held = receive(&mut full).await;
-    // It waits for more than it may hold, and is first in the line.
+    // It waits for more than it may hold, and is first in the line: a remote carrier could give the
+    // first message to any member that is there.
     let mut greedy = tokio::spawn(async move { full.receive().await.is_some() });
     tokio::task::yield_now().await;
+    let mut idle = subscribe(&transport, member()).await;
     for n in 2..5 {
         publish(&transport, numbered("enough", n)).await.unwrap();
         assert_eq!(next_number(&mut idle).await, n);
