@@ -56,14 +56,11 @@ async fn stranger(home: &Path, before: &[&str], program: &str) -> Fixture {
 async fn refused(it: Fixture, name: &str) -> Error {
     let error = it.turn("s", "hello").await.unwrap_err();
     println!("{name}: {:?}: {error}", error.code());
-    let wire = it.wire();
+    let wire = it.end().await;
     assert!(
         wire.contains(&format!("\"name\":\"{name}\"")),
         "no introduction in {wire}"
     );
-    it.agents.shutdown().await;
-    it.bus.shutdown().await;
-    it.log.close().await;
     error
 }
 
