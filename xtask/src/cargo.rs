@@ -10,11 +10,25 @@ use crate::failure::Failure;
 use crate::workspace::Workspace;
 
 /// Starts a cargo call in the root of the workspace.
+///
+/// What our own cargo said about this package is left out: some build scripts look at it, and would
+/// run again each time that a build is begun in the other way, with everything that stands on them.
 pub(crate) fn command(workspace: &Workspace, arguments: &[&str]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
     command.args(arguments).current_dir(workspace.root());
+    for (name, _) in std::env::vars_os() {
+        if is_about_a_package(&name.to_string_lossy()) {
+            command.env_remove(name);
+        }
+    }
     command
+}
+
+fn is_about_a_package(variable: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_"]
+        .iter()
+        .any(|prefix| variable.starts_with(prefix))
 }
 
 /// Starts a cargo call from words that are separated by blanks; for fixed lines only.
@@ -66,4 +80,26 @@ pub(crate) fn show(command: &Command) -> String {
             .map(|word| word.to_string_lossy().into_owned()),
     );
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_does_not_inherit_what_was_said_about_this_package() {
+        let workspace = Workspace::open().unwrap();
+        let call = command(&workspace, &["build"]);
+        let removed: Vec<_> = call
+            .get_envs()
+            .filter(|(_, value)| value.is_none())
+            .collect();
+        // Cargo sets both for every test.
+        for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME"] {
+            assert!(
+                removed.iter().any(|(removed, _)| *removed == name),
+                "{name}"
+            );
+        }
+    }
 }
