@@ -314,7 +314,10 @@ mod tests {
         assert!(next(&mut hears, &asking).await.is_none());
         assert_eq!(begun.elapsed(), 2 * limits::STILL_WAITING);
         let ended = next(&mut hears, &asking).await;
-        assert!(matches!(ended, Some(Some(Heard::Ended(Ok(_))))));
+        let Some(Some(Heard::Ended(Ok(ended)))) = ended else {
+            panic!("the turn did not end: {ended:?}");
+        };
+        assert_eq!(ended, Stop::EndTurn.into());
     }
 
     #[test]
