@@ -82,8 +82,8 @@ fn steps(workspace: &Workspace, filters: &[String]) -> Vec<Step> {
     ]
 }
 
-/// Longest time that one test program may take. The slowest needs a tenth of it; one that hangs
-/// must not take the whole run with it.
+/// Longest time that one test program may take. The slowest needs minutes on a busy machine; one that
+/// hangs must not take the whole run with it.
 const PROGRAM_SECONDS: &str = "1200";
 
 /// Chooses the test runner: nextest when it is installed, cargo's own otherwise.

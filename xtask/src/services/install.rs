@@ -31,7 +31,8 @@ pub(super) fn find_or_install(service: &Service) -> Result<PathBuf, Failure> {
     })
 }
 
-/// What tests run clients of other languages and a keychain with: how it is tried, and the package that brings it.
+/// What tests run clients of other languages and a keychain with: how it is tried, and the package
+/// that brings it.
 const TOOLS: [(&[&str], &str); 4] = [
     (&["npm", "--version"], "npm"),
     (&["python3", "-c", "import ensurepip, venv"], "python3-venv"),
