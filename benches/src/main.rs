@@ -1,58 +1,56 @@
-//! `cargo xtask bench bus`: what the bus costs, each figure beside its raw baseline.
+//! `cargo xtask bench NAME`: what the bus costs, each figure beside its raw baseline of the same
+//! run.
 //!
-//! A baseline is the same work with nothing but tokio's channels, or a bare axum handler, measured
-//! in the same run. Read the ratios; absolute times differ from machine to machine.
+//! One program for all: linking it takes longer than any of its benchmarks.
 
-#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark prints its figures"
+)]
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "a benchmark that cannot run should say where"
 )]
 
-mod http;
-mod memory;
+mod acp;
+mod bus;
+mod chat;
 mod report;
 mod resident;
-mod serve;
+mod stdio;
+mod transports;
 
-use report::Report;
+use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let wanted = std::env::args().nth(1).unwrap_or_default();
-    let chosen = |name: &str| name.contains(&wanted);
-    let mut report = Report::default();
-    runtime.block_on(async {
-        if chosen("publish") {
-            memory::publish_to_handler(&mut report).await;
+const ACP: &str = "acp";
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let (name, rest) = match arguments.split_first() {
+        Some((name, rest)) => (name.as_str(), rest),
+        None => ("", &[][..]),
+    };
+    match name {
+        "bus" => bus::run(rest),
+        ACP => acp::run(rest),
+        "chat" => chat::run(rest),
+        "stdio" => stdio::run(rest),
+        "transports" => transports::run(rest),
+        _ => {
+            eprintln!(
+                "there is no benchmark `{name}`; there are acp, bus, chat, stdio and transports"
+            );
+            return ExitCode::FAILURE;
         }
-        if chosen("request") {
-            memory::request_reply(&mut report).await;
-        }
-        if chosen("one") {
-            memory::one_publisher(&mut report).await;
-        }
-        if chosen("fan-out") {
-            memory::fan_out(&mut report).await;
-        }
-        if chosen("frames") {
-            memory::stream_frames(&mut report).await;
-        }
-        if chosen("http") {
-            http::invoke(&mut report).await;
-        }
-    });
-    if chosen("scan") {
-        memory::scan_lines(&mut report);
     }
-    if chosen("serve") {
-        serve::start(&mut report);
-    }
-    print!("{report}");
+    ExitCode::SUCCESS
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Runtime::new().unwrap()
 }

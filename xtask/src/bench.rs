@@ -1,7 +1,9 @@
 //! `cargo xtask bench`: runs a benchmark of the package in `benches/`.
 //!
-//! Each benchmark is a binary there and prints its own figures; this builds it for release, and
-//! starts the servers that it measures.
+//! They are one program, which prints its own figures; this builds it for release together with the
+//! command `agentbus`, which some of them measure, and starts the servers that others do.
+
+use std::process::Command;
 
 use crate::cargo;
 use crate::failure::Failure;
@@ -10,6 +12,9 @@ use crate::workspace::Workspace;
 
 /// The package that holds the benchmarks.
 const PACKAGE: &str = "agentbus-benches";
+
+/// Their program.
+const PROGRAM: &str = "agentbus-bench";
 
 /// The benchmark that runs when none is named.
 const DEFAULT: &str = "bus";
@@ -32,17 +37,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<(), Fai
         Some((name, rest)) => (name.as_str(), rest),
         None => (DEFAULT, arguments),
     };
-    let call = [
-        "run",
-        "--release",
-        "--package",
-        PACKAGE,
-        "--bin",
-        name,
-        "--",
-    ];
-    let mut command = cargo::command(workspace, &call);
-    command.args(rest);
+    cargo::run(cargo::line(
+        workspace,
+        "build --release --bins --package agentbus-cli --package agentbus-benches",
+    ))?;
+    let mut command = Command::new(cargo::target(workspace).join("release").join(PROGRAM));
+    command.arg(name).args(rest).current_dir(workspace.root());
     // Servers started here are stopped when this is dropped, after the last figure.
     let services = match WITH_SERVICES.contains(&name) {
         true => Some(Running::start(workspace)?),

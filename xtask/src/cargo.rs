@@ -4,6 +4,7 @@
 //! way down. Programs are always given as argument lists, never as a line for a shell.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::failure::Failure;
@@ -29,6 +30,14 @@ fn is_about_a_package(variable: &str) -> bool {
     ["CARGO_PKG_", "CARGO_MANIFEST_"]
         .iter()
         .any(|prefix| variable.starts_with(prefix))
+}
+
+/// Finds the build directory, which a variable may have moved.
+pub(crate) fn target(workspace: &Workspace) -> PathBuf {
+    let moved = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    workspace
+        .root()
+        .join(moved.unwrap_or_else(|| "target".into()))
 }
 
 /// Starts a cargo call from words that are separated by blanks; for fixed lines only.

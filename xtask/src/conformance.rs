@@ -54,17 +54,9 @@ pub(crate) fn mcp(workspace: &Workspace) -> Result<(), Failure> {
     Failure::unless_empty("the MCP conformance suite does not pass", &failed)
 }
 
-/// Finds the build directory, which a variable may have moved.
-fn target(workspace: &Workspace) -> PathBuf {
-    let moved = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    workspace
-        .root()
-        .join(moved.unwrap_or_else(|| "target".into()))
-}
-
 /// Installs the suite once; none if npm cannot.
 fn installed(workspace: &Workspace) -> Result<Option<PathBuf>, Failure> {
-    let home = target(workspace).join("conformance/mcp");
+    let home = cargo::target(workspace).join("conformance/mcp");
     if home.join(SUITE).join("dist/index.js").is_file() {
         return Ok(Some(home));
     }
@@ -135,7 +127,7 @@ impl Fixture {
     fn start(workspace: &Workspace, home: &Path) -> Result<Self, Failure> {
         let broken = |error: std::io::Error| Failure::new(format!("cannot start it: {error}"));
         let data = home.join("data");
-        let mut child = Command::new(target(workspace).join("debug/examples/mcp_fixture"))
+        let mut child = Command::new(cargo::target(workspace).join("debug/examples/mcp_fixture"))
             .arg(&data)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

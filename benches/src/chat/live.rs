@@ -13,8 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use crate::client::Client;
-use crate::table::latency;
+use super::client::Client;
+use super::table::latency;
 
 const ROUNDS: usize = 200;
 

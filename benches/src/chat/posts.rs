@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use agentbus_server::RunningServer;
 
-use crate::client::Client;
-use crate::disk;
-use crate::table::{percentile, row};
+use super::client::Client;
+use super::disk;
+use super::table::{percentile, row};
 
 /// How long each pattern is measured.
 const MEASURED: Duration = Duration::from_secs(5);

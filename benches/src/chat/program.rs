@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::table::{ms, row};
 use crate::resident;
-use crate::table::{ms, row};
 
 /// How long the program settles before its memory is read.
 const IDLE: Duration = Duration::from_secs(2);
@@ -18,7 +18,7 @@ pub(crate) fn start(directory: &Path, messages: usize) {
     let program = std::env::current_exe().unwrap().with_file_name("agentbus");
     if !program.exists() {
         let path = program.display();
-        println!("no {path}: build it with `cargo build --release` first");
+        println!("no {path}: `cargo xtask bench` builds it");
         return;
     }
     let (empty, full) = (directory.join("empty"), directory.join("data"));
@@ -54,7 +54,6 @@ fn run(program: &Path, data: &Path) -> (f64, f64) {
         .args(["serve", "--json", "--listen", "127.0.0.1:0"])
         .env("AGENTBUS_DATA_DIR", data)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let mut first = String::new();

@@ -2,6 +2,7 @@
 //!
 //! The baseline of each is the same question to the same file through bare rusqlite.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,8 @@ use agentbus_chat::store::MessageQuery;
 use agentbus_chat::{Chat, Draft, NewAgent, NewThread, ThreadId};
 use rusqlite::Connection;
 
-use crate::table::{latency, row};
-use crate::{program, settings};
+use super::table::{latency, row};
+use super::{program, settings};
 
 const WRITERS: usize = 256;
 const ROUNDS: usize = 300;
@@ -28,7 +29,9 @@ const TAIL: &str =
 
 pub(crate) async fn all(directory: &Path, messages: usize) {
     let path = directory.join("data/chat.db");
-    std::fs::create_dir_all(directory.join("data")).unwrap();
+    // Closed to others, or the program would not serve it.
+    let mut private = std::fs::DirBuilder::new();
+    private.mode(0o700).create(directory.join("data")).unwrap();
     let chat = Chat::open(&path, settings()).await.unwrap();
     let who = chat.register(NewAgent::new("bench", "m")).await.unwrap();
     let mut threads = Vec::new();

@@ -5,8 +5,8 @@ use std::time::Instant;
 use agentbus_stdio::{Call, Config, Pools};
 use tokio::runtime::{Builder, Runtime};
 
-use super::report::percentile;
 use super::subject::program;
+use crate::report::percentile;
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()

@@ -65,7 +65,7 @@ pub(crate) fn program(name: &str) -> PathBuf {
     let path = std::env::current_exe().unwrap().with_file_name(name);
     assert!(
         path.exists(),
-        "no {}: run `cargo build --release --workspace --bins` first",
+        "no {}: `cargo xtask bench stdio` builds it",
         path.display()
     );
     path

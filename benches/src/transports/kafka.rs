@@ -18,7 +18,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::json;
 
-use crate::messages::{SUBJECT, all, message, publish, settle};
+use super::messages::{SUBJECT, all, message, publish, settle};
 use crate::report::{Report, median, percentile};
 
 /// Runs of each figure, ours and raw in turn; odd, for the median.

@@ -17,7 +17,7 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
-use crate::messages::{SUBJECT, message, publish};
+use super::messages::{SUBJECT, message, publish};
 use crate::report::{Report, median, percentile};
 
 /// Runs of each figure, ours and raw in turn; odd, for the median.

@@ -11,7 +11,7 @@ use agentbus_transport_redis::RedisTransport;
 use futures_util::{StreamExt, stream};
 use redis::aio::MultiplexedConnection;
 
-use crate::messages::{SUBJECT, all, message, publish, settle};
+use super::messages::{SUBJECT, all, message, publish, settle};
 use crate::report::{Report, median, percentile};
 
 /// Runs of each figure, ours and raw in turn; odd, for the median.

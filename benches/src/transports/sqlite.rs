@@ -10,7 +10,7 @@ use agentbus_transport_sqlite::{Options, SqliteTransport};
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
-use crate::messages::{all, message, publish, settle};
+use super::messages::{all, message, publish, settle};
 use crate::report::{Report, median, percentile};
 
 /// How long one side of a comparison runs before the other has its turn: short, because a disk that

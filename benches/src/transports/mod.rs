@@ -5,15 +5,6 @@
 //! from second to second, so both sides take turns and the medians are compared.
 //! Arguments choose the figures whose name contains one of them.
 
-#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a benchmark that cannot run should say where"
-)]
-
-#[path = "../report.rs"]
-mod report;
-
 mod kafka;
 mod messages;
 mod nats;
@@ -21,24 +12,17 @@ mod rabbitmq;
 mod redis;
 mod sqlite;
 
-use report::Report;
+use crate::report::Report;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+/// Measures the figures whose name contains one of these words, or all.
+pub(crate) fn run(wanted: &[String]) {
+    let wanted = wanted.to_vec();
     // In a task of its own: the outermost future of a runtime runs on a thread of its own.
-    let report = runtime.block_on(async { tokio::spawn(measure()).await.unwrap() });
-    print!("{report}");
+    let measured = async { tokio::spawn(measure(wanted)).await.unwrap() };
+    print!("{}", crate::runtime().block_on(measured));
 }
 
-/// Measures what the arguments choose: every figure whose name contains one of them.
-async fn measure() -> Report {
-    let wanted: Vec<_> = std::env::args().skip(1).collect();
+async fn measure(wanted: Vec<String>) -> Report {
     let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part));
     let mut report = Report::default();
     if chosen("sqlite single") {

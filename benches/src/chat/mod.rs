@@ -4,19 +4,11 @@
 //! The baseline of a post is appending as many bytes to a file and flushing it, one after the
 //! other. With N clients the bound is N posts for one flush. Read the ratios; disks differ.
 
-#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a benchmark that cannot run should say where"
-)]
-
 mod client;
 mod disk;
 mod live;
 mod posts;
 mod program;
-#[path = "../resident.rs"]
-mod resident;
 mod search;
 mod table;
 
@@ -25,9 +17,6 @@ use std::path::{Path, PathBuf};
 use agentbus::Bus;
 use agentbus_chat::ChatConfig;
 use agentbus_server::{AuthMode, RunningServer, Server, ServerConfig};
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Messages that are searched unless an argument says otherwise.
 const MESSAGES: usize = 100_000;
@@ -64,12 +53,16 @@ fn clear(folder: &Path) {
     }
 }
 
-#[tokio::main]
-async fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let wanted = arguments.next().unwrap_or_default();
-    let messages = arguments.next().map_or(MESSAGES, |n| n.parse().unwrap());
-    let chosen = |name: &str| name.contains(&wanted);
+/// Measures what the first argument is a part of, or everything; the second one says how many
+/// messages are searched.
+pub(crate) fn run(arguments: &[String]) {
+    crate::runtime().block_on(measure(arguments));
+}
+
+async fn measure(arguments: &[String]) {
+    let wanted = arguments.first().map_or("", String::as_str);
+    let messages = arguments.get(1).map_or(MESSAGES, |n| n.parse().unwrap());
+    let chosen = |name: &str| name.contains(wanted);
     let folder = folder();
     table::head();
     if chosen("posts") {

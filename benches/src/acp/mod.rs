@@ -4,19 +4,9 @@
 //! server-sent events that does nothing else: the caller of the turn, and one who follows the
 //! session, whose updates pass through the log on disk.
 
-#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a benchmark that cannot run should say where"
-)]
-
 mod agent;
 mod bare;
 mod readers;
-#[path = "../report.rs"]
-mod report;
-#[path = "../resident.rs"]
-mod resident;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,8 +17,10 @@ use agentbus_acp::{AgentConfig, AgentTargets, SessionLog};
 use agentbus_server::{AuthMode, RunningServer, Server, ServerConfig};
 use serde_json::Value;
 
+use crate::report::{Report, median, percentile};
+use crate::resident;
+
 use bare::Bare;
-use report::{Report, median, percentile};
 
 /// Chunks of one turn.
 const CHUNKS: usize = 200_000;
@@ -39,16 +31,17 @@ const TURNS: usize = 2_000;
 /// Runs of each figure, ours and the baseline's in turn.
 const RUNS: usize = 5;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// What makes this program the agent.
+/// The argument that makes this benchmark the agent that it measures.
 const AGENT: &str = "agent";
 
 /// The command of the agent.
 fn agent() -> Vec<String> {
     let here = std::env::current_exe().unwrap();
-    vec![here.display().to_string(), AGENT.to_owned()]
+    vec![
+        here.display().to_string(),
+        super::ACP.to_owned(),
+        AGENT.to_owned(),
+    ]
 }
 
 /// A bus with the agent, and its HTTP host.
@@ -107,11 +100,12 @@ impl House {
     }
 }
 
-fn main() {
-    if std::env::args().nth(1).as_deref() == Some(AGENT) {
+/// Measures everything, or is the agent.
+pub(crate) fn run(arguments: &[String]) {
+    if arguments.first().map(String::as_str) == Some(AGENT) {
         return agent::serve().unwrap();
     }
-    tokio::runtime::Runtime::new().unwrap().block_on(measure());
+    crate::runtime().block_on(measure());
 }
 
 async fn measure() {

@@ -14,10 +14,7 @@ const TICK: Duration = Duration::from_millis(10);
 pub(crate) fn start(report: &mut Report) {
     let program = std::env::current_exe().unwrap().with_file_name("agentbus");
     if !program.exists() {
-        println!(
-            "no {}: build it with `cargo build --release` first",
-            program.display()
-        );
+        println!("no {}: `cargo xtask bench` builds it", program.display());
         return;
     }
     let runs: Vec<_> = (0..5).map(|_| run(&program)).collect();

@@ -5,28 +5,14 @@
 //! because a wake-up of another one costs more than all the software; rates are taken free.
 //! Arguments choose the rows that contain one of them.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a benchmark prints its figures"
-)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a benchmark that cannot run should say where"
-)]
-
 mod inside;
 mod line;
-#[path = "../report.rs"]
-mod report;
-#[path = "../resident.rs"]
-mod resident;
 mod subject;
 
 use line::{Load, rate, round_trips};
-use report::{Report, median, percentile};
 use subject::{Setup, Subject, Way, confine};
+
+use crate::report::{Report, median, percentile};
 
 /// Runs of each figure, ours and the baseline's in turn.
 const RUNS: usize = 5;
@@ -312,9 +298,10 @@ impl Bench {
     }
 }
 
-fn main() {
+/// Measures the rows that contain one of these words, or all.
+pub(crate) fn run(wanted: &[String]) {
     let mut bench = Bench {
-        wanted: std::env::args().skip(1).collect(),
+        wanted: wanted.to_vec(),
         report: Report::default(),
     };
     bench.latencies();
