@@ -124,6 +124,14 @@ pub const LOG_BYTES_WAITING: usize = 16 * 1024 * 1024;
 /// Entries that are committed together: 1024.
 pub const LOG_GROUP: usize = 1024;
 
+/// Entries in one group from which on the next one waits for [`LOG_LINGER`]: 32.
+///
+/// So many within one commit are no person's pace, and each commit wakes every reader.
+pub const LOG_FLOOD: usize = 32;
+
+/// How long a group waits to become larger while entries flood in: 1 ms.
+pub const LOG_LINGER: Duration = Duration::from_millis(1);
+
 /// Entries that a reader takes at a time: 512.
 pub const LOG_PAGE: usize = 512;
 

@@ -227,7 +227,7 @@ impl Fields<'_> {
         envelope.to = self.to;
         envelope.seq = read_seq(self.seq)?;
         envelope.is_final = self.is_final;
-        envelope.payload = self.payload.and_then(|raw| Payload::from_raw(bytes, raw));
+        envelope.payload = self.payload.and_then(|raw| Payload::within(bytes, raw));
         envelope.metadata = self.metadata;
         Ok(envelope)
     }

@@ -89,11 +89,19 @@ impl Payload {
         if nesting(raw.get().as_bytes()) > MAX_NESTING {
             return Err(PayloadError::TooDeep);
         }
-        Ok(Self::from_raw(bytes, raw))
+        Ok(Self::within(bytes, raw))
     }
 
-    /// Takes a value that a JSON reader found inside `bytes`, without a copy.
-    pub(crate) fn from_raw(bytes: &Bytes, raw: &RawValue) -> Option<Self> {
+    /// Takes a value that a JSON reader found inside `bytes`, without a copy and without reading it
+    /// again. `null` is no payload.
+    ///
+    /// Its nesting is not counted: whoever calls this has held the whole line to [`MAX_NESTING`],
+    /// as [`scan`](crate::jsonrpc::scan) does.
+    ///
+    /// # Panics
+    /// When the value lies outside of `bytes`.
+    #[must_use]
+    pub fn within(bytes: &Bytes, raw: &RawValue) -> Option<Self> {
         let text = raw.get();
         if text == "null" {
             return None;

@@ -202,7 +202,7 @@ impl Agent {
         session.open.lock().clone_from(&slot.at);
         if let (Some(log), Some(at)) = (self.log(name), &slot.at) {
             let data = json!({ "opened": opened, "agent_session": at.id });
-            log.opened(&self.key(name), &at.id, Payload::json(&data)?)
+            log.opened(self.key(name), &at.id, Payload::json(&data)?)
                 .await;
         }
         Ok(opened)
@@ -332,7 +332,7 @@ impl Agent {
     /// Notes what happens in a session.
     pub(super) async fn note(&self, name: &str, kind: Kind, what: &Value) {
         if let (Some(log), Ok(data)) = (self.log(name), Payload::json(what)) {
-            log.append(&self.key(name), kind, data).await;
+            log.append(self.key(name), kind, data).await;
         }
     }
 

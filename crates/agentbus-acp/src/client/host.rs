@@ -125,7 +125,7 @@ impl AgentHost {
         };
         question.session.clone_from(&key.session);
         if let decide::Ask::Url { elicitation, .. } = &question.ask {
-            params["elicitationId"] = self.visits.begin(elicitation, key.clone()).into();
+            params["elicitationId"] = self.visits.begin(elicitation, Key::clone(&key)).into();
         }
         let asked = question.clone();
         let elsewhere = self.company.elicit(&key, &params, &asked);
@@ -136,7 +136,7 @@ impl AgentHost {
     }
 
     /// What the session is called on the bus and its turn, unless that was told to stop.
-    fn turn(&self, session: &str) -> Option<(Key, Turn)> {
+    fn turn(&self, session: &str) -> Option<(Arc<Key>, Turn)> {
         let (key, turn) = self.routes.find(session)?;
         let turn = turn.filter(|turn| !turn.cancelled.is_cancelled())?;
         Some((key, turn))

@@ -148,10 +148,9 @@ impl Intake {
             routes.ignore();
             return false;
         };
-        let update = line.slice_ref(params.update.get().as_bytes());
-        match Payload::from_bytes(&update) {
-            Ok(Some(update)) => routes.pass(&params.session, update).await,
-            _ => routes.ignore(),
+        match Payload::within(line, params.update) {
+            Some(update) => routes.pass(&params.session, update).await,
+            None => routes.ignore(),
         }
         false
     }

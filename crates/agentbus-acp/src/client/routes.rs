@@ -27,7 +27,7 @@ pub(super) struct Routes {
 #[derive(Debug)]
 struct Route {
     /// What the session is called on the bus.
-    key: Key,
+    key: Arc<Key>,
     /// The agent repeats what was said before, which is in the log already.
     repeating: bool,
     turn: Option<Turn>,
@@ -70,7 +70,7 @@ impl Routes {
             session: named.name.clone(),
         };
         let route = Route {
-            key,
+            key: Arc::new(key),
             repeating,
             turn: None,
             offer: Arc::clone(&named.offer),
@@ -96,10 +96,10 @@ impl Routes {
     }
 
     /// What the session is called on the bus, and the turn that runs in it.
-    pub(super) fn find(&self, session: &str) -> Option<(Key, Option<Turn>)> {
+    pub(super) fn find(&self, session: &str) -> Option<(Arc<Key>, Option<Turn>)> {
         let sessions = self.sessions.lock();
         let route = sessions.get(session)?;
-        Some((route.key.clone(), route.turn.clone()))
+        Some((Arc::clone(&route.key), route.turn.clone()))
     }
 
     /// Hands an update to whoever waits for it, and waits while they have no room: a caller who
@@ -110,7 +110,7 @@ impl Routes {
             // Between two turns an agent tells of its commands and modes; nobody waits for that.
             Some(route) => {
                 route.offer.lock().hear(&update);
-                (route.turn.clone(), route.key.clone())
+                (route.turn.clone(), Arc::clone(&route.key))
             }
             None => {
                 self.ignore();
@@ -119,7 +119,7 @@ impl Routes {
         };
         // A session without a name ends with its turn, and nobody can come back to it.
         if let Some(log) = self.log.as_ref().filter(|_| !key.session.is_empty()) {
-            log.append(&key, Kind::Update, update.clone()).await;
+            log.append(key, Kind::Update, update.clone()).await;
         }
         if let Some(turn) = turn {
             // Fails when the caller has left; the agent is being told to stop.

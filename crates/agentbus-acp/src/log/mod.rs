@@ -18,7 +18,7 @@ use agentbus::{ErrorCode, ErrorPayload, Payload};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use serde::Serialize;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::limits::{LOG_BYTES_WAITING, LOG_WAITING};
 
@@ -180,29 +180,36 @@ impl SessionLog {
     }
 
     /// Adds an entry, once there is room for it.
-    pub(crate) async fn append(&self, key: &Key, kind: Kind, data: Payload) {
-        self.add(key, kind, data, None).await;
+    pub(crate) async fn append(&self, key: impl Into<Arc<Key>>, kind: Kind, data: Payload) {
+        self.add(key.into(), kind, data, None).await;
     }
 
     /// Notes what the agent calls a session.
-    pub(crate) async fn opened(&self, key: &Key, agent_session: &str, data: Payload) {
+    pub(crate) async fn opened(&self, key: Key, agent_session: &str, data: Payload) {
         let name = Some(agent_session.to_owned());
-        self.add(key, Kind::Opened, data, name).await;
+        self.add(key.into(), Kind::Opened, data, name).await;
     }
 
-    async fn add(&self, key: &Key, kind: Kind, data: Payload, agent_session: Option<String>) {
-        let size = data.bytes().len().min(LOG_BYTES_WAITING) / 1024;
-        let size = u32::try_from(size).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.0.room).acquire_many_owned(size).await;
+    async fn add(&self, key: Arc<Key>, kind: Kind, data: Payload, agent_session: Option<String>) {
         let entry = NewEntry {
-            key: key.clone(),
+            key,
             kind,
+            _room: self.room(data.bytes().len()).await,
             data,
             agent_session,
-            _room: room.ok(),
         };
         // Fails when the log is closed, which is after the last turn.
         let _ = self.0.jobs.send(Job::Entry(entry)).await;
+    }
+
+    /// Waits until an entry of this size may wait; a small one needs no more room than its place.
+    async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let kibibytes = u32::try_from(bytes.min(LOG_BYTES_WAITING) / 1024).unwrap_or(u32::MAX);
+        if kibibytes == 0 {
+            return None;
+        }
+        let room = Arc::clone(&self.0.room).acquire_many_owned(kibibytes);
+        room.await.ok()
     }
 
     /// Changes something in the file, once every entry before it is written.
@@ -268,9 +275,7 @@ impl SessionLog {
     pub async fn follow(&self, id: &str, after: u64) -> Result<Option<Follower>, LogError> {
         // Before the first read, so that no commit falls in between.
         let follower = self.follower(id, after);
-        let wanted = id.to_owned();
-        let known = self.read(move |connection| schema::session(connection, &wanted));
-        if known.await?.is_none() {
+        if !self.knows(id).await? {
             drop(follower);
             // Whoever asks for what is not there leaves nothing behind.
             self.0
@@ -280,6 +285,19 @@ impl SessionLog {
             return Ok(None);
         }
         Ok(Some(follower))
+    }
+
+    /// Whether there is such a session, also if its first entry waits to be written: whoever has had
+    /// a turn can follow it.
+    async fn knows(&self, id: &str) -> Result<bool, LogError> {
+        let wanted = id.to_owned();
+        let read = self.read(move |connection| schema::session(connection, &wanted));
+        if read.await?.is_some() {
+            return Ok(true);
+        }
+        let wanted = id.to_owned();
+        let waited = self.order(move |connection, _| schema::session(connection, &wanted));
+        Ok(waited.await?.is_some())
     }
 
     /// Follows a session that may only be written later.

@@ -18,7 +18,7 @@ fn log() -> (tempfile::TempDir, SessionLog) {
 
 async fn add(log: &SessionLog, session: &str, n: u64) {
     let data = Payload::json(&json!({ "n": n })).unwrap();
-    log.append(&key(session), Kind::Update, data).await;
+    log.append(key(session), Kind::Update, data).await;
 }
 
 async fn numbers(follower: &mut Follower, count: u64) -> Vec<u64> {
@@ -78,7 +78,7 @@ async fn whoever_comes_back_gets_exactly_the_rest_while_it_goes_on() {
 async fn a_log_is_opened_again_where_it_ended() {
     let (dir, log) = log();
     log.opened(
-        &key("s"),
+        key("s"),
         "agent-1",
         Payload::json(&json!({ "n": 1 })).unwrap(),
     )
@@ -114,7 +114,7 @@ async fn a_large_session_forgets_its_beginning_and_says_so() {
     let large = "x".repeat(1024 * 1024);
     let count = SESSION_BYTES / large.len() as u64 + 2;
     for _ in 0..count {
-        log.append(&key("s"), Kind::Update, Payload::text(&large))
+        log.append(key("s"), Kind::Update, Payload::text(&large))
             .await;
     }
     log.close().await;
@@ -207,7 +207,7 @@ async fn turns_that_were_cut_are_ended_once() {
     let (dir, log) = log();
     let note = async |session: &str, kind: Kind| {
         let data = Payload::json(&json!({})).unwrap();
-        log.append(&key(session), kind, data).await;
+        log.append(key(session), kind, data).await;
     };
     for kind in [Kind::Prompt, Kind::Update] {
         note("cut", kind).await;

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use agentbus::Payload;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{Heads, Key, Kind};
-use crate::limits::{LOG_GROUP, SESSION_BYTES, SESSIONS_KEPT};
+use crate::limits::{LOG_FLOOD, LOG_GROUP, LOG_LINGER, SESSION_BYTES, SESSIONS_KEPT};
+
+/// Adds an entry; its values are those of [`insert`].
+const INSERT: &str = "INSERT INTO entries (session, offset, kind, data) VALUES (?1, ?2, ?3, ?4)";
 
 /// What the writer is given, in the order in which it does it.
 pub(super) enum Job {
@@ -27,7 +30,7 @@ pub(super) type Order = Box<dyn FnOnce(&mut Connection, &Heads) + Send>;
 
 /// One entry on its way.
 pub(super) struct NewEntry {
-    pub(super) key: Key,
+    pub(super) key: Arc<Key>,
     pub(super) kind: Kind,
     pub(super) data: Payload,
     pub(super) agent_session: Option<String>,
@@ -37,6 +40,8 @@ pub(super) struct NewEntry {
 pub(super) struct Writer {
     connection: Connection,
     heads: Arc<Heads>,
+    /// Whether entries come faster than they are worth a commit each.
+    flooded: bool,
     /// Entries of each session that could not be written; told with the next one that can.
     lost: HashMap<String, u64>,
 }
@@ -55,6 +60,7 @@ impl Writer {
         Self {
             connection,
             heads,
+            flooded: false,
             lost: HashMap::new(),
         }
     }
@@ -77,6 +83,9 @@ impl Writer {
 
     /// Commits an entry with those that wait behind it, and returns the job that is none.
     fn write(&mut self, first: NewEntry, waiting: &mut mpsc::Receiver<Job>) -> Option<Job> {
+        if self.flooded && waiting.len() < LOG_GROUP {
+            std::thread::sleep(LOG_LINGER);
+        }
         let mut group = vec![first];
         let mut next = None;
         while group.len() < LOG_GROUP {
@@ -89,6 +98,7 @@ impl Writer {
                 Err(_) => break,
             }
         }
+        self.flooded = group.len() >= LOG_FLOOD;
         match self.commit(&group) {
             Ok(touched) => {
                 self.lost.clear();
@@ -103,13 +113,21 @@ impl Writer {
     fn commit(&mut self, group: &[NewEntry]) -> rusqlite::Result<Vec<(String, u64)>> {
         let now = now_ms();
         let transaction = self.connection.transaction()?;
+        let mut entries = transaction.prepare_cached(INSERT)?;
         let mut sessions = HashMap::new();
         for job in group {
-            let session = match sessions.entry(&job.key) {
+            let session = match sessions.entry(&*job.key) {
                 Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => new.insert(enter(&transaction, &job.key, &self.lost, now)?),
+                Entry::Vacant(new) => {
+                    let mut session = enter(&transaction, &job.key, now)?;
+                    if let Some(count) = self.lost.get(&job.key.id()) {
+                        let told = format!("{{\"count\":{count}}}");
+                        insert(&mut entries, &mut session, Kind::Lost, &told)?;
+                    }
+                    new.insert(session)
+                }
             };
-            insert(&transaction, session, job.kind, job.data.as_str())?;
+            insert(&mut entries, session, job.kind, job.data.as_str())?;
             if job.agent_session.is_some() {
                 session.agent_session.clone_from(&job.agent_session);
             }
@@ -118,6 +136,7 @@ impl Writer {
             trim(&transaction, session)?;
             update(&transaction, session, now)?;
         }
+        drop(entries);
         transaction.commit()?;
         let heads = sessions.into_iter();
         Ok(heads
@@ -146,22 +165,6 @@ impl Writer {
     }
 }
 
-/// Opens a session for a group of entries, and first tells what was lost of it before.
-fn enter(
-    connection: &Connection,
-    key: &Key,
-    lost: &HashMap<String, u64>,
-    now: u64,
-) -> rusqlite::Result<Session> {
-    let id = key.id();
-    let mut session = open(connection, key, &id, now)?;
-    if let Some(count) = lost.get(&id) {
-        let data = format!("{{\"count\":{count}}}");
-        insert(connection, &mut session, Kind::Lost, &data)?;
-    }
-    Ok(session)
-}
-
 pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let millis = since.unwrap_or(Duration::ZERO).as_millis();
@@ -182,7 +185,8 @@ pub(super) fn end_cut_turns(connection: &mut Connection, end: &str) -> rusqlite:
         let (prompt, ended) = (Kind::Prompt.number(), Kind::Ended.number());
         let last = last.query_row(params![session.number, prompt, ended], |row| row.get(0));
         if last.optional()? == Some(prompt) {
-            insert(&transaction, &mut session, Kind::Ended, end)?;
+            let mut entries = transaction.prepare_cached(INSERT)?;
+            insert(&mut entries, &mut session, Kind::Ended, end)?;
             update(&transaction, &session, now)?;
             cut += 1;
         }
@@ -207,11 +211,13 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Session> {
     })
 }
 
-fn open(connection: &Connection, key: &Key, id: &str, now: u64) -> rusqlite::Result<Session> {
+/// Finds the session of a key, or begins it.
+fn enter(connection: &Connection, key: &Key, now: u64) -> rusqlite::Result<Session> {
+    let id = key.id();
     let mut find = connection.prepare_cached(
         "SELECT number, first, last, bytes, agent_session FROM sessions WHERE id = ?1",
     )?;
-    if let Some(found) = find.query_row([id], read).optional()? {
+    if let Some(found) = find.query_row([&id], read).optional()? {
         // Now, so that a new session of the same group does not take its place.
         let mut touch =
             connection.prepare_cached("UPDATE sessions SET touched_ms = ?2 WHERE number = ?1")?;
@@ -253,15 +259,12 @@ fn make_room(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn insert(
-    connection: &Connection,
+    entries: &mut Statement<'_>,
     session: &mut Session,
     kind: Kind,
     data: &str,
 ) -> rusqlite::Result<()> {
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO entries (session, offset, kind, data) VALUES (?1, ?2, ?3, ?4)",
-    )?;
-    insert.execute(params![
+    entries.execute(params![
         session.number,
         session.last + 1,
         kind.number(),

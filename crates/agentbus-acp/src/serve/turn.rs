@@ -104,7 +104,11 @@ impl Turn {
             };
             if let Some(update) = speech::update(frame.payload.as_ref()).filter(|_| says) {
                 spoke = true;
-                editors.0.log.append(&self.key, Kind::Update, update).await;
+                editors
+                    .0
+                    .log
+                    .append(self.key.clone(), Kind::Update, update)
+                    .await;
             }
             if let Some(ended) = ended(&frame) {
                 return ended;
@@ -150,7 +154,7 @@ impl Turn {
 
     async fn note(&self, editors: &Editors, kind: Kind, what: &Value) {
         if let Ok(data) = Payload::json(what) {
-            editors.0.log.append(&self.key, kind, data).await;
+            editors.0.log.append(self.key.clone(), kind, data).await;
         }
     }
 }
