@@ -185,12 +185,41 @@ impl Conductor {
         let _ = self.heard.send(Heard::Ended(ended)).await;
     }
 
+    /// A turn from its prompt to its end. Both are in the log whatever becomes of it, also when the
+    /// agent does not even start.
     async fn turn(&self, slot: &mut Slot, prompt: Prompt) -> Result<Ending, Error> {
+        let begun = self.begin(slot, &prompt).await;
+        let mut said = json!({ "prompt": prompt.as_json() });
+        if let Some(mark) = &self.mark {
+            said["turn"] = mark.as_str().into();
+        }
+        let name = &self.session.name;
+        self.agent.note(name, Kind::Prompt, &said).await;
+        let ended = match begun {
+            Ok(Some((link, id))) => self.take(slot, &link, &id, prompt).await,
+            // The caller left while the agent started; nothing has been asked of it yet.
+            Ok(None) => Ok(Stop::Cancelled.into()),
+            Err(error) => Err(error),
+        };
+        let told = match &ended {
+            Ok(ended) => json!({ "stop_reason": ended.stop.as_str() }),
+            Err(error) => json!({ "error": error.to_payload() }),
+        };
+        self.agent.note(name, Kind::Ended, &told).await;
+        ended
+    }
+
+    /// Starts the agent and opens the session where they are not; `None` when the caller has left
+    /// meanwhile.
+    async fn begin(
+        &self,
+        slot: &mut Slot,
+        prompt: &Prompt,
+    ) -> Result<Option<(Arc<Link>, String)>, Error> {
         let serves = self.session.setup().serves;
         let link = self.agent.link(slot.at.as_ref(), serves).await?;
-        let name = &self.agent.config.name;
         if let Some(kind) = prompt.beyond(&link.abilities) {
-            return Err(refusal::beyond(name, kind));
+            return Err(refusal::beyond(&self.agent.config.name, kind));
         }
         let opened = self.agent.open(&link, slot, &self.session).await?;
         let id = match &slot.at {
@@ -201,47 +230,41 @@ impl Conductor {
             opened,
             id: id.clone(),
         };
-        if self.heard.send(told).await.is_err() {
-            // The caller left while the agent started; nothing has been asked of it yet.
-            return Ok(Stop::Cancelled.into());
-        }
-        let mut said = json!({ "prompt": prompt.as_json() });
-        if let Some(mark) = &self.mark {
-            said["turn"] = mark.as_str().into();
-        }
-        self.agent
-            .note(&self.session.name, Kind::Prompt, &said)
-            .await;
+        let wanted = self.heard.send(told).await.is_ok();
+        Ok(wanted.then_some((link, id)))
+    }
+
+    /// Has the agent answer the prompt.
+    async fn take(
+        &self,
+        slot: &mut Slot,
+        link: &Link,
+        id: &str,
+        prompt: Prompt,
+    ) -> Result<Ending, Error> {
         let cancelled = CancellationToken::new();
         let turn = Turn {
             heard: self.heard.clone(),
             cancelled: cancelled.clone(),
             asking: Arc::clone(&self.asking),
         };
-        link.routes.begin(&id, turn);
-        let ended = self.prompt(&link, &id, prompt, &cancelled).await;
+        link.routes.begin(id, turn);
+        let ended = self.prompt(link, id, prompt, &cancelled).await;
         cancelled.cancel();
-        link.routes.end(&id);
+        link.routes.end(id);
         if matches!(ended, Ok(None)) {
             // It goes on with a turn that nobody wants; the next one must not run into it.
-            link.routes.close(&id);
+            link.routes.close(id);
             slot.at = None;
             *self.session.open.lock() = None;
         }
         let ended = ended.map(|ended| ended.unwrap_or_else(|| Stop::Cancelled.into()));
         // A cut turn was not taken back by anybody, and its agent did not fail.
         let whole = matches!(&ended, Ok(ended) if ended.stop != Stop::Cancelled);
-        let ended = match self.agent.stopping.is_cancelled() && !whole {
+        match self.agent.stopping.is_cancelled() && !whole {
             true => Err(refusal::bus_stopped()),
             false => ended,
-        };
-        let told = match &ended {
-            Ok(ended) => json!({ "stop_reason": ended.stop.as_str() }),
-            Err(error) => json!({ "error": error.to_payload() }),
-        };
-        let name = &self.session.name;
-        self.agent.note(name, Kind::Ended, &told).await;
-        ended
+        }
     }
 
     /// Returns why the turn ended; `None` if the agent does not stop.

@@ -33,14 +33,9 @@ fn text(entries: &[(u64, &str, Value)]) -> String {
     chunks.collect()
 }
 
-/// Follows the session as soon as its first entry is written, which is a moment after it was said.
+/// Follows the session, whose first turn may be over before its first entry is written.
 async fn follow(log: &SessionLog, after: u64) -> Follower {
-    loop {
-        match log.follow("rig:s", after).await.unwrap() {
-            Some(follower) => return follower,
-            None => tokio::task::yield_now().await,
-        }
-    }
+    log.follow("rig:s", after).await.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -77,6 +72,20 @@ async fn a_transcript_has_the_prompt_every_update_and_the_end() {
     it.say("", "say gone").await;
     assert_eq!(it.log.sessions().await.unwrap().len(), 1);
     it.end().await;
+}
+
+#[tokio::test]
+async fn a_prompt_is_kept_whose_agent_does_not_start() {
+    let missing = |config: &mut AgentConfig| config.command = argv(&["no-such-agent"]);
+    let it = Fixture::start(vec![], missing, Arc::new(Nobody)).await;
+    let error = it.turn("s", "say hello").await.unwrap_err();
+    let entries = turn(&mut follow(&it.log, 0).await).await;
+    let [(1, "prompt", prompt), (2, "ended", ended)] = &entries[..] else {
+        panic!("something else is kept: {entries:?}");
+    };
+    assert_eq!(prompt["prompt"][0]["text"], "say hello");
+    assert_eq!(ended["error"]["message"], error.to_payload().message);
+    it.end_spoilt().await;
 }
 
 #[tokio::test]
