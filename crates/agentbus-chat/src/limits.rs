@@ -88,6 +88,15 @@ pub const WRITE_QUEUE: usize = 4096;
 /// Most jobs in one transaction. Beyond it the first of them would wait noticeably for the last.
 pub const WRITE_BATCH_MAX: usize = 512;
 
+/// Messages that the search index of a file may lack: 64. Longer ones count for several.
+///
+/// Indexing so many takes a millisecond or two, which is what their last poster waits longer, and a
+/// search that comes before.
+pub const INDEX_BEHIND_MAX: usize = 64;
+
+/// Bytes of a message that cost as much to index as a short one: 4 KiB.
+pub const INDEX_UNIT_BYTES: usize = 4096;
+
 /// Connections for reading. More only compete for the same cores.
 pub const READERS: usize = 4;
 
@@ -100,12 +109,15 @@ pub const STATEMENTS: usize = 256;
 /// How long a connection waits for another process that holds the database.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Size of the write-ahead log at which it is copied into the database beside the writer.
-pub const WAL_SOFT_BYTES: u64 = 4 * 1024 * 1024;
+/// New pages of 4 KiB in the write-ahead log for which it is copied into the database beside the
+/// writer: 4096, which is 16 MiB. Pages that change often are copied once for all of them.
+pub const WAL_SOFT_PAGES: u64 = 4096;
 
-/// Size of the write-ahead log at which the writer stops to copy it. Only readers that never end
-/// let it come to this.
-pub const WAL_HARD_BYTES: u64 = 256 * 1024 * 1024;
+/// Pages in the write-ahead log at which the writer stops to copy it: 65 536, which is 256 MiB.
+///
+/// A copy beside the writer never holds what was written meanwhile, so under a load without pause
+/// this is what makes the log begin again; what is left to copy then is little.
+pub const WAL_HARD_PAGES: u64 = 65_536;
 
 /// How long a connection to PostgreSQL may take.
 pub const POSTGRES_CONNECT: Duration = Duration::from_secs(5);

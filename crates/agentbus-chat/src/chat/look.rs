@@ -1,7 +1,7 @@
 //! Looking: messages, search, and figures for operators.
 
 use crate::model::{Message, Reaction, SearchPage, SearchQuery, Thread, Waiting};
-use crate::store::{Figures, MessageQuery};
+use crate::store::{Figures, MessageQuery, Promise};
 use crate::{Chat, ChatError, MessageId, ThreadId, limits};
 
 use super::guidance::system_row;
@@ -68,6 +68,10 @@ impl Chat {
             return Err(ChatError::invalid("query must not be empty"));
         }
         query.limit = query.limit.clamp(1, limits::SEARCH_PAGE_MAX);
+        if self.inner.store.index_is_behind() {
+            let caught_up = self.write_with(Promise::Stored, |_, tx| Ok(tx.catch_up()?));
+            caught_up.await?;
+        }
         self.read(move |_, tx| Ok(tx.search(&query)?)).await
     }
 

@@ -98,6 +98,11 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Tells of changes.
     fn feed(&self) -> &Arc<Feed>;
 
+    /// Whether the search index lacks messages that are committed.
+    fn index_is_behind(&self) -> bool {
+        false
+    }
+
     /// Whether the work that time brings is done here. Where several nodes share a store, one of
     /// them does it.
     fn leads(&self) -> bool {

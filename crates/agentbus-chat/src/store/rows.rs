@@ -231,7 +231,9 @@ pub trait EventRows {
 
 /// Search.
 pub trait SearchRows {
-    /// Finds messages.
+    /// Brings the index up to date.
+    fn catch_up(&mut self) -> Result<()>;
+    /// Finds messages that the index holds.
     fn search(&self, query: &SearchQuery) -> Result<SearchPage>;
     /// Compares the index with the messages; a sentence if they differ.
     fn check_search(&self) -> Result<Option<String>>;

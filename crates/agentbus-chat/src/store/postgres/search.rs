@@ -48,6 +48,11 @@ impl SearchRows for PgTx<'_> {
         Ok(SearchPage { hits, query_error })
     }
 
+    fn catch_up(&mut self) -> Result<()> {
+        // The index is a column of the message.
+        Ok(())
+    }
+
     fn check_search(&self) -> Result<Option<String>> {
         let mut after: Seq = 0;
         loop {

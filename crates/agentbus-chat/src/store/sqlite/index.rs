@@ -1,14 +1,14 @@
 //! Keeps the search index in step with the messages.
 //!
 //! The triggers of the layout would do it, and do so should AgentChatBus write to the file again.
-//! The writer has them switched off: FTS5 writes a segment to the disk whenever a savepoint ends,
-//! and every job has one. So new messages are collected, and indexed once for the transaction.
-//! Whoever needs the index before that, to search or to change what it holds, has it brought up to
-//! date first.
+//! The writer has them switched off: indexing costs more than storing, and most of that is the
+//! same for one message as for many. So a new message is only put on a list, in the transaction
+//! that stores it, and the list is worked off when it is long, when somebody searches, when an
+//! indexed text is about to change, and whenever the file is opened or closed.
 
-use super::tx::{Result, SqliteTx};
+use super::tx::{Result, SqliteTx, count};
 use crate::store::snippet::has_no_spaces;
-use crate::{MessageId, Seq, ThreadId};
+use crate::{MessageId, Seq, ThreadId, limits};
 
 const ADD: &str = "INSERT INTO chat_search (rowid, content) VALUES (?1, ?2)";
 const ADD_CJK: &str = "INSERT INTO chat_search_cjk (rowid, content) VALUES (?1, ?2)";
@@ -17,52 +17,43 @@ const REMOVE: &str =
 const REMOVE_CJK: &str =
     "INSERT INTO chat_search_cjk (chat_search_cjk, rowid, content) VALUES ('delete', ?1, ?2)";
 
-/// Messages of this transaction that the index has to hold at its end, as many as its jobs store.
-#[derive(Debug, Default)]
-pub(super) struct Pending {
-    messages: Vec<(Seq, String)>,
-    /// How many of them it holds already.
-    done: usize,
-}
-
-/// How far a transaction was when a job began.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Mark {
-    messages: usize,
-    done: usize,
-}
+/// Messages that are read at a time to be indexed.
+const PAGE: usize = 64;
 
 impl SqliteTx<'_> {
-    /// Indexes a new message before the transaction ends.
-    pub(super) fn index_later(&self, seq: Seq, content: &str) {
-        let mut pending = self.pending.borrow_mut();
-        pending.messages.push((seq, content.to_owned()));
-    }
-
-    /// Brings the index up to date.
-    pub(super) fn index_now(&self) -> Result<()> {
-        let mut pending = self.pending.borrow_mut();
-        while let Some((seq, content)) = pending.messages.get(pending.done) {
-            self.index([ADD, ADD_CJK], *seq, content)?;
-            pending.done += 1;
-        }
+    /// Puts a new message on the list.
+    pub(super) fn index_later(&self, seq: Seq, content: &str) -> Result<()> {
+        self.run("INSERT INTO chat_unindexed VALUES (?1)", [seq])?;
+        let cost = 1 + content.len() / limits::INDEX_UNIT_BYTES;
+        self.unindexed.set(self.unindexed.get() + cost);
         Ok(())
     }
 
-    pub(super) fn mark_index(&self) -> Mark {
-        let pending = self.pending.borrow();
-        Mark {
-            messages: pending.messages.len(),
-            done: pending.done,
+    /// Works the list off.
+    pub(super) fn index_now(&self) -> Result<()> {
+        self.indexed.set(true);
+        loop {
+            let sql = "SELECT u.seq, m.content FROM chat_unindexed AS u \
+                       CROSS JOIN messages AS m ON m.seq = u.seq ORDER BY u.seq LIMIT ?1";
+            let page: Vec<(Seq, String)> =
+                self.all(sql, [PAGE], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let Some((last, _)) = page.last() else {
+                // What is left are messages that another program has removed.
+                self.run("DELETE FROM chat_unindexed", [])?;
+                return Ok(());
+            };
+            for (seq, content) in &page {
+                self.index([ADD, ADD_CJK], *seq, content)?;
+            }
+            self.run("DELETE FROM chat_unindexed WHERE seq <= ?1", [last])?;
         }
     }
 
-    /// Forgets what a job did whose changes are undone. What it had indexed of earlier jobs is
-    /// undone with them, and has to be indexed again.
-    pub(super) fn undo_index(&self, mark: Mark) {
-        let mut pending = self.pending.borrow_mut();
-        pending.messages.truncate(mark.messages);
-        pending.done = mark.done;
+    /// How long the list is.
+    pub(super) fn count_unindexed(&self) -> Result<usize> {
+        Ok(count(
+            self.value("SELECT count(*) FROM chat_unindexed", [])?,
+        ))
     }
 
     /// Indexes a message under the words that it is about to have.

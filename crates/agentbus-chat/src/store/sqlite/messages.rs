@@ -171,7 +171,7 @@ impl MessageRows for SqliteTx<'_> {
             new.meta("stop_reason"),
         ];
         self.run(sql, params)?;
-        self.index_later(new.seq, &new.content);
+        self.index_later(new.seq, &new.content)?;
         let agent = new.author_id.as_deref().filter(|id| *id != "system");
         if let Some(agent) = agent {
             let sql = "INSERT OR IGNORE INTO participants VALUES (?1, ?2)";

@@ -19,7 +19,7 @@ struct Step {
     after: fn(&Transaction<'_>) -> Result<(), StoreError>,
 }
 
-const STEPS: [Step; 3] = [
+const STEPS: [Step; 4] = [
     Step {
         name: "agentchatbus",
         before: |_| Ok(()),
@@ -36,6 +36,12 @@ const STEPS: [Step; 3] = [
         name: "cards",
         before: |_| Ok(()),
         statements: include_str!("migrations/0003_cards.sql"),
+        after: |_| Ok(()),
+    },
+    Step {
+        name: "unindexed",
+        before: |_| Ok(()),
+        statements: include_str!("migrations/0004_unindexed.sql"),
         after: |_| Ok(()),
     },
 ];

@@ -25,6 +25,7 @@ mod writer;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ambient::BoxFuture;
 use crate::store::writer::Writer;
@@ -39,6 +40,8 @@ pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
     feed: Arc<Feed>,
+    /// Whether the search index lacks messages.
+    behind: Arc<AtomicBool>,
 }
 
 impl SqliteStore {
@@ -60,14 +63,18 @@ impl SqliteStore {
         let mut connection = connection::to_write(&path)?;
         migrate::up(&mut connection, &path)?;
         connection::without_triggers(&connection)?;
+        writer::index_rest(&connection)?;
         let feed = Arc::new(Feed::default());
         let readers = Readers::open(&path)?;
-        let writer = writer::start(connection, &path, Arc::clone(&feed))?;
+        let behind = Arc::<AtomicBool>::default();
+        let shared = (Arc::clone(&feed), Arc::clone(&behind));
+        let writer = writer::start(connection, &path, shared)?;
         Ok(Self {
             path,
             writer,
             readers,
             feed,
+            behind,
         })
     }
 
@@ -93,6 +100,10 @@ impl Store for SqliteStore {
 
     fn feed(&self) -> &Arc<Feed> {
         &self.feed
+    }
+
+    fn index_is_behind(&self) -> bool {
+        self.behind.load(Ordering::Acquire)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

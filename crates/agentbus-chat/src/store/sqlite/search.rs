@@ -67,7 +67,6 @@ impl Filters {
 
 impl SearchRows for SqliteTx<'_> {
     fn search(&self, query: &SearchQuery) -> Result<SearchPage> {
-        self.index_now()?;
         if query.text.chars().any(has_no_spaces) {
             let hits = by_characters(self, query)?;
             return Ok(SearchPage {
@@ -89,6 +88,10 @@ impl SearchRows for SqliteTx<'_> {
                 query_error: None,
             }),
         }
+    }
+
+    fn catch_up(&mut self) -> Result<()> {
+        self.index_now()
     }
 
     fn check_search(&self) -> Result<Option<String>> {

@@ -1,13 +1,12 @@
 //! A transaction on a connection, and the helpers that every topic of rows uses.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
 use rusqlite::types::FromSql;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::index::Pending;
 use crate::Stamp;
 use crate::store::{Effects, StoreError};
 
@@ -18,7 +17,10 @@ pub(super) type RowResult<T> = std::result::Result<T, rusqlite::Error>;
 pub(super) struct SqliteTx<'c> {
     pub(super) connection: &'c Connection,
     pub(super) effects: Effects,
-    pub(super) pending: RefCell<Pending>,
+    /// What was put on the list of messages to be indexed, by its cost.
+    pub(super) unindexed: Cell<usize>,
+    /// Whether that list was worked off, perhaps by a job that was undone.
+    pub(super) indexed: Cell<bool>,
 }
 
 impl<'c> SqliteTx<'c> {
@@ -26,7 +28,8 @@ impl<'c> SqliteTx<'c> {
         Self {
             connection,
             effects: Effects::default(),
-            pending: RefCell::default(),
+            unindexed: Cell::new(0),
+            indexed: Cell::new(false),
         }
     }
 

@@ -8,12 +8,14 @@
 //! fails every job in it, and nothing of them is stored.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use rusqlite::Connection;
+use rusqlite::hooks::Wal;
 
 use super::connection;
 use super::tx::SqliteTx;
@@ -23,17 +25,19 @@ use crate::store::{Answer, Feed, Promise, StoreError, WriteJob};
 
 /// Starts the writing thread of a database.
 pub(super) fn start(
-    connection: Connection,
+    mut connection: Connection,
     path: &Path,
-    feed: Arc<Feed>,
+    (feed, behind): (Arc<Feed>, Arc<AtomicBool>),
 ) -> Result<Writer, StoreError> {
-    let log = Log::open(path)?;
+    let log = Log::open(&mut connection, path)?;
     Writer::start(move |jobs| {
         Loop {
             connection,
             jobs,
             feed,
             log,
+            behind,
+            unindexed: 0,
         }
         .run();
     })
@@ -44,6 +48,10 @@ struct Loop {
     jobs: Jobs,
     feed: Arc<Feed>,
     log: Log,
+    /// Whether the search index lacks messages.
+    behind: Arc<AtomicBool>,
+    /// What it would cost to index them.
+    unindexed: usize,
 }
 
 impl Loop {
@@ -53,10 +61,13 @@ impl Loop {
             self.commit(&mut batch);
             self.log.tend(&self.connection);
         }
+        if let Err(error) = index_rest(&self.connection) {
+            tracing::warn!(%error, "the newest messages are indexed when the file is opened again");
+        }
         self.log.finish(&self.connection);
     }
 
-    fn commit(&self, batch: &mut Vec<WriteJob>) {
+    fn commit(&mut self, batch: &mut Vec<WriteJob>) {
         if let Err(error) = self.connection.execute_batch("BEGIN IMMEDIATE") {
             let error = StoreError::from(error);
             return batch
@@ -69,9 +80,14 @@ impl Loop {
             .filter_map(|job| run(&mut tx, job))
             .collect();
         let effects = std::mem::take(&mut tx.effects);
-        let outcome = tx
-            .index_now()
-            .and_then(|()| Ok(self.connection.execute_batch("COMMIT")?));
+        let outcome = self
+            .tend_index(&tx)
+            .and_then(|unindexed| Ok((unindexed, self.connection.execute_batch("COMMIT")?)));
+        let outcome = outcome.map(|(unindexed, ())| {
+            // Before anybody is answered: whoever has posted must find it.
+            self.unindexed = unindexed;
+            self.behind.store(unindexed > 0, Ordering::Release);
+        });
         match &outcome {
             Ok(()) => self.feed.committed(effects),
             Err(error) => {
@@ -84,19 +100,37 @@ impl Loop {
             answer(outcome.clone());
         }
     }
+
+    /// Brings the search index up to date where it lacks too much; what it lacks then.
+    fn tend_index(&self, tx: &SqliteTx<'_>) -> Result<usize, StoreError> {
+        let unindexed = match tx.indexed.get() {
+            true => tx.count_unindexed()?,
+            false => self.unindexed + tx.unindexed.get(),
+        };
+        if unindexed < limits::INDEX_BEHIND_MAX {
+            return Ok(unindexed);
+        }
+        tx.index_now()?;
+        Ok(0)
+    }
+}
+
+/// Indexes what a writer before this one has left.
+pub(super) fn index_rest(connection: &Connection) -> Result<(), StoreError> {
+    let whole = connection.unchecked_transaction()?;
+    SqliteTx::new(&whole).index_now()?;
+    Ok(whole.commit()?)
 }
 
 /// Runs one job; what is left to answer after the commit.
 fn run(tx: &mut SqliteTx<'_>, job: WriteJob) -> Option<Answer> {
     let WriteJob { promise, work } = job;
     let (events, touched) = (tx.effects.events.len(), tx.effects.touched.len());
-    let index = tx.mark_index();
     mark(tx, "SAVEPOINT job")?;
     let ran = catch_unwind(AssertUnwindSafe(|| work.run(tx)));
     let keep = ran.as_ref().is_ok_and(|ran| ran.keep);
     if !keep {
         mark(tx, "ROLLBACK TO job")?;
-        tx.undo_index(index);
         tx.effects.events.truncate(events);
         tx.effects.touched.truncate(touched);
     }
@@ -128,34 +162,72 @@ fn mark(tx: &SqliteTx<'_>, sql: &str) -> Option<()> {
 /// The write-ahead log: copied into the database by a thread of its own while it is small, by the
 /// writer when it has grown too large.
 struct Log {
-    path: PathBuf,
+    /// Pages in it at the last commit. The file does not tell: it keeps its length when SQLite
+    /// begins again at its front.
+    pages: Arc<AtomicU64>,
+    pace: Pace,
     /// Asks the thread to copy; full while it does.
     copy: SyncSender<()>,
 }
 
+/// When the log is copied next.
+#[derive(Debug, Default)]
+struct Pace {
+    /// Pages in the log when a copy was asked for last.
+    asked: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    /// A copy beside the writer.
+    Copy,
+    /// A copy for which the writer stops, so that the log begins at its front again.
+    Stop,
+}
+
+impl Pace {
+    /// What is due when the log has so many pages: a copy for each so many that are new, and not
+    /// for each commit, even if a reader keeps the log from beginning again.
+    fn next(&mut self, pages: u64) -> Due {
+        // Fewer than before: it has begun again.
+        self.asked = if pages < self.asked { 0 } else { self.asked };
+        if pages >= limits::WAL_HARD_PAGES {
+            self.asked = 0;
+            return Due::Stop;
+        }
+        if pages - self.asked < limits::WAL_SOFT_PAGES {
+            return Due::Nothing;
+        }
+        self.asked = pages;
+        Due::Copy
+    }
+}
+
 impl Log {
-    fn open(path: &Path) -> Result<Self, StoreError> {
+    fn open(connection: &mut Connection, path: &Path) -> Result<Self, StoreError> {
         let copier = connection::to_checkpoint(path)?;
         let (copy, asked) = sync_channel(1);
         thread::Builder::new()
             .name("chat-checkpoint".to_owned())
             .spawn(move || copy_when_asked(&copier, &asked))
             .map_err(|error| StoreError::Failed(error.to_string()))?;
-        let mut name = path.as_os_str().to_owned();
-        name.push("-wal");
-        Ok(Self {
-            path: name.into(),
-            copy,
-        })
+        let pages = Arc::<AtomicU64>::default();
+        let counted = Arc::clone(&pages);
+        connection.wal_hook(Some(move |_: &mut Wal, pages: i32| {
+            counted.store(pages.unsigned_abs().into(), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        let pace = Pace::default();
+        Ok(Self { pages, pace, copy })
     }
 
-    fn tend(&self, connection: &Connection) {
-        let size = std::fs::metadata(&self.path).map_or(0, |log| log.len());
-        if size > limits::WAL_HARD_BYTES {
-            checkpoint(connection, "TRUNCATE");
-        } else if size > limits::WAL_SOFT_BYTES {
-            // A full channel means that the copy is under way.
-            let _ = self.copy.try_send(());
+    fn tend(&mut self, connection: &Connection) {
+        match self.pace.next(self.pages.load(Ordering::Relaxed)) {
+            Due::Nothing => {}
+            // A full channel means that a copy is under way.
+            Due::Copy => drop(self.copy.try_send(())),
+            Due::Stop => checkpoint(connection, "TRUNCATE"),
         }
     }
 
@@ -174,5 +246,28 @@ fn checkpoint(connection: &Connection, mode: &str) {
     let sql = format!("PRAGMA wal_checkpoint({mode})");
     if let Err(error) = connection.query_row(&sql, [], |_| Ok(())) {
         tracing::warn!(%error, "the log of the database could not be copied");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_copied_for_each_so_many_new_pages_and_not_for_each_commit() {
+        let mut pace = Pace::default();
+        let mut copies = |pages: std::ops::Range<u64>| {
+            let due = pages.map(|pages| pace.next(pages));
+            due.filter(|due| *due == Due::Copy).count()
+        };
+        let soft = limits::WAL_SOFT_PAGES;
+        assert_eq!(copies(0..soft), 0);
+        // It does not begin again, because somebody reads.
+        assert_eq!(copies(soft..4 * soft), 3);
+        // It begins again, and its file is as long as before.
+        assert_eq!(copies(0..soft), 0);
+        assert_eq!(copies(soft..soft + 10), 1);
+        assert_eq!(pace.next(limits::WAL_HARD_PAGES), Due::Stop);
+        assert_eq!(pace.next(1), Due::Nothing);
     }
 }
