@@ -49,8 +49,8 @@ pub use ambient::{
 pub use chat::{
     AgentUpdate, Background, Card, Chat, Connected, Credentials, Decided, Decision, DecisionAction,
     Draft, Edited, EventReader, Followed, IdempotencyKey, Join, Kicked, NewAgent, NewTemplate,
-    NewThread, Opened, Overview, Posted, Proof, Registered, SettingsUpdate, Sync, WaitRequest,
-    Waited, system_row,
+    NewThread, Opened, Overview, Posted, Proof, ProvenAgent, Registered, SettingsUpdate, Sync,
+    WaitRequest, Waited, system_row,
 };
 pub use config::ChatConfig;
 pub use error::{AuthProblem, ChatError};

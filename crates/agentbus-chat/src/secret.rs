@@ -44,12 +44,18 @@ pub(crate) fn is_plain(kept: &str) -> bool {
 /// Compares an offered token with a kept one, in a time that does not tell how much of it fits.
 #[must_use]
 pub(crate) fn fits(kept: &str, offered: &str) -> bool {
+    fits_hashed(kept, &hashed(offered))
+}
+
+/// The same for a token of which only the [`hashed`] form is at hand.
+#[must_use]
+pub(crate) fn fits_hashed(kept: &str, offered: &str) -> bool {
     let kept = if is_plain(kept) {
         hashed(kept)
     } else {
         kept.to_owned()
     };
-    hashed(offered).as_bytes().ct_eq(kept.as_bytes()).into()
+    offered.as_bytes().ct_eq(kept.as_bytes()).into()
 }
 
 /// A fingerprint of a request, to tell a repetition from another request under the same key.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentbus_chat::AgentId;
+use agentbus_chat::{AgentId, ProvenAgent};
 use parking_lot::Mutex;
 
 /// Who is authenticated. A session belongs to the one who opened it.
@@ -97,18 +97,25 @@ impl Visitor {
 /// as in the newest revision, has one of its own, so nothing is remembered.
 #[derive(Debug, Default)]
 pub struct Session {
-    agent: Mutex<Option<AgentId>>,
+    agent: Mutex<Option<ProvenAgent>>,
 }
 
 impl Session {
     /// The agent that proved itself on this session.
     #[must_use]
     pub fn agent(&self) -> Option<AgentId> {
+        self.proven().map(|agent| agent.id().clone())
+    }
+
+    /// The same with its proof, which a kick ends. The session stays the agent's even then: it must
+    /// not pass for one on which no agent ever spoke.
+    #[must_use]
+    pub fn proven(&self) -> Option<ProvenAgent> {
         self.agent.lock().clone()
     }
 
     /// Remembers an agent that proved itself.
-    pub fn bind(&self, agent: AgentId) {
+    pub fn bind(&self, agent: ProvenAgent) {
         *self.agent.lock() = Some(agent);
     }
 }

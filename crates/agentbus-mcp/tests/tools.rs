@@ -10,3 +10,5 @@ mod line;
 mod board;
 #[path = "tools/keys.rs"]
 mod keys;
+#[path = "tools/kicks.rs"]
+mod kicks;

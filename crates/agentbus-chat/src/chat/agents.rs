@@ -56,6 +56,36 @@ pub struct Credentials {
     pub token: String,
 }
 
+/// An agent that showed its token to a gateway, which remembers so much of it: the hash of the
+/// token. It is compared again whenever something is done with it, so it ends with the token, and
+/// a kick ends that.
+#[derive(Clone)]
+pub struct ProvenAgent {
+    id: AgentId,
+    hashed: String,
+}
+
+impl ProvenAgent {
+    /// Remembers the token that an agent showed.
+    #[must_use]
+    pub fn new(id: AgentId, token: &str) -> Self {
+        let hashed = secret::hashed(token);
+        Self { id, hashed }
+    }
+
+    /// The agent.
+    #[must_use]
+    pub const fn id(&self) -> &AgentId {
+        &self.id
+    }
+
+    /// Whether the token is still the agent's.
+    pub(super) fn holds(&self, tx: &dyn Tx) -> Result<bool, ChatError> {
+        let kept = tx.agent_token(&self.id)?.unwrap_or_default();
+        Ok(secret::fits_hashed(&kept, &self.hashed))
+    }
+}
+
 /// What an agent changes about itself; the rest stays. Lists are replaced.
 #[derive(Debug, Clone, Default)]
 pub struct AgentUpdate {
@@ -172,7 +202,8 @@ impl Chat {
         .await
     }
 
-    /// Sends an agent away: its waits end, its token is worth nothing any more.
+    /// Sends an agent away: its waits end, and its token, its reply tokens and the sessions on
+    /// which it proved itself are worth nothing any more.
     ///
     /// # Errors
     /// Fails when there is no such agent.
@@ -311,6 +342,7 @@ impl Core {
         // Nobody has this token; the agent has to register again.
         let token = secret::hashed(&secret::agent_token(&self.ambient));
         tx.set_agent_token(id, &token)?;
+        tx.delete_tokens_of(id)?;
         let long_ago = self.now().before(2 * self.config.heartbeat_timeout);
         agent.last_heartbeat = agent.last_heartbeat.min(long_ago);
         agent.last_activity = Some("kicked".to_owned());
@@ -400,6 +432,14 @@ impl std::fmt::Debug for Registered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Registered")
             .field("agent", &self.agent)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for ProvenAgent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProvenAgent")
+            .field("id", &self.id)
             .finish_non_exhaustive()
     }
 }

@@ -140,7 +140,8 @@ fn may_edit(
     let Some(author) = author else { return Ok(()) };
     let author = AgentId::new(author);
     let proven = match proof {
-        Proof::Agent(known) => *known == author,
+        Proof::Agent(known) => *known.id() == author && known.holds(tx)?,
+        Proof::Live(known) => *known == author,
         Proof::Token(offered) => {
             let kept = tx.agent_token(&author)?.unwrap_or_default();
             secret::fits(&kept, offered)

@@ -30,7 +30,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
-pub use agents::{AgentUpdate, Credentials, Kicked, NewAgent, Registered};
+pub use agents::{AgentUpdate, Credentials, Kicked, NewAgent, ProvenAgent, Registered};
 pub use background::Background;
 pub use cards::Card;
 pub use connect::{Connected, Join};

@@ -14,7 +14,7 @@ use crate::model::{
 use crate::store::Tx;
 use crate::{AgentId, AuthProblem, Chat, ChatError, MessageId, Seq, ThreadId, limits, secret};
 
-use super::{Core, excerpt, json_within, within};
+use super::{Core, ProvenAgent, excerpt, json_within, within};
 
 /// A message before it is posted.
 #[derive(Debug, Clone)]
@@ -61,7 +61,9 @@ pub enum Proof {
     /// The agent's token.
     Token(String),
     /// The gateway knows the agent by its connection.
-    Agent(AgentId),
+    Agent(ProvenAgent),
+    /// The bus speaks for a live agent, which has no token of its own. No gateway gives this.
+    Live(AgentId),
     /// The reply token of a strict post, if it was given to that agent.
     ReplyToken,
 }
@@ -179,7 +181,10 @@ impl Core {
             });
         };
         let problem = match &draft.proof {
-            Proof::Agent(known) if *known == id => None,
+            Proof::Agent(known) if *known.id() == id => {
+                (!known.holds(tx)?).then_some(AuthProblem::Token)
+            }
+            Proof::Live(known) if *known == id => None,
             Proof::Token(offered) => {
                 let kept = tx.agent_token(&id)?.unwrap_or_default();
                 (!secret::fits(&kept, offered)).then_some(AuthProblem::Token)
@@ -356,6 +361,7 @@ impl std::fmt::Debug for Proof {
             Self::Nothing => "Nothing",
             Self::Token(_) => "Token(…)",
             Self::Agent(_) => "Agent(…)",
+            Self::Live(_) => "Live(…)",
             Self::ReplyToken => "ReplyToken",
         })
     }

@@ -16,7 +16,7 @@ use crate::model::{Message, SyncContext, TokenSource, Waiting};
 use crate::store::{MessageQuery, Promise, ThreadWatch, Tx, WaitRun, perform_detached};
 use crate::{AgentId, AuthProblem, BoxFuture, Chat, ChatError, Seq, ThreadId, limits};
 
-use super::{Core, Credentials};
+use super::{Core, Credentials, ProvenAgent};
 
 /// A wait.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub struct WaitRequest {
     /// What the waiter proves itself with.
     pub credentials: Option<Credentials>,
     /// The agent that the gateway knows by its connection.
-    pub known: Option<AgentId>,
+    pub known: Option<ProvenAgent>,
     /// Only messages handed to this agent count.
     pub for_agent: Option<String>,
 }
@@ -58,12 +58,12 @@ pub struct Waited {
     /// What the waiter needs for a strict post.
     pub sync: SyncContext,
     /// Who waited, if the waiter proved it.
-    pub agent: Option<AgentId>,
+    pub agent: Option<ProvenAgent>,
 }
 
 /// What entering found out.
 struct Entered {
-    agent: Option<AgentId>,
+    agent: Option<ProvenAgent>,
     /// The waiter is out of step, so nothing new is an answer too.
     at_once: bool,
     current_seq: Seq,
@@ -105,11 +105,11 @@ impl Chat {
         let mut leaving = Leaving {
             chat: self.clone(),
             thread,
-            agent: entered.agent.clone(),
+            agent: entered.agent.as_ref().map(|agent| agent.id().clone()),
         };
         let seen = self.watch(&mut watch, &request, &entered, timeout).await?;
-        let agent = leaving.agent.take();
-        self.leave(request, entered, seen, agent).await
+        leaving.agent = None;
+        self.leave(request, entered, seen).await
     }
 
     fn wait_place(&self) -> Result<SemaphorePermit<'_>, ChatError> {
@@ -172,9 +172,10 @@ impl Chat {
         request: &WaitRequest,
         entered: &Entered,
     ) -> Result<(), ChatError> {
-        let Some(agent) = entered.agent.clone() else {
+        let Some(agent) = &entered.agent else {
             return Ok(());
         };
+        let agent = agent.id().clone();
         let thread = request.thread_id.clone();
         self.write_with(Promise::Soon, move |_, tx| {
             if tx.is_waiting(&thread, &agent)? {
@@ -186,10 +187,11 @@ impl Chat {
     }
 
     /// Notes that a waiter lives; when to do it again.
-    async fn beat(&self, agent: Option<AgentId>) -> Result<BoxFuture<'static, ()>, ChatError> {
+    async fn beat(&self, agent: Option<ProvenAgent>) -> Result<BoxFuture<'static, ()>, ChatError> {
         if let Some(agent) = agent {
             self.write_with(Promise::Soon, move |core, tx| {
-                Ok(tx.touch_agent(&agent, "msg_wait", true, core.now())?)
+                check_not_kicked(tx, &agent)?;
+                Ok(tx.touch_agent(agent.id(), "msg_wait", true, core.now())?)
             })
             .await?;
         }
@@ -206,15 +208,15 @@ impl Chat {
         request: WaitRequest,
         entered: Entered,
         seen: Seen,
-        agent: Option<AgentId>,
     ) -> Result<Waited, ChatError> {
-        let who = agent.clone();
+        let agent = entered.agent.clone();
+        let who = entered.agent;
         let thread = request.thread_id.clone();
-        let at_once = entered.at_once;
+        let (at_once, seq_at_entry) = (entered.at_once, entered.current_seq);
         let delivered = !seen.messages.is_empty();
         let mut sync = self
             .write_with(Promise::Soon, move |core, tx| {
-                core.leave(tx, &thread, who.as_ref(), delivered, entered.current_seq)
+                core.leave(tx, &thread, who.as_ref(), delivered, seq_at_entry)
             })
             .await?;
         let mut messages = seen.messages;
@@ -255,27 +257,28 @@ impl Core {
     ) -> Result<Entered, ChatError> {
         let thread = &request.thread_id;
         self.thread(tx, thread)?;
-        let agent = self.waiter(tx, request)?;
+        let known = self.waiter(tx, request)?;
         let current_seq = tx.current_seq(thread)?;
-        let Some(agent) = agent else {
+        let Some(known) = known else {
             return Ok(Entered {
                 agent: None,
                 at_once: false,
                 current_seq,
             });
         };
-        let holds_none = tx.issued_tokens(thread, &agent)?.is_empty();
-        let at_once = tx.refresh_requested(thread, &agent)?
-            || (holds_none && request.after_seq < current_seq);
+        let agent = known.id();
+        let holds_none = tx.issued_tokens(thread, agent)?.is_empty();
+        let at_once =
+            tx.refresh_requested(thread, agent)? || (holds_none && request.after_seq < current_seq);
         let now = self.now();
-        let run = self.resumed_run(tx, thread, &agent)?;
+        let run = self.resumed_run(tx, thread, agent)?;
         let run = run.unwrap_or(WaitRun {
             since: now,
             left_at: None,
         });
         tx.put_wait_run(
             thread,
-            &agent,
+            agent,
             Some(WaitRun {
                 left_at: None,
                 ..run
@@ -288,9 +291,9 @@ impl Core {
             timeout_ms: i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX),
         };
         tx.put_waiting(&waiting, now)?;
-        tx.touch_agent(&agent, "msg_wait", true, now)?;
+        tx.touch_agent(agent, "msg_wait", true, now)?;
         Ok(Entered {
-            agent: Some(agent),
+            agent: Some(known),
             at_once,
             current_seq,
         })
@@ -312,21 +315,27 @@ impl Core {
         Ok(tx.wait_run(thread, agent)?.filter(recent))
     }
 
-    fn waiter(&self, tx: &dyn Tx, request: &WaitRequest) -> Result<Option<AgentId>, ChatError> {
+    fn waiter(&self, tx: &dyn Tx, request: &WaitRequest) -> Result<Option<ProvenAgent>, ChatError> {
         let Some(credentials) = &request.credentials else {
-            return Ok(request.known.clone());
+            return match &request.known {
+                Some(known) if !known.holds(tx)? => {
+                    Err(ChatError::Unauthenticated(AuthProblem::Token))
+                }
+                known => Ok(known.clone()),
+            };
         };
         if credentials.agent_id.as_str().is_empty() || credentials.token.is_empty() {
             return Err(ChatError::Unauthenticated(AuthProblem::Incomplete));
         }
-        Ok(Some(self.verified(tx, credentials)?.id))
+        let agent = self.verified(tx, credentials)?;
+        Ok(Some(ProvenAgent::new(agent.id, &credentials.token)))
     }
 
     fn leave(
         &self,
         tx: &mut dyn Tx,
         thread: &ThreadId,
-        agent: Option<&AgentId>,
+        agent: Option<&ProvenAgent>,
         delivered: bool,
         seq_at_entry: Seq,
     ) -> Result<SyncContext, ChatError> {
@@ -334,6 +343,8 @@ impl Core {
         let Some(agent) = agent else {
             return self.issue(tx, thread, None, TokenSource::Wait);
         };
+        check_not_kicked(tx, agent)?;
+        let agent = agent.id();
         let now = self.now();
         let run = tx.wait_run(thread, agent)?.filter(|_| !delivered);
         let run = run.map(|run| WaitRun {
@@ -372,6 +383,15 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// Refuses an agent that was sent away while it waited: it must neither seem online again nor get a
+/// reply token, which would outlive the kick.
+fn check_not_kicked(tx: &dyn Tx, agent: &ProvenAgent) -> Result<(), ChatError> {
+    if agent.holds(tx)? {
+        return Ok(());
+    }
+    Err(ChatError::Kicked(agent.id().clone()))
 }
 
 /// What agents may see after a number, and how far that is. Messages for somebody else are passed

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{At, Room, credentials};
+use super::{At, Room, credentials, proven, strict};
 use crate::model::AliasSource;
 use crate::store::look;
-use crate::{AgentUpdate, ChatError, Credentials, Join, NewAgent};
+use crate::{
+    AgentUpdate, AuthProblem, ChatError, Credentials, Draft, Join, NewAgent, Proof, WaitRequest,
+};
 
 pub async fn names_are_unique_and_tokens_hidden(at: At) {
     let room = Room::open(&at).await;
@@ -153,4 +155,57 @@ pub async fn joining_shows_the_newest_window(at: At) {
         1,
         "a failed return registers nobody"
     );
+}
+
+pub async fn a_kick_ends_every_proof(at: At) {
+    let room = Room::open(&at).await;
+    let thread = room.thread("t").await;
+    let agent = room.agent().await;
+    let asked = room.token(&thread, &agent).await;
+    let before = strict(&thread, &agent, 0, &asked.reply_token, "before");
+    let posted = room.chat.post(before).await.unwrap();
+    let given = posted.next.unwrap();
+    room.chat.kick(agent.agent.id.clone()).await.unwrap();
+
+    let after = || {
+        strict(
+            &thread,
+            &agent,
+            given.current_seq,
+            &given.reply_token,
+            "after",
+        )
+    };
+    let session = || Proof::Agent(proven(&agent));
+    let own = Proof::Token(agent.token.clone());
+    for proof in [session(), own, Proof::ReplyToken] {
+        let draft = Draft { proof, ..after() };
+        let error = room.chat.post(draft).await.unwrap_err();
+        assert!(matches!(error, ChatError::Unauthenticated(_)), "{error:?}");
+    }
+    let mut disguised = after();
+    disguised.author = "someone".to_owned();
+    let error = room.chat.post(disguised).await.unwrap_err();
+    assert!(matches!(error, ChatError::TokenInvalid), "{error:?}");
+    let (id, name) = (posted.message.id, agent.agent.name.clone());
+    let edited = room.chat.edit(id, "after".into(), name, session()).await;
+    let refused =
+        |error: ChatError| matches!(error, ChatError::Unauthenticated(AuthProblem::Token));
+    assert!(edited.is_err_and(refused));
+    let wait = WaitRequest {
+        known: Some(proven(&agent)),
+        ..WaitRequest::new(thread.clone(), 0)
+    };
+    assert!(room.chat.wait(wait).await.is_err_and(refused));
+    let now = room.chat.agent(agent.agent.id.clone()).await.unwrap();
+    assert_eq!(now.last_activity.as_deref(), Some("kicked"));
+
+    let again = room.agent().await;
+    room.chat.resume(credentials(&again)).await.unwrap();
+    let draft = Draft {
+        proof: Proof::Agent(proven(&again)),
+        ..Draft::new(thread.clone(), again.agent.id.as_str(), "again")
+    };
+    room.chat.post(draft).await.unwrap();
+    assert_eq!(room.texts(&thread).await, ["before", "again"]);
 }

@@ -33,7 +33,7 @@ use crate::model::{Message, SyncContext};
 use crate::store::{MessageQuery, Store};
 use crate::{
     Ambient, BoxFuture, Chat, ChatConfig, Credentials, Draft, ManualClock, NewAgent, NewThread,
-    Proof, Registered, Seq, Stamp, Sync, SystemEntropy, ThreadId,
+    Proof, ProvenAgent, Registered, Seq, Stamp, Sync, SystemEntropy, ThreadId,
 };
 
 pub use agents::*;
@@ -90,6 +90,7 @@ macro_rules! contract_tests {
             a_wait_hears_only_what_is_handed_to_it,
             a_wait_that_is_dropped_is_forgotten,
             a_kicked_agent_waits_no_more,
+            a_kick_ends_every_proof,
             any_state_follows_any_other,
             a_topic_is_one_thread,
             closed_threads_take_nothing,
@@ -210,6 +211,11 @@ fn credentials(agent: &Registered) -> Credentials {
         agent_id: agent.agent.id.clone(),
         token: agent.token.clone(),
     }
+}
+
+/// What a gateway remembers of an agent that showed its token.
+fn proven(agent: &Registered) -> ProvenAgent {
+    ProvenAgent::new(agent.agent.id.clone(), &agent.token)
 }
 
 /// A strict post of an agent.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{At, Room, credentials, quiet, strict};
+use super::{At, Room, credentials, proven, quiet, strict};
 use crate::model::Role;
 use crate::store::MessageQuery;
 use crate::{
@@ -167,12 +167,9 @@ pub async fn only_the_agent_speaks_for_itself(at: At) {
             .await
             .is_err_and(refused(AuthProblem::Token))
     );
-    let wrong = Proof::Agent(other.agent.id.clone());
+    let wrong = Proof::Agent(proven(&other));
     assert!(post(wrong).await.is_err_and(refused(AuthProblem::Missing)));
-    let posted = post(Proof::Agent(agent.agent.id.clone()))
-        .await
-        .unwrap()
-        .message;
+    let posted = post(Proof::Agent(proven(&agent))).await.unwrap().message;
     assert_eq!(posted.author, agent.agent.name);
     assert_eq!(posted.author_id.as_deref(), Some(agent.agent.id.as_str()));
 
@@ -185,7 +182,7 @@ pub async fn only_the_agent_speaks_for_itself(at: At) {
 
     // One that was given to the agent itself does: here with its post.
     let mut first = strict(&thread, &agent, asked.current_seq, &asked.reply_token, "x");
-    first.proof = Proof::Agent(agent.agent.id.clone());
+    first.proof = Proof::Agent(proven(&agent));
     let sync = room.chat.post(first).await.unwrap().next.unwrap();
     let mut bound = strict(&thread, &agent, sync.current_seq, &sync.reply_token, "x");
     bound.proof = Proof::ReplyToken;

@@ -158,6 +158,8 @@ pub trait SyncRows {
         source: Option<TokenSource>,
         at: Stamp,
     ) -> Result<()>;
+    /// Removes all unspent reply tokens of an agent, in every thread.
+    fn delete_tokens_of(&mut self, agent: &AgentId) -> Result<()>;
     /// Whether an agent's next wait must answer at once.
     fn refresh_requested(&self, thread: &ThreadId, agent: &AgentId) -> Result<bool>;
     /// Makes an agent's next wait answer at once.

@@ -276,7 +276,7 @@ impl Room {
             Ended::Said { text, stop_reason } => {
                 let mut draft = Draft::new(turn.cause.thread_id.clone(), turn.agent.as_str(), text);
                 draft.role = Role::Assistant;
-                draft.proof = Proof::Agent(turn.agent.clone());
+                draft.proof = Proof::Live(turn.agent.clone());
                 draft.reply_to = Some(turn.cause.id.clone());
                 let about = json!({ "id": turn.id, "stop_reason": stop_reason });
                 draft.merge_metadata("turn", about);
@@ -310,7 +310,7 @@ impl Room {
         let text = format!("{} does not answer: {why}.", turn.name);
         let mut draft = Draft::new(turn.cause.thread_id.clone(), turn.agent.as_str(), text);
         draft.role = Role::System;
-        draft.proof = Proof::Agent(turn.agent.clone());
+        draft.proof = Proof::Live(turn.agent.clone());
         draft.reply_to = Some(turn.cause.id.clone());
         self.post(draft).await.map(drop)
     }

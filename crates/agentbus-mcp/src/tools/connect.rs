@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use agentbus_chat::{
-    AgentId, ChatError, Connected, Credentials, Join, NewAgent, TemplateId, ThreadId,
+    AgentId, ChatError, Connected, Credentials, Join, NewAgent, ProvenAgent, Registered,
+    TemplateId, ThreadId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -137,7 +138,9 @@ async fn connect(services: &Services, call: &Call, asked: Asked) -> Result<Reply
     };
     match services.chat.connect(join).await {
         Ok(connected) => {
-            call.session().bind(connected.registered.agent.id.clone());
+            let Registered { agent, token } = &connected.registered;
+            call.session()
+                .bind(ProvenAgent::new(agent.id.clone(), token));
             Ok(Reply::data(&joined(connected)))
         }
         Err(error @ ChatError::Unauthenticated(_)) if resuming => Ok(refusal::refused(&format!(

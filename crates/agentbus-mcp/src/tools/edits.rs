@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use agentbus_chat::{AgentId, AuthProblem, Chat, ChatError, Credentials, MessageId, Proof};
+use agentbus_chat::{
+    AgentId, AuthProblem, Chat, ChatError, Credentials, MessageId, Proof, ProvenAgent,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -149,7 +151,7 @@ async fn edit(
         Err(error) => return refusal::answer(&error),
     };
     let (by, proof) = match editor {
-        Some(agent) => (agent.to_string(), Proof::Agent(agent)),
+        Some(agent) => (agent.id().to_string(), Proof::Agent(agent)),
         // What people wrote they edit over HTTP. A name proves nothing, and here agents call.
         None => {
             let text = "say who you are: pass agent_id and token, or join with bus_connect first";
@@ -181,14 +183,18 @@ async fn editor(
     call: &Call,
     agent_id: Option<String>,
     token: Option<String>,
-) -> Result<Option<AgentId>, ChatError> {
+) -> Result<Option<ProvenAgent>, ChatError> {
     match (agent_id, token) {
         (Some(id), Some(token)) => {
-            let agent_id = AgentId::new(id);
-            let who = Credentials { agent_id, token };
-            Ok(Some(services.chat.verify(who).await?.id))
+            let known = ProvenAgent::new(AgentId::new(id), &token);
+            let agent_id = known.id().clone();
+            services
+                .chat
+                .verify(Credentials { agent_id, token })
+                .await?;
+            Ok(Some(known))
         }
-        (None, None) => Ok(call.session().agent()),
+        (None, None) => Ok(call.session().proven()),
         _ => Err(ChatError::Unauthenticated(AuthProblem::Incomplete)),
     }
 }

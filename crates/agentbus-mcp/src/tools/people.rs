@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use agentbus_chat::model::Agent;
-use agentbus_chat::{AgentId, AgentUpdate, ChatError, Credentials, NewAgent, ThreadId};
+use agentbus_chat::{
+    AgentId, AgentUpdate, ChatError, Credentials, NewAgent, ProvenAgent, ThreadId,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -48,6 +50,10 @@ struct Who {
 }
 
 impl Who {
+    fn proven(&self) -> ProvenAgent {
+        ProvenAgent::new(AgentId::new(self.agent_id.as_str()), &self.token)
+    }
+
     fn credentials(self) -> Credentials {
         Credentials {
             agent_id: AgentId::new(self.agent_id),
@@ -145,7 +151,8 @@ async fn register(services: &Services, call: &Call, asked: Register) -> Result<R
         Err(error) => return refusal::answer(&error),
     };
     let agent = &registered.agent;
-    call.session().bind(agent.id.clone());
+    let known = ProvenAgent::new(agent.id.clone(), &registered.token);
+    call.session().bind(known);
     let who = Credentials {
         agent_id: agent.id.clone(),
         token: registered.token.clone(),
@@ -163,10 +170,10 @@ async fn register(services: &Services, call: &Call, asked: Register) -> Result<R
 }
 
 async fn resume(services: &Services, call: &Call, asked: Who) -> Result<Reply, Fault> {
-    let who = asked.credentials();
+    let (known, who) = (asked.proven(), asked.credentials());
     match services.chat.resume(who.clone()).await {
         Ok(agent) => {
-            call.session().bind(agent.id.clone());
+            call.session().bind(known);
             let timeout = services.chat.config().heartbeat_timeout;
             let value = json!({
                 "ok": true, "agent_id": agent.id, "name": agent.name,
@@ -195,11 +202,10 @@ fn done(result: Result<(), ChatError>) -> Result<Reply, Fault> {
 }
 
 async fn heartbeat(services: &Services, call: &Call, asked: Who) -> Result<Reply, Fault> {
-    let who = asked.credentials();
-    let agent = who.agent_id.clone();
+    let (known, who) = (asked.proven(), asked.credentials());
     let beaten = services.chat.heartbeat(who).await;
     if beaten.is_ok() {
-        call.session().bind(agent);
+        call.session().bind(known);
     }
     done(beaten)
 }

@@ -103,11 +103,12 @@ async fn post(
 fn draft(call: &Call, asked: Asked) -> Draft {
     let id = AgentId::new(asked.author.as_str());
     let mut draft = Draft::new(ThreadId::new(asked.thread_id), asked.author, asked.content);
-    draft.proof = match asked.token {
-        Some(token) => Proof::Token(token),
-        None if call.session().agent().as_ref() == Some(&id) => Proof::Agent(id),
+    let known = call.session().proven().filter(|known| *known.id() == id);
+    draft.proof = match (asked.token, known) {
+        (Some(token), _) => Proof::Token(token),
+        (None, Some(known)) => Proof::Agent(known),
         // Who holds a reply token that was given to an agent is that agent.
-        None => Proof::ReplyToken,
+        (None, None) => Proof::ReplyToken,
     };
     let role = asked.role.as_deref().and_then(Role::parse);
     draft.role = role.unwrap_or(Role::User);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentbus_chat::{AgentId, Chat, Credentials, SettingsUpdate, ThreadId};
+use agentbus_chat::{AgentId, Chat, Credentials, ProvenAgent, SettingsUpdate, ThreadId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -119,6 +119,7 @@ async fn close_meeting(
     asked: CloseMeeting,
 ) -> Result<Reply, Fault> {
     let agent = AgentId::new(asked.agent_id);
+    let proven = ProvenAgent::new(agent.clone(), &asked.token);
     let who = Credentials {
         agent_id: agent.clone(),
         token: asked.token,
@@ -127,7 +128,7 @@ async fn close_meeting(
         let detail = json!({ "detail": "agent_id and token do not belong together" });
         return Ok(refusal::refused_with("AUTHENTICATION_REQUIRED", detail));
     }
-    call.session().bind(agent.clone());
+    call.session().bind(proven);
     let id = ThreadId::new(asked.thread_id);
     let Ok(before) = services.chat.thread(id.clone()).await else {
         let detail = json!({ "detail": format!("there is no thread `{id}`") });

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use agentbus_chat::model::{ThreadQuery, ThreadState};
 use agentbus_chat::{
-    AgentId, AuthProblem, Chat, ChatError, Credentials, NewThread, Stamp, TemplateId, ThreadId,
+    AgentId, AuthProblem, Chat, ChatError, Credentials, NewThread, ProvenAgent, Stamp, TemplateId,
+    ThreadId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -170,6 +171,7 @@ async fn create(
         return Ok(needs_credentials(&asked.topic));
     }
     let agent = AgentId::new(asked.agent_id);
+    let proven = ProvenAgent::new(agent.clone(), &asked.token);
     let who = Credentials {
         agent_id: agent.clone(),
         token: asked.token,
@@ -181,7 +183,7 @@ async fn create(
             other => refusal::answer(&other),
         };
     }
-    call.session().bind(agent.clone());
+    call.session().bind(proven);
     let new = NewThread {
         topic: asked.topic,
         creator: agent,

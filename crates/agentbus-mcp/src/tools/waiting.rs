@@ -66,7 +66,7 @@ async fn wait(services: &Services, call: &Call, asked: Asked) -> Result<Reply, F
             token: token.unwrap_or_default(),
         }),
     };
-    let known = call.session().agent();
+    let known = call.session().proven();
     let request = WaitRequest {
         timeout: asked.timeout_ms.map(Duration::from_millis),
         credentials,
@@ -111,6 +111,9 @@ fn invalid_credentials(problem: AuthProblem) -> Reply {
     let detail = match problem {
         AuthProblem::Incomplete => {
             "msg_wait requires both agent_id and token when explicit credentials are supplied."
+        }
+        AuthProblem::Token => {
+            "The agent of this connection was sent away or has left; call bus_connect to join again."
         }
         _ => "Invalid agent_id/token for msg_wait.",
     };

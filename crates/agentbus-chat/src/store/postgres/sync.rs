@@ -80,6 +80,12 @@ impl SyncRows for PgTx<'_> {
         Ok(())
     }
 
+    fn delete_tokens_of(&mut self, agent: &AgentId) -> Result<()> {
+        let sql = "DELETE FROM reply_tokens WHERE agent_id = $1 AND consumed_at IS NULL";
+        self.run(sql, &[&agent.as_str()])?;
+        Ok(())
+    }
+
     fn refresh_requested(&self, thread: &ThreadId, agent: &AgentId) -> Result<bool> {
         let sql = "SELECT count(*) FROM refreshes WHERE thread_id = $1 AND agent_id = $2";
         Ok(self.count(sql, &[&thread.as_str(), &agent.as_str()])? > 0)

@@ -83,6 +83,12 @@ impl SyncRows for SqliteTx<'_> {
         Ok(())
     }
 
+    fn delete_tokens_of(&mut self, agent: &AgentId) -> Result<()> {
+        let sql = "DELETE FROM reply_tokens WHERE agent_id = ?1 AND consumed_at IS NULL";
+        self.run(sql, [agent.as_str()])?;
+        Ok(())
+    }
+
     fn refresh_requested(&self, thread: &ThreadId, agent: &AgentId) -> Result<bool> {
         let sql = "SELECT 1 FROM msg_wait_refresh_requests WHERE thread_id = ?1 AND agent_id = ?2";
         let found = self.one(sql, [thread.as_str(), agent.as_str()], |_| Ok(()))?;
