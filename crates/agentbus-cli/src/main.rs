@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod config;
 mod failure;
+mod log;
 mod output;
 mod telemetry;
 

@@ -334,6 +334,26 @@ fn v36_one_client_that_does_not_read_stalls_nobody_and_is_cut_off_in_time() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_stalls_nobody() {
+    let script = "head -c 2000000 /dev/zero | tr '\\0' 'x' | fold -w 100 >&2; exec sed -u 's/\"method\":\"m\"/\"result\":{}/'";
+    let mut bus = Bus::start(&[("p", script, 1)], &json!({}), &["--unix", "bus.sock"]);
+    let mut peer = bus.connect();
+    for id in 0..50 {
+        assert_eq!(peer.ask(&request(&id.to_string())), result(&id.to_string()));
+    }
+    bus.signal("TERM");
+    let begun = Instant::now();
+    // Its standard error is still not read.
+    while bus.child.try_wait().unwrap().is_none() {
+        assert!(begun.elapsed() < GUARD, "the bus does not end");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let (code, log) = bus.end();
+    assert_eq!(code, Some(0));
+    assert!(log.len() < 200_000, "the pipe held more: {}", log.len());
+}
+
+#[test]
 fn v38_a_terminated_bus_finishes_what_was_asked() {
     let script = r#"trap '' TERM; while read -r line; do : > begun; sleep 0.5; echo "$line" | sed 's/"method":"m"/"result":{}/'; done"#;
     let limits = json!({"drain_timeout_sec": 20});

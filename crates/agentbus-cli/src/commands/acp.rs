@@ -54,7 +54,7 @@ pub(crate) async fn acp(
             let token = api.token()?;
             connect(api.url(), token, asked.agent.as_deref()).await
         }
-        Joined::Own(config, running) => embedded(&asked, &config, *running).await,
+        Joined::Own(config, running, _log) => embedded(&asked, &config, *running).await,
     }
 }
 

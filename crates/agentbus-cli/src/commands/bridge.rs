@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::BridgeArgs;
 use crate::failure::{Exit, Failure};
+use crate::log::Log;
 use crate::output::Output;
 
 /// Time between two lines about how far the copy has come.
@@ -22,7 +23,7 @@ const CLOSE: Duration = Duration::from_secs(2);
 
 /// Copies until it is told to stop, or until the source is idle if that was asked for.
 pub(crate) async fn bridge(args: BridgeArgs, output: &Output) -> Result<(), Failure> {
-    super::serve::start_logging("warn", output)?;
+    let _log = Log::start("warn", output)?;
     let source = connect(&args.source).await?;
     let destination = connect(&args.destination).await?;
     let mut bridge = open(&args, &source, &destination).await?;

@@ -5,10 +5,11 @@ use std::time::Duration;
 use agentbus_server::RunningServer;
 
 use super::Api;
-use super::serve::{Beside, start, start_logging};
+use super::serve::{Beside, start};
 use crate::args::Serve;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
+use crate::log::Log;
 use crate::output::Output;
 use crate::telemetry::Telemetry;
 
@@ -20,8 +21,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub(super) enum Joined {
     /// It runs in another process.
     Running,
-    /// It was started in this one, on this configuration.
-    Own(Box<Config>, Box<(RunningServer, Beside)>),
+    /// It was started in this one, on this configuration, with its log.
+    Own(Box<Config>, Box<(RunningServer, Beside)>, Log),
 }
 
 /// Finds the bus that runs, or starts one on the data directory, which other programs can join.
@@ -45,9 +46,9 @@ pub(super) async fn join(
         return Err(Failure::new(Exit::Unreachable, text));
     }
     let config = serve.clone().merge(None, config()?);
-    start_logging(&config.log, output)?;
+    let log = Log::start(&config.log, output)?;
     match start(&config, telemetry).await {
-        Ok(running) => Ok(Joined::Own(Box::new(config), Box::new(running))),
+        Ok(running) => Ok(Joined::Own(Box::new(config), Box::new(running), log)),
         Err(mut failure) if embedded && failure.exit == Exit::Listen => {
             failure.message.push_str(
                 "; --embedded runs a bus of its own: leave it out to join the one that runs, or name another directory \

@@ -1,7 +1,7 @@
 //! `agentbus serve`.
 
 use std::future::Future;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use agentbus_stdio::PoolTargets;
 use agentbus_transport_ws::credentials;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::args::Auth;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
+use crate::log::Log;
 use crate::output::Output;
 use crate::telemetry::Telemetry;
 
@@ -26,7 +26,7 @@ pub(crate) async fn serve(
     telemetry: &Telemetry,
     output: &Output,
 ) -> Result<(), Failure> {
-    start_logging(&config.log, output)?;
+    let _log = Log::start(&config.log, output)?;
     // Listened for before the port is open, so that no early signal is missed.
     let mut stop = std::pin::pin!(stop_signal());
     let (server, beside) = tokio::select! {
@@ -239,27 +239,6 @@ fn server_config(config: &Config) -> Result<ServerConfig, Failure> {
     // Only from the environment: a secret has no place in a file that is shown to others.
     server.admin_token = std::env::var("AGENTCHATBUS_ADMIN_TOKEN").ok();
     Ok(server)
-}
-
-pub(crate) fn start_logging(filter: &str, output: &Output) -> Result<(), Failure> {
-    // The libraries tell of every session and of clients that leave (MCP), of every refusal (ACP),
-    // and of every message that nobody wanted (RabbitMQ). Who wants that names them.
-    let quieter = format!("rmcp=off,agent_client_protocol=off,lapin=error,{filter}");
-    let filter = EnvFilter::try_new(quieter).map_err(|error| {
-        Failure::new(
-            Exit::Configuration,
-            format!("`{filter}` is no log filter: {error}"),
-        )
-    })?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    if output.is_json() {
-        log.json().init();
-    } else {
-        log.with_ansi(io::stderr().is_terminal()).init();
-    }
-    Ok(())
 }
 
 /// Says where the bus is and what to do next. The first line is the address, for programs too.

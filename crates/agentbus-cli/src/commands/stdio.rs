@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use agentbus_stdio::config::{ConfigError, Mode};
 use agentbus_stdio::{Config, DaemonError, Endpoint, limits};
 
-use super::serve::start_logging;
 use crate::args::StdioArgs;
 use crate::failure::{Exit, Failure};
+use crate::log::Log;
 use crate::output::Output;
 
 /// Runs the process bus until it is told to stop, or its one client has said all.
@@ -19,7 +19,7 @@ pub(crate) async fn stdio(
 ) -> Result<(), Failure> {
     let debug = std::env::var_os("DEBUG_STDIO").is_some();
     let default = if debug { "debug" } else { "info" };
-    start_logging(args.log.as_deref().unwrap_or(default), output)?;
+    let _log = Log::start(args.log.as_deref().unwrap_or(default), output)?;
     let flag = flag(&args)?;
     let config = Config::parse(&read(config, args.config_fd)?)?;
     let endpoint = endpoint(flag, &config)?;

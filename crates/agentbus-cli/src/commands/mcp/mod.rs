@@ -31,7 +31,7 @@ pub(crate) async fn mcp(
     let joined = join(asked.embedded, &asked.serve, config, api, telemetry, output);
     match joined.await? {
         Joined::Running => attached(&asked, api).await,
-        Joined::Own(config, running) => embedded(&asked, &config, *running).await,
+        Joined::Own(config, running, _log) => embedded(&asked, &config, *running).await,
     }
 }
 

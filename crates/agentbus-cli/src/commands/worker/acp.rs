@@ -6,8 +6,8 @@ use agentbus_acp::worker::{self, EngineOptions, OpenAi, Options};
 
 use super::{set, state_directory, stopped_by_signal};
 use crate::args::{AcpWorker, Engine};
-use crate::commands::serve::start_logging;
 use crate::failure::{Exit, Failure};
+use crate::log::Log;
 use crate::output::Output;
 
 /// Tokens that a model can look at, unless said otherwise: those of the default one.
@@ -15,7 +15,7 @@ const CONTEXT_TOKENS: u64 = 128_000;
 
 /// Serves until the input ends or a signal asks to stop; both are a success.
 pub(super) async fn serve(args: AcpWorker, output: &Output) -> Result<(), Failure> {
-    start_logging(&args.log, output)?;
+    let _log = Log::start(&args.log, output)?;
     let options = Options {
         engine: engine(args.engine)?,
         data_directory: match args.data_dir {

@@ -4,13 +4,13 @@ use agentbus_acp::worker::proxy::{self, Address, ProxyOptions};
 
 use super::stopped_by_signal;
 use crate::args::ProxyWorker;
-use crate::commands::serve::start_logging;
 use crate::failure::Failure;
+use crate::log::Log;
 use crate::output::Output;
 
 /// Serves until the input ends or a signal asks to stop; both are a success.
 pub(super) async fn serve(args: ProxyWorker, output: &Output) -> Result<(), Failure> {
-    start_logging(&args.log, output)?;
+    let _log = Log::start(&args.log, output)?;
     let options = ProxyOptions {
         address: match args.unix {
             Some(path) => Address::Unix(path),

@@ -8,13 +8,13 @@ use agentbus_acp::worker::registry::{self, KeySource, RegistryError, RegistryOpt
 
 use super::{set, state_directory, stopped_by_signal};
 use crate::args::RegistryWorker;
-use crate::commands::serve::start_logging;
 use crate::failure::{Exit, Failure};
+use crate::log::Log;
 use crate::output::Output;
 
 /// Serves until the input ends or a signal asks to stop; both are a success.
 pub(super) async fn serve(args: RegistryWorker, output: &Output) -> Result<(), Failure> {
-    start_logging(&args.log, output)?;
+    let _log = Log::start(&args.log, output)?;
     let options = options(&args)?;
     if let Some(name) = &args.login {
         return log_in(&options, name, args.method.as_deref(), output).await;
