@@ -255,6 +255,23 @@ fn a_url_that_names_nothing_is_answered_with_one_that_does() {
 }
 
 #[test]
+fn how_many_got_an_event_is_said_only_where_it_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let publish = ["pub", "kept", "1", "--key", "k", "--json"];
+    // What is in the log already goes to nobody anew, so nobody is counted.
+    for receivers in [Value::from(0), Value::Null] {
+        let published = agentbus(dir.path())
+            .args(publish)
+            .args(["--transport", "sqlite://bus.db"])
+            .output()
+            .unwrap();
+        let said: Value = serde_json::from_slice(&published.stdout).unwrap();
+        assert_eq!(said["receivers"], receivers, "{said}");
+        assert_eq!(said["sequence"], 1, "{said}");
+    }
+}
+
+#[test]
 fn invoke_and_handle_work_over_a_log() {
     invoke_and_handle_work_over("sqlite://bus.db");
 }

@@ -1,13 +1,12 @@
 //! `agentbus handle`: any program becomes an agent.
 //!
-//! The program is started anew for each request. Its environment is ours, without the token, with
-//! a few `AGENTBUS_…` variables that describe the request.
+//! The program is started anew for each request. Its environment is ours, without what may hold a
+//! secret, with a few `AGENTBUS_…` variables that describe the request.
 
 use std::ffi::OsString;
 
 use agentbus::{Error, ErrorCode, ErrorPayload, Payload, Reply, Request, StreamWriter};
 use agentbus_process::{Exit, ExitOutcome, Program, Stdin, Stdout};
-use agentbus_transport_ws::credentials::TOKEN_VARIABLE;
 use bytes::Bytes;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -20,7 +19,6 @@ pub(crate) async fn handle(client: &Client, args: Handle) -> Result<(), Failure>
     client.others_must_reach()?;
     let program = Program::from_argv(args.command)
         .map_err(|_| Failure::usage("name the program to run after `--`"))?
-        .withhold(TOKEN_VARIABLE)
         .env("AGENTBUS_TARGET", &args.target);
     let bus = client.connect_as(&args.target).await?;
     let mut served = if args.stream {

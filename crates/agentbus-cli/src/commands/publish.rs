@@ -38,25 +38,30 @@ pub(crate) async fn publish(client: &Client, args: Publish) -> Result<(), Failur
         _ => error.into(),
     })?;
     bus.shutdown().await;
-    let receivers = receipt.receivers.unwrap_or(0);
     if client.output.is_json() {
         let durability = receipt.durability.to_string();
         let line = json!({
-            "receivers": receivers,
+            "receivers": receipt.receivers,
             "durability": durability,
             "sequence": receipt.sequence,
             "duplicate": receipt.duplicate,
         });
         return client.output.line(&line.to_string());
     }
-    let (type_, plural) = (&args.event_type, if receivers == 1 { "" } else { "s" });
+    // Not every carrier knows how many listen, and none is not the same as nobody.
+    let reached = match receipt.receivers {
+        Some(1) => " to 1 subscriber".to_owned(),
+        Some(number) => format!(" to {number} subscribers"),
+        None => String::new(),
+    };
     let stored = match (receipt.sequence, receipt.duplicate) {
         (Some(number), false) => format!(", kept as number {number}"),
         (Some(number), true) => format!(", which was number {number} already"),
         (None, _) => String::new(),
     };
-    client.output.note(&format!(
-        "published {type_} to {receivers} subscriber{plural}{stored}"
-    ));
+    let type_ = &args.event_type;
+    client
+        .output
+        .note(&format!("published {type_}{reached}{stored}"));
     Ok(())
 }
