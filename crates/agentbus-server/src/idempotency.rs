@@ -43,6 +43,7 @@ struct Entry {
     /// Hash of the request, to tell a repetition from another request under the same key.
     request: u64,
     outcome: Arc<OnceCell<Stored>>,
+    since: Instant,
     /// What the outcome occupies, 0 until there is one.
     bytes: usize,
 }
@@ -103,7 +104,7 @@ impl Outcomes {
         else {
             return;
         };
-        if outcome.status.is_server_error() {
+        if may_succeed_later(outcome.status) {
             kept.remove(key);
         } else if present.bytes == 0 {
             present.bytes = outcome.body.len().max(1);
@@ -121,10 +122,11 @@ impl Outcomes {
         let entry = Entry {
             request,
             outcome: Arc::default(),
+            since: Instant::now(),
             bytes: 0,
         };
         kept.by_key.insert(key.to_owned(), entry.clone());
-        kept.order.push_back((key.to_owned(), Instant::now()));
+        kept.order.push_back((key.to_owned(), entry.since));
         entry
     }
 }
@@ -137,9 +139,16 @@ impl Kept {
             if !full && since.elapsed() < limits::IDEMPOTENCY_TTL {
                 return;
             }
-            let key = key.clone();
+            let (key, since) = (key.clone(), *since);
             self.order.pop_front();
-            self.remove(&key);
+            // A failed request is forgotten at once; what is kept under its key came later.
+            if self
+                .by_key
+                .get(&key)
+                .is_some_and(|entry| entry.since == since)
+            {
+                self.remove(&key);
+            }
         }
     }
 
@@ -148,6 +157,16 @@ impl Kept {
             self.bytes = self.bytes.saturating_sub(entry.bytes);
         }
     }
+}
+
+/// Whether the same request can end otherwise the next time: nobody serves the target yet, there was
+/// no time or no room, or something failed that is no fault of the request.
+fn may_succeed_later(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::NOT_FOUND | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+        )
 }
 
 impl Stored {
@@ -168,5 +187,34 @@ impl IntoResponse for Stored {
         }
         let json = [(header::CONTENT_TYPE, "application/json")];
         (self.status, json, self.body).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_attempt_is_not_forgotten_with_the_first() {
+        let now = Instant::now();
+        let mut kept = Kept::default();
+        let later = now + std::time::Duration::from_millis(1);
+        let entry = |since| Entry {
+            request: 0,
+            outcome: Arc::default(),
+            since,
+            bytes: 0,
+        };
+        kept.by_key.insert("k".to_owned(), entry(later));
+        kept.order.push_back(("k".to_owned(), now));
+        kept.order.push_back(("k".to_owned(), later));
+        // As many more as push the first attempt out, and no more.
+        for n in 2..=limits::IDEMPOTENCY_KEYS_MAX {
+            kept.by_key.insert(n.to_string(), entry(later));
+            kept.order.push_back((n.to_string(), later));
+        }
+        kept.forget_old();
+        assert_eq!(kept.order.len(), limits::IDEMPOTENCY_KEYS_MAX);
+        assert!(kept.by_key.contains_key("k"));
     }
 }

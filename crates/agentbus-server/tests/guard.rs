@@ -331,10 +331,44 @@ async fn an_idempotency_key_runs_once() {
         ask(&server, &post(&server, path, elsewhere, "1")).await.0,
         200
     );
-    // What may succeed the next time is not kept.
     let absent = "/v1/agents/late/invoke";
     let (status, _) = ask(&server, &post(&server, absent, key, "1")).await;
     assert_eq!(status, 422, "the key is taken by another request");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_outcome_that_may_be_another_the_next_time_is_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = bus().await;
+    let server = open_server(dir.path(), bus.clone()).await;
+    let path = "/v1/agents/late/invoke";
+    let key = "Idempotency-Key: k1\r\n";
+    let asked = post(&server, path, key, "1");
+    assert_eq!(ask(&server, &asked).await.0, 404, "nobody serves it yet");
+    let runs = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let count = runs.clone();
+    bus.handle("late", move |_| {
+        let n = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        async move {
+            match n {
+                0 => Err(agentbus::Error::from(agentbus::ErrorPayload::new(
+                    agentbus::ErrorCode::BackpressureDrop,
+                    "later",
+                ))),
+                1 => Err(agentbus::Error::agent("it failed")),
+                n => Ok(serde_json::json!(n)),
+            }
+        }
+    })
+    .await
+    .unwrap();
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        statuses.push(ask(&server, &asked).await.0);
+    }
+    assert_eq!(statuses, [429, 502, 200, 200]);
+    assert_eq!(runs.load(std::sync::atomic::Ordering::SeqCst), 3);
     server.shutdown().await;
 }
 
