@@ -1,4 +1,6 @@
 //! Images that messages show: checked by their first bytes, kept under names of our own.
+//!
+//! A name is made of what is in the file, so an image that comes again takes no more room.
 
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::Limited;
 use rand::RngExt;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::refusal::Refusal;
 use crate::limits::BODY_TIMEOUT;
@@ -61,15 +64,16 @@ pub(super) async fn upload(
     if !begins_like(kind, &bytes) {
         return Err(Refusal::bad("File content does not match its extension"));
     }
-    let stored = format!("{:032x}{kept_as}", rand::rng().random::<u128>());
-    let directory = app.chat.uploads.clone();
-    let path = directory.join(&stored);
-    let saving = tokio::task::spawn_blocking(move || save(&directory, &path, &bytes)).await;
-    if let Ok(Err(error)) | Err(error) = saving.map_err(std::io::Error::other) {
-        tracing::error!(%error, "an upload could not be kept");
-        let text = "the image could not be kept; look into the log of the bus";
-        return Err(Refusal::text(StatusCode::INSUFFICIENT_STORAGE, text));
-    }
+    let (directory, kept_as) = (app.chat.uploads.clone(), *kept_as);
+    let saving = tokio::task::spawn_blocking(move || save(&directory, kept_as, &bytes)).await;
+    let stored = match saving.map_err(std::io::Error::other) {
+        Ok(Ok(stored)) => stored,
+        Ok(Err(error)) | Err(error) => {
+            tracing::error!(%error, "an upload could not be kept");
+            let text = "the image could not be kept; look into the log of the bus";
+            return Err(Refusal::text(StatusCode::INSUFFICIENT_STORAGE, text));
+        }
+    };
     let name: String = name.chars().take(NAME_CHARS).collect();
     Ok(Json(
         json!({ "url": format!("/static/uploads/{stored}"), "name": name }),
@@ -133,13 +137,32 @@ fn begins_like(kind: &str, bytes: &[u8]) -> bool {
     }
 }
 
+/// Keeps an image under the beginning of its hash: its name.
+fn save(directory: &FilePath, kept_as: &str, bytes: &[u8]) -> std::io::Result<String> {
+    let hash = Sha256::digest(bytes);
+    let half = &hash[..16];
+    let stem: String = half.iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = format!("{stem}{kept_as}");
+    let path = directory.join(&name);
+    if !path.is_file() {
+        std::fs::create_dir_all(directory)?;
+        write_whole(directory, &path, bytes)?;
+    }
+    Ok(name)
+}
+
 /// Writes a file whole or not at all.
-fn save(directory: &FilePath, path: &FilePath, bytes: &[u8]) -> std::io::Result<()> {
-    std::fs::create_dir_all(directory)?;
-    let draft = path.with_extension("new");
-    std::fs::write(&draft, bytes)?;
-    std::fs::File::open(&draft)?.sync_all()?;
-    std::fs::rename(draft, path)
+fn write_whole(directory: &FilePath, path: &FilePath, bytes: &[u8]) -> std::io::Result<()> {
+    // Of a name of its own, because the same image may be coming twice at this moment.
+    let draft = directory.join(format!("{:032x}.new", rand::rng().random::<u128>()));
+    let written = std::fs::write(&draft, bytes)
+        .and_then(|()| std::fs::File::open(&draft)?.sync_all())
+        .and_then(|()| std::fs::rename(&draft, path));
+    if written.is_err() {
+        // On a full disk it would be in the way. There may be none, if it could not be made.
+        let _ = std::fs::remove_file(&draft);
+    }
+    written
 }
 
 /// Shows an upload.
@@ -213,6 +236,28 @@ mod tests {
         ] {
             assert_eq!(kind_of(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn an_image_that_comes_again_is_kept_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let uploads = directory.path().join("uploads");
+        let first = save(&uploads, ".png", b"one").unwrap();
+        assert_eq!(kind_of(&first), Some("image/png"), "{first}");
+        assert_eq!(save(&uploads, ".png", b"one").unwrap(), first);
+        assert_eq!(std::fs::read_dir(&uploads).unwrap().count(), 1);
+        assert_ne!(save(&uploads, ".png", b"two").unwrap(), first);
+        assert_eq!(std::fs::read(uploads.join(first)).unwrap(), b"one");
+    }
+
+    #[test]
+    fn what_cannot_be_kept_leaves_no_draft() {
+        let directory = tempfile::tempdir().unwrap();
+        // A directory in the place of the file.
+        let path = directory.path().join("taken.png");
+        std::fs::create_dir(&path).unwrap();
+        write_whole(directory.path(), &path, b"one").unwrap_err();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -9,9 +9,8 @@ use super::mcp_session::McpSession;
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n and what a picture needs beside";
 
-#[tokio::test]
-async fn an_uploaded_image_reaches_an_agent_as_an_image() {
-    let host = Host::start(quiet()).await;
+/// Uploads the image; what is answered.
+async fn upload(host: &Host) -> Value {
     let mut form = b"--X\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.png\"\r\n\
         content-type: image/png\r\n\r\n"
         .to_vec();
@@ -20,10 +19,29 @@ async fn an_uploaded_image_reaches_an_agent_as_an_image() {
     let kind = [("content-type", "multipart/form-data; boundary=X")];
     let uploaded = host.send("POST", "/api/upload/image", &kind, form).await;
     assert_eq!(uploaded.status, 200, "{}", uploaded.text);
+    uploaded.body
+}
+
+#[tokio::test]
+async fn the_same_image_twice_is_one_file_at_one_address() {
+    let host = Host::start(quiet()).await;
+    let (first, second) = (upload(&host).await, upload(&host).await);
+    assert_eq!(first["url"], second["url"]);
+    assert_eq!(host.get(first["url"].as_str().unwrap()).await.status, 200);
+    let token = host.server.data_dir().token_path();
+    let uploads = std::fs::read_dir(token.with_file_name("uploads")).unwrap();
+    assert_eq!(uploads.count(), 1);
+    host.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_uploaded_image_reaches_an_agent_as_an_image() {
+    let host = Host::start(quiet()).await;
+    let uploaded = upload(&host).await;
     let thread = host.thread("t").await;
     let gone = json!({ "url": "/static/uploads/00000000000000000000000000000000.png" });
     let outside = json!({ "url": "/static/uploads/../token" });
-    let post = json!({ "content": "look", "images": [uploaded.body, gone, outside] });
+    let post = json!({ "content": "look", "images": [uploaded, gone, outside] });
     let path = format!("/api/threads/{thread}/messages");
     assert_eq!(host.json("POST", &path, post).await.status, 201);
 

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::client::{Host, quiet};
+use super::mcp_session::McpSession;
 
 /// Longest time that any step may take before the test has failed.
 const GUARD: Duration = Duration::from_secs(60);
@@ -242,5 +243,14 @@ async fn settings_are_kept_and_uploads_shown() {
         (200, &"image/png".parse().unwrap())
     );
     assert_eq!(shown.headers["x-content-type-options"], "nosniff");
+    host.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn diagnostics_find_mcp_where_it_is_served() {
+    let host = Host::start(quiet()).await;
+    McpSession::open(&host, "none").await;
+    let found = host.get("/api/system/diagnostics").await;
+    assert_eq!(found.body["mcp_ok"], true, "{}", found.text);
     host.server.shutdown().await;
 }
