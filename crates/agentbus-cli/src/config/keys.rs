@@ -45,7 +45,7 @@ pub(crate) const KEYS: &[Key] = &[
         default: "\"token\"",
         variable: "AGENTBUS_AUTH",
         flag: "--auth",
-        meaning: "Whether clients must show the token. `off` is refused on an address that other machines can reach.",
+        meaning: "Whether clients must show the token. `off` is accepted on loopback only, and without further hosts or origins.",
     },
     Key {
         name: "allow_hosts",
@@ -301,7 +301,7 @@ pub(crate) fn reference() -> String {
          `chat_database`, `chat_store`, `chat_live_agents`, `mcp_language`, `chat_content_filter`, `chat_rate_limit`, `chat_max_image_bytes`, \
          and a `listen` that is not loopback) count only in a file that was named: a directory may \
          have been filled by somebody else. `serve` refuses another file that sets them, `agentbus mcp` \
-         leaves them out and says so.\n\n\
+         and `agentbus acp` leave them out and say so.\n\n\
          | key | value | default | environment | flag |\n|---|---|---|---|---|\n",
     );
     for key in KEYS {
