@@ -113,11 +113,12 @@ pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// writer: 4096, which is 16 MiB. Pages that change often are copied once for all of them.
 pub const WAL_SOFT_PAGES: u64 = 4096;
 
-/// Pages in the write-ahead log at which the writer stops to copy it: 65 536, which is 256 MiB.
+/// Pages in the write-ahead log from which on the writer copies it by itself: 16 384, which is
+/// 64 MiB.
 ///
 /// A copy beside the writer never holds what was written meanwhile, so under a load without pause
 /// this is what makes the log begin again; what is left to copy then is little.
-pub const WAL_HARD_PAGES: u64 = 65_536;
+pub const WAL_HARD_PAGES: u64 = 16_384;
 
 /// How long a connection to PostgreSQL may take.
 pub const POSTGRES_CONNECT: Duration = Duration::from_secs(5);

@@ -182,7 +182,8 @@ enum Due {
     Nothing,
     /// A copy beside the writer.
     Copy,
-    /// A copy for which the writer stops, so that the log begins at its front again.
+    /// A copy for which the writer stops: it is whole then, and the log can begin at its front
+    /// again. Readers are not waited for; while they are there it is tried again later.
     Stop,
 }
 
@@ -192,15 +193,14 @@ impl Pace {
     fn next(&mut self, pages: u64) -> Due {
         // Fewer than before: it has begun again.
         self.asked = if pages < self.asked { 0 } else { self.asked };
-        if pages >= limits::WAL_HARD_PAGES {
-            self.asked = 0;
-            return Due::Stop;
-        }
         if pages - self.asked < limits::WAL_SOFT_PAGES {
             return Due::Nothing;
         }
         self.asked = pages;
-        Due::Copy
+        match pages < limits::WAL_HARD_PAGES {
+            true => Due::Copy,
+            false => Due::Stop,
+        }
     }
 }
 
@@ -227,7 +227,7 @@ impl Log {
             Due::Nothing => {}
             // A full channel means that a copy is under way.
             Due::Copy => drop(self.copy.try_send(())),
-            Due::Stop => checkpoint(connection, "TRUNCATE"),
+            Due::Stop => checkpoint(connection, "PASSIVE"),
         }
     }
 
@@ -263,11 +263,12 @@ mod tests {
         let soft = limits::WAL_SOFT_PAGES;
         assert_eq!(copies(0..soft), 0);
         // It does not begin again, because somebody reads.
-        assert_eq!(copies(soft..4 * soft), 3);
+        assert_eq!(copies(soft..limits::WAL_HARD_PAGES), 3);
         // It begins again, and its file is as long as before.
         assert_eq!(copies(0..soft), 0);
         assert_eq!(copies(soft..soft + 10), 1);
-        assert_eq!(pace.next(limits::WAL_HARD_PAGES), Due::Stop);
-        assert_eq!(pace.next(1), Due::Nothing);
+        let hard = limits::WAL_HARD_PAGES;
+        let stops = (hard..hard + 2 * soft).filter(|pages| pace.next(*pages) == Due::Stop);
+        assert_eq!(stops.count(), 2);
     }
 }
