@@ -1,14 +1,15 @@
-//! The log on standard error, written by a thread of its own.
+//! Standard error of a program that logs, written by a thread of its own.
 //!
 //! Whoever started this program may not read its standard error. Its pipe is full after 64 KiB, and
-//! a write to it then stands still, and would the bus with it. So lines wait in a queue. When that
-//! is full they are dropped and counted, and the count is told once there is room again.
+//! a write to it then stands still, and would the bus with it. So lines wait in a queue, those of
+//! the log and what is said to a person beside it. When the queue is full they are dropped and
+//! counted, and the count is told once there is room again.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -22,16 +23,17 @@ const WAITING: usize = 4096;
 /// How long the end waits for the last lines.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// The queue, once there is a log.
+static QUEUE: OnceLock<Queue> = OnceLock::new();
+
 /// The running log. Dropping it writes what waits.
 #[must_use = "what waits is lost when nobody drops this at the end"]
-pub(crate) struct Log {
-    jobs: SyncSender<Job>,
-    ended: Receiver<()>,
-}
+pub(crate) struct Log(());
 
 enum Job {
     Line(Vec<u8>),
-    End,
+    /// Tell that everything before it is written.
+    Flush(SyncSender<()>),
 }
 
 /// Where lines are handed in.
@@ -54,76 +56,90 @@ impl Log {
             )
         })?;
         let (jobs, waiting) = sync_channel(WAITING);
-        let (end, ended) = sync_channel(1);
-        let queue = Queue {
-            jobs: jobs.clone(),
-            lost: Arc::default(),
-        };
-        let (lost, json) = (Arc::clone(&queue.lost), output.is_json());
-        let work = move || {
-            write_all(&waiting, &lost, json);
-            let _ = end.send(());
-        };
+        let lost = Arc::<AtomicU64>::default();
+        let counted = Arc::clone(&lost);
         std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(work)
+            .spawn(move || write_all(&waiting, &counted))
             .map_err(|error| Failure::unexpected(format!("cannot start the log: {error}")))?;
+        let queue = QUEUE.get_or_init(|| Queue { jobs, lost }).clone();
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(queue);
-        if json {
+        if output.is_json() {
             log.json().init();
         } else {
             log.with_ansi(io::stderr().is_terminal()).init();
         }
-        Ok(Self { jobs, ended })
+        Ok(Self(()))
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        // A queue that is full belongs to somebody who does not read.
-        if self.jobs.try_send(Job::End).is_ok() {
-            let _ = self.ended.recv_timeout(PATIENCE);
+        flush();
+    }
+}
+
+/// Says something on standard error, behind the lines of the log where there is one.
+pub(crate) fn tell(line: &str) {
+    match QUEUE.get() {
+        Some(queue) => queue.put(format!("{line}\n").into_bytes()),
+        None => {
+            let _ = writeln!(io::stderr(), "{line}");
         }
     }
 }
 
-/// Writes lines until the end, or until nobody can read them any more.
-fn write_all(waiting: &Receiver<Job>, lost: &AtomicU64, json: bool) {
+/// Waits until what was said is written, but not for somebody who does not read.
+pub(crate) fn flush() {
+    let Some(queue) = QUEUE.get() else { return };
+    let (done, written) = sync_channel(1);
+    let begun = Instant::now();
+    let mut job = Job::Flush(done);
+    while let Err(TrySendError::Full(back)) = queue.jobs.try_send(job) {
+        if begun.elapsed() > PATIENCE {
+            return;
+        }
+        job = back;
+        std::thread::sleep(PATIENCE / 100);
+    }
+    let _ = written.recv_timeout(PATIENCE);
+}
+
+/// Writes lines until nobody can read them any more.
+fn write_all(waiting: &Receiver<Job>, lost: &AtomicU64) {
     let mut stderr = io::stderr();
-    while let Ok(Job::Line(line)) = waiting.recv() {
-        if stderr.write_all(&line).is_err() {
-            return;
+    for job in waiting {
+        match job {
+            Job::Line(line) => match stderr.write_all(&line) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return,
+                // A disk that is full may have room again.
+                Err(_) => drop(lost.fetch_add(1, Ordering::Relaxed)),
+            },
+            // Fails when nobody waits for it any more.
+            Job::Flush(done) => drop(done.send(())),
         }
-        let count = lost.swap(0, Ordering::Relaxed);
-        if count > 0 && stderr.write_all(told(count, json).as_bytes()).is_err() {
-            return;
+        let dropped = lost.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            tracing::warn!(dropped, "lines of the log were dropped; nobody took them");
         }
     }
 }
 
-/// That lines were dropped, in the form of the others.
-fn told(count: u64, json: bool) -> String {
-    let message = format!("{count} lines of the log were dropped; nobody read standard error");
-    match json {
-        true => {
-            let fields = serde_json::json!({ "message": message, "dropped": count });
-            format!(
-                "{}\n",
-                serde_json::json!({ "level": "WARN", "fields": fields })
-            )
+impl Queue {
+    fn put(&self, line: Vec<u8>) {
+        if let Err(TrySendError::Full(_)) = self.jobs.try_send(Job::Line(line)) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
         }
-        false => format!(" WARN {message}\n"),
     }
 }
 
 impl Write for Queue {
     /// Takes a whole line, as the log hands them over.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if let Err(TrySendError::Full(_)) = self.jobs.try_send(Job::Line(line.to_vec())) {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
+        self.put(line.to_vec());
         Ok(line.len())
     }
 

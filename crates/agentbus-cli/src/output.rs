@@ -6,6 +6,7 @@ use agentbus::Envelope;
 use serde_json::json;
 
 use crate::failure::Failure;
+use crate::log;
 
 /// Prints in one of two voices.
 #[derive(Debug, Clone)]
@@ -76,7 +77,7 @@ impl Output {
     /// Tells a person something on the side, such as that an agent is ready.
     pub(crate) fn note(&self, text: &str) {
         if !self.json {
-            let _ = writeln!(io::stderr(), "{}", harmless(text));
+            log::tell(&harmless(text));
         }
     }
 
@@ -89,7 +90,8 @@ impl Output {
         } else {
             format!("agentbus: {}", harmless(&failure.message))
         };
-        let _ = writeln!(io::stderr(), "{text}");
+        log::tell(&text);
+        log::flush();
     }
 }
 

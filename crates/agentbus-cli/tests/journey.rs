@@ -415,6 +415,41 @@ fn a_start_says_how_the_bus_is_reached_from_another_terminal() {
 }
 
 #[test]
+fn a_bus_ends_whose_standard_error_nobody_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_unread, full) = std::io::pipe().unwrap();
+    let mut fill = Command::new("head");
+    let fill = fill.args(["-c", "65536", "/dev/zero"]);
+    assert!(
+        fill.stdout(full.try_clone().unwrap())
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut server = agentbus(dir.path())
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(full)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("listens at"));
+    // It says that it stops, and what it did, on a pipe that takes nothing any more.
+    terminate(&server);
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = server.try_wait().unwrap() {
+            break status;
+        }
+        if begun.elapsed() > Duration::from_secs(30) {
+            server.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
 fn a_port_in_use_leaves_no_data_directory_behind() {
     let bus = Bus::start();
     let address = bus.server.url.strip_prefix("http://").unwrap();
