@@ -106,6 +106,10 @@ impl Outcomes {
         };
         if may_succeed_later(outcome.status) {
             kept.remove(key);
+            // Its place too, or whoever tries again and again would push out what others keep.
+            let mut places = kept.order.iter();
+            let place = places.rposition(|(_, since)| *since == entry.since);
+            place.map(|place| kept.order.remove(place));
         } else if present.bytes == 0 {
             present.bytes = outcome.body.len().max(1);
             kept.bytes += outcome.body.len().max(1);
@@ -139,16 +143,9 @@ impl Kept {
             if !full && since.elapsed() < limits::IDEMPOTENCY_TTL {
                 return;
             }
-            let (key, since) = (key.clone(), *since);
+            let key = key.clone();
             self.order.pop_front();
-            // A failed request is forgotten at once; what is kept under its key came later.
-            if self
-                .by_key
-                .get(&key)
-                .is_some_and(|entry| entry.since == since)
-            {
-                self.remove(&key);
-            }
+            self.remove(&key);
         }
     }
 
@@ -194,27 +191,34 @@ impl IntoResponse for Stored {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_later_attempt_is_not_forgotten_with_the_first() {
-        let now = Instant::now();
-        let mut kept = Kept::default();
-        let later = now + std::time::Duration::from_millis(1);
-        let entry = |since| Entry {
-            request: 0,
-            outcome: Arc::default(),
-            since,
-            bytes: 0,
+    async fn ask(outcomes: &Outcomes, status: StatusCode) -> StatusCode {
+        let asked = Asked {
+            route: "r",
+            body: b"1",
+            context: &Context::default(),
         };
-        kept.by_key.insert("k".to_owned(), entry(later));
-        kept.order.push_back(("k".to_owned(), now));
-        kept.order.push_back(("k".to_owned(), later));
-        // As many more as push the first attempt out, and no more.
-        for n in 2..=limits::IDEMPOTENCY_KEYS_MAX {
-            kept.by_key.insert(n.to_string(), entry(later));
-            kept.order.push_back((n.to_string(), later));
+        let stored = Stored {
+            status,
+            body: Bytes::new(),
+        };
+        let outcome = outcomes.once("k", asked, std::future::ready(stored)).await;
+        outcome.unwrap_or_else(|_| unreachable!()).status
+    }
+
+    #[tokio::test]
+    async fn attempts_that_fail_take_no_places() {
+        let outcomes = Outcomes::default();
+        let failed = StatusCode::TOO_MANY_REQUESTS;
+        for _ in 0..3 {
+            assert_eq!(ask(&outcomes, failed).await, failed);
         }
-        kept.forget_old();
-        assert_eq!(kept.order.len(), limits::IDEMPOTENCY_KEYS_MAX);
-        assert!(kept.by_key.contains_key("k"));
+        let places = || {
+            let kept = outcomes.kept.lock();
+            (kept.by_key.len(), kept.order.len())
+        };
+        assert_eq!(places(), (0, 0));
+        assert_eq!(ask(&outcomes, StatusCode::OK).await, StatusCode::OK);
+        assert_eq!(ask(&outcomes, failed).await, StatusCode::OK, "it is kept");
+        assert_eq!(places(), (1, 1));
     }
 }
