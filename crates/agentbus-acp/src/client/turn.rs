@@ -185,8 +185,8 @@ impl Conductor {
         let _ = self.heard.send(Heard::Ended(ended)).await;
     }
 
-    /// A turn from its prompt to its end. Both are in the log whatever becomes of it, also when the
-    /// agent does not even start.
+    /// A turn from its prompt to its end. Both are in the log, also when the agent does not even
+    /// start.
     async fn turn(&self, slot: &mut Slot, prompt: Prompt) -> Result<Ending, Error> {
         let begun = self.begin(slot, &prompt).await;
         let mut said = json!({ "prompt": prompt.as_json() });

@@ -101,7 +101,10 @@ impl Writer {
         self.flooded = group.len() >= LOG_FLOOD;
         match self.commit(&group) {
             Ok(touched) => {
-                self.lost.clear();
+                // Those of other sessions are told with their own next entry.
+                for (id, _) in &touched {
+                    self.lost.remove(id);
+                }
                 self.wake(&touched);
             }
             Err(error) => self.lose(&group, &error),
