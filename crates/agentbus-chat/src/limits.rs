@@ -120,6 +120,10 @@ pub const WAL_SOFT_PAGES: u64 = 4096;
 /// this is what makes the log begin again; what is left to copy then is little.
 pub const WAL_HARD_PAGES: u64 = 16_384;
 
+/// Pages in the write-ahead log from which on the writer waits for those who read it, for at most
+/// [`BUSY_TIMEOUT`] each time: 65 536, which is 256 MiB.
+pub const WAL_LAST_PAGES: u64 = 65_536;
+
 /// How long a connection to PostgreSQL may take.
 pub const POSTGRES_CONNECT: Duration = Duration::from_secs(5);
 

@@ -203,7 +203,8 @@ impl Chat {
     }
 
     /// Sends an agent away: its waits end, and its token, its reply tokens and the sessions on
-    /// which it proved itself are worth nothing any more.
+    /// which it proved itself are worth nothing any more. A live agent has none of these: its bus
+    /// speaks for it, and a turn that runs is finished.
     ///
     /// # Errors
     /// Fails when there is no such agent.

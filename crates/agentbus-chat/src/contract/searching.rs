@@ -181,6 +181,7 @@ pub async fn the_index_survives_a_failed_job(at: At) {
                 text: "needle".into(),
                 ..SearchQuery::default()
             };
+            tx.catch_up()?;
             assert_eq!(tx.search(&query)?.hits.len(), 1, "jobs see earlier jobs");
             Err(ChatError::KeyReused)
         }),

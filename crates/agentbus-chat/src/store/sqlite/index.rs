@@ -49,11 +49,11 @@ impl SqliteTx<'_> {
         }
     }
 
-    /// How long the list is.
-    pub(super) fn count_unindexed(&self) -> Result<usize> {
-        Ok(count(
-            self.value("SELECT count(*) FROM chat_unindexed", [])?,
-        ))
+    /// What it costs to work the list off.
+    pub(super) fn cost_unindexed(&self) -> Result<usize> {
+        let sql = "SELECT coalesce(sum(1 + octet_length(m.content) / ?1), 0) \
+                   FROM chat_unindexed AS u CROSS JOIN messages AS m ON m.seq = u.seq";
+        Ok(count(self.value(sql, [limits::INDEX_UNIT_BYTES])?))
     }
 
     /// Indexes a message under the words that it is about to have.

@@ -84,7 +84,7 @@ impl SyncRows for SqliteTx<'_> {
     }
 
     fn delete_tokens_of(&mut self, agent: &AgentId) -> Result<()> {
-        let sql = "DELETE FROM reply_tokens WHERE agent_id = ?1 AND consumed_at IS NULL";
+        let sql = "DELETE FROM reply_tokens WHERE agent_id = ?1 AND status = 'issued'";
         self.run(sql, [agent.as_str()])?;
         Ok(())
     }

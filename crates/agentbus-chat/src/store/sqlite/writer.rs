@@ -104,7 +104,7 @@ impl Loop {
     /// Brings the search index up to date where it lacks too much; what it lacks then.
     fn tend_index(&self, tx: &SqliteTx<'_>) -> Result<usize, StoreError> {
         let unindexed = match tx.indexed.get() {
-            true => tx.count_unindexed()?,
+            true => tx.cost_unindexed()?,
             false => self.unindexed + tx.unindexed.get(),
         };
         if unindexed < limits::INDEX_BEHIND_MAX {
@@ -185,6 +185,8 @@ enum Due {
     /// A copy for which the writer stops: it is whole then, and the log can begin at its front
     /// again. Readers are not waited for; while they are there it is tried again later.
     Stop,
+    /// The same, and readers are waited for.
+    Wait,
 }
 
 impl Pace {
@@ -197,9 +199,10 @@ impl Pace {
             return Due::Nothing;
         }
         self.asked = pages;
-        match pages < limits::WAL_HARD_PAGES {
-            true => Due::Copy,
-            false => Due::Stop,
+        match pages {
+            limits::WAL_LAST_PAGES.. => Due::Wait,
+            limits::WAL_HARD_PAGES.. => Due::Stop,
+            _ => Due::Copy,
         }
     }
 }
@@ -228,6 +231,7 @@ impl Log {
             // A full channel means that a copy is under way.
             Due::Copy => drop(self.copy.try_send(())),
             Due::Stop => checkpoint(connection, "PASSIVE"),
+            Due::Wait => checkpoint(connection, "TRUNCATE"),
         }
     }
 
@@ -244,8 +248,12 @@ fn copy_when_asked(connection: &Connection, asked: &Receiver<()>) {
 
 fn checkpoint(connection: &Connection, mode: &str) {
     let sql = format!("PRAGMA wal_checkpoint({mode})");
-    if let Err(error) = connection.query_row(&sql, [], |_| Ok(())) {
-        tracing::warn!(%error, "the log of the database could not be copied");
+    match connection.query_row(&sql, [], |row| row.get(0)) {
+        Ok(true) if mode == "TRUNCATE" => {
+            tracing::warn!("the log of the database grows: somebody reads it without end");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the log of the database could not be copied"),
     }
 }
 
@@ -270,5 +278,8 @@ mod tests {
         let hard = limits::WAL_HARD_PAGES;
         let stops = (hard..hard + 2 * soft).filter(|pages| pace.next(*pages) == Due::Stop);
         assert_eq!(stops.count(), 2);
+        let last = limits::WAL_LAST_PAGES;
+        let waits = (last..last + 2 * soft).filter(|pages| pace.next(*pages) == Due::Wait);
+        assert_eq!(waits.count(), 2);
     }
 }
