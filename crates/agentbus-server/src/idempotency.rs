@@ -43,7 +43,6 @@ struct Entry {
     /// Hash of the request, to tell a repetition from another request under the same key.
     request: u64,
     outcome: Arc<OnceCell<Stored>>,
-    since: Instant,
     /// What the outcome occupies, 0 until there is one.
     bytes: usize,
 }
@@ -107,9 +106,9 @@ impl Outcomes {
         if may_succeed_later(outcome.status) {
             kept.remove(key);
             // Its place too, or whoever tries again and again would push out what others keep.
-            let mut places = kept.order.iter();
-            let place = places.rposition(|(_, since)| *since == entry.since);
-            place.map(|place| kept.order.remove(place));
+            if let Some(place) = kept.order.iter().rposition(|(placed, _)| placed == key) {
+                kept.order.remove(place);
+            }
         } else if present.bytes == 0 {
             present.bytes = outcome.body.len().max(1);
             kept.bytes += outcome.body.len().max(1);
@@ -126,11 +125,10 @@ impl Outcomes {
         let entry = Entry {
             request,
             outcome: Arc::default(),
-            since: Instant::now(),
             bytes: 0,
         };
         kept.by_key.insert(key.to_owned(), entry.clone());
-        kept.order.push_back((key.to_owned(), entry.since));
+        kept.order.push_back((key.to_owned(), Instant::now()));
         entry
     }
 }
