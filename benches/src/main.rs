@@ -19,6 +19,7 @@ mod bus;
 mod chat;
 mod report;
 mod resident;
+mod served;
 mod stdio;
 mod transports;
 

@@ -1,12 +1,10 @@
 //! The program itself: how soon it is ready, and what it costs when nothing happens.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::report::{Report, median};
-use crate::resident;
+use crate::served::Served;
 
 /// Ticks of the process times in /proc are 1/100 s on every Linux in use.
 const TICK: Duration = Duration::from_millis(10);
@@ -39,28 +37,12 @@ pub(crate) fn start(report: &mut Report) {
 /// Start to first line in ms, resident memory in MB, processor ms while idle.
 fn run(program: &Path) -> [f64; 3] {
     let dir = tempfile::tempdir().unwrap();
-    let begun = Instant::now();
-    let mut server = Command::new(program)
-        .args(["serve", "--json", "--listen", "127.0.0.1:0"])
-        .env("AGENTBUS_DATA_DIR", dir.path().join("data"))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut first = String::new();
-    BufReader::new(server.stdout.as_mut().unwrap())
-        .read_line(&mut first)
-        .unwrap();
-    let ready = begun.elapsed().as_secs_f64() * 1e3;
-    assert!(first.contains("listening"));
+    let served = Served::start(program, &dir.path().join("data"));
     std::thread::sleep(Duration::from_millis(500));
-    let before = ticks(server.id());
+    let before = ticks(served.id());
     std::thread::sleep(Duration::from_secs(2));
-    let idle = (ticks(server.id()) - before) * TICK.as_secs_f64() * 1e3;
-    let memory = resident::mb(server.id());
-    server.kill().unwrap();
-    server.wait().unwrap();
-    [ready, memory, idle]
+    let idle = (ticks(served.id()) - before) * TICK.as_secs_f64() * 1e3;
+    [served.ready.as_secs_f64() * 1e3, served.resident(), idle]
 }
 
 fn ticks(pid: u32) -> f64 {

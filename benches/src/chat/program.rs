@@ -1,12 +1,11 @@
 //! The program itself on a database that is full of messages.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::table::{ms, row};
-use crate::resident;
+use crate::report::median;
+use crate::served::Served;
 
 /// How long the program settles before its memory is read.
 const IDLE: Duration = Duration::from_secs(2);
@@ -24,12 +23,8 @@ pub(crate) fn start(directory: &Path, messages: usize) {
     let (empty, full) = (directory.join("empty"), directory.join("data"));
     let runs = |data: &Path| -> (f64, f64) {
         let runs = (0..RUNS).map(|_| run(&program, data)).collect::<Vec<_>>();
-        let median = |pick: fn(&(f64, f64)) -> f64| {
-            let mut values: Vec<f64> = runs.iter().map(pick).collect();
-            values.sort_by(f64::total_cmp);
-            values[RUNS / 2]
-        };
-        (median(|run| run.0), median(|run| run.1))
+        let column = |pick: fn(&(f64, f64)) -> f64| median(runs.iter().map(pick).collect());
+        (column(|run| run.0), column(|run| run.1))
     };
     let (base, ours) = (runs(&empty), runs(&full));
     let figures = [
@@ -49,22 +44,7 @@ pub(crate) fn start(directory: &Path, messages: usize) {
 
 /// Start to first line in ms, resident memory in MB.
 fn run(program: &Path, data: &Path) -> (f64, f64) {
-    let begin = Instant::now();
-    let mut server = Command::new(program)
-        .args(["serve", "--json", "--listen", "127.0.0.1:0"])
-        .env("AGENTBUS_DATA_DIR", data)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut first = String::new();
-    BufReader::new(server.stdout.as_mut().unwrap())
-        .read_line(&mut first)
-        .unwrap();
-    let ready = ms(begin.elapsed());
-    assert!(first.contains("listening"), "{first}");
+    let served = Served::start(program, data);
     std::thread::sleep(IDLE);
-    let memory = resident::mb(server.id());
-    server.kill().unwrap();
-    server.wait().unwrap();
-    (ready, memory)
+    (ms(served.ready), served.resident())
 }
