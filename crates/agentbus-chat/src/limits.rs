@@ -53,6 +53,11 @@ pub const EVENTS_PAGE: usize = 500;
 /// Most events that a slow reader may lag behind before it is sent back to the store.
 pub const EVENTS_BUFFERED: usize = 4096;
 
+/// First and longest pause before a store that failed is asked again by those who follow events:
+/// short, because most troubles are over at once, and bounded by what may pass unnoticed after a
+/// long one.
+pub const STORE_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
+
 /// How long events are kept for readers that come back.
 pub const EVENTS_KEPT: Duration = Duration::from_secs(24 * 3600);
 

@@ -14,6 +14,8 @@ mod client;
 mod decisions;
 #[path = "chat/errors.rs"]
 mod errors;
+#[path = "chat/faults.rs"]
+mod faults;
 #[path = "chat/golden.rs"]
 mod golden;
 #[path = "chat/images.rs"]

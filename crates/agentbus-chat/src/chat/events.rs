@@ -12,7 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use serde_json::Value;
 
-use super::Core;
+use super::{Core, Patience};
 use crate::model::Event;
 use crate::store::{Promise, Tx};
 use crate::{Chat, ChatError, EventId, ThreadId, limits};
@@ -119,6 +119,19 @@ impl EventReader {
                 }
                 Err(RecvError::Lagged(_)) => self.behind = true,
                 Err(RecvError::Closed) => return Ok(None),
+            }
+        }
+    }
+
+    /// The next event, however often the store fails meanwhile: it is asked again after pauses that
+    /// grow, and the reader goes on from the last event that it gave out. `None` when the store is
+    /// closed. Cancel-safe.
+    pub async fn next_patiently(&mut self) -> Option<Followed> {
+        let mut patience = Patience::new();
+        loop {
+            match self.next().await {
+                Ok(followed) => return followed,
+                Err(error) => patience.after(error).await.ok()?,
             }
         }
     }

@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::chat::Patience;
 use crate::model::{Message, Role};
 use crate::store::MessageQuery;
 use crate::{
@@ -128,24 +129,22 @@ impl Turns {
 
     /// Opens turns until it is told to stop. Turns that run then are cancelled.
     pub async fn run(mut self) {
-        if let Err(error) = self.listen().await {
-            tracing::error!(%error, "mentions open no turns any more");
-        }
+        self.listen().await;
         self.room.tasks.close();
         self.room.tasks.wait().await;
     }
 
-    async fn listen(&mut self) -> Result<(), ChatError> {
+    async fn listen(&mut self) {
         let room = &self.room;
         loop {
             let next = tokio::select! {
-                () = room.stop.cancelled() => return Ok(()),
-                next = self.events.next() => next?,
+                () = room.stop.cancelled() => return,
+                next = self.events.next_patiently() => next,
             };
             let event = match next {
                 Some(Followed::Event(event)) => event,
                 Some(Followed::Gap(_)) => continue,
-                None => return Ok(()),
+                None => return,
             };
             // Nodes that share a store would each open the turn.
             if &*event.kind != "msg.new" || !room.chat.store().leads() {
@@ -155,8 +154,11 @@ impl Turns {
             let Some(id) = payload["msg_id"].as_str() else {
                 continue;
             };
-            // A message may be gone already, with its thread.
-            if let Ok((message, _)) = room.chat.message(MessageId::new(id)).await {
+            let message = tokio::select! {
+                () = room.stop.cancelled() => return,
+                message = room.message(MessageId::new(id)) => message,
+            };
+            if let Some(message) = message {
                 room.hear(&message);
             }
         }
@@ -164,6 +166,18 @@ impl Turns {
 }
 
 impl Room {
+    /// A message, however often the store fails meanwhile: nobody else would notice the mention in
+    /// it. None where the message is gone already, with its thread.
+    async fn message(&self, id: MessageId) -> Option<Message> {
+        let mut patience = Patience::new();
+        loop {
+            match self.chat.message(id.clone()).await {
+                Ok((message, _)) => return Some(message),
+                Err(error) => patience.after(error).await.ok()?,
+            }
+        }
+    }
+
     fn hear(self: &Arc<Self>, message: &Message) {
         if message.role == Role::System || message.human_only {
             return;

@@ -7,11 +7,12 @@ use super::Services;
 use super::resources::{AGENTS, THREADS, uri, uris};
 use crate::Catalog;
 
-/// Follows the events of the conversations until they end.
+/// Follows the events of the conversations until they end. A store that fails for a while only
+/// delays what listeners are told.
 pub(crate) async fn follow(services: &Services, catalog: &Catalog) -> Result<(), ChatError> {
     let mut events = services.chat.follow(None, None).await?;
     let lists_threads = services.chat.config().expose_thread_resources;
-    while let Some(followed) = events.next().await? {
+    while let Some(followed) = events.next_patiently().await {
         match followed {
             Followed::Event(event) => tell(catalog, &event, lists_threads),
             // What happened meanwhile is not known any more; who listens to a list looks again.

@@ -31,18 +31,14 @@ impl Bridge {
         loop {
             let next = tokio::select! {
                 () = hang_up.cancelled() => return,
-                next = self.events.next() => next,
+                next = self.events.next_patiently() => next,
             };
             match next {
-                Ok(Some(Followed::Event(event))) => self.pass_on(&event).await,
-                Ok(Some(Followed::Gap(upto))) => {
+                Some(Followed::Event(event)) => self.pass_on(&event).await,
+                Some(Followed::Gap(upto)) => {
                     tracing::warn!(upto, "events were forgotten before they reached the bus");
                 }
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::error!(%error, "events of conversations do not reach the bus any more");
-                    return;
-                }
+                None => return,
             }
         }
     }
