@@ -1,5 +1,5 @@
 //! Two `agentbus serve` on one PostgreSQL, one of which is killed: whoever listens at the other hears
-//! everything that was acknowledged, once and in order.
+//! everything that was acknowledged, once and in order. And two over one bus, which hears it once.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -15,11 +15,15 @@ mod serving;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
 
+use agentbus::Bus;
+use agentbus_server::{AuthMode, RunningServer, Server, ServerConfig};
 use serde_json::{Value, json};
 
 use serving::{Running, SERVE, Serving};
@@ -331,4 +335,64 @@ fn listeners_at_one_node_miss_nothing_when_the_other_is_killed() {
             .collect();
         assert!(missed.is_empty(), "{how} missed {missed:?}");
     }
+}
+
+/// A node in this process.
+async fn node_over(bus: Bus, database: &str, directory: &Path) -> RunningServer {
+    let mut config = ServerConfig::new(directory);
+    config.listen = "127.0.0.1:0".parse().unwrap();
+    config.auth = AuthMode::Off;
+    config.chat_store = Some(database.to_owned());
+    config.chat.rate_limit = 0;
+    Server::start(config, bus).await.unwrap()
+}
+
+#[test]
+fn two_nodes_over_one_log_tell_it_each_event_once() {
+    const POSTS: i64 = 40;
+    let database = postgresql::schema();
+    let directory = tempfile::tempdir().unwrap();
+    let of = |name: &str| directory.path().join(name);
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let log = format!("sqlite://{}", of("bus.db").display());
+        let bus = Bus::builder("first").transport(log).connect().await;
+        let bus = bus.unwrap();
+        let other = Bus::builder("second").transport_instance(Arc::clone(bus.transport()));
+        let other = other.connect().await.unwrap();
+        let first = node_over(bus.clone(), &database, &of("first")).await;
+        let second = node_over(other, &database, &of("second")).await;
+        let nodes = [&first, &second].map(|node| node.local_addr().to_string());
+        let mut heard = bus.subscribe("chat.msg.new").await.unwrap();
+        let before = bus.transport().stats().published;
+        let thread = thread(&nodes[0]);
+        for n in 0..POSTS {
+            let at = if n % 2 == 0 { &nodes[0] } else { &nodes[1] };
+            post(at, &thread, "x").unwrap();
+        }
+        // Both have told everything when so much was published.
+        let told = async {
+            while bus.transport().stats().published < before + 2 * POSTS.unsigned_abs() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let told = tokio::time::timeout(GUARD, told).await;
+        assert!(told.is_ok(), "one of the nodes is silent");
+        bus.publish("chat.msg.new", &json!({ "seq": END }))
+            .await
+            .unwrap();
+        let mut seqs = Vec::new();
+        loop {
+            let next = tokio::time::timeout(GUARD, heard.next()).await;
+            let delivery = next.unwrap().unwrap();
+            let payload = delivery.envelope().payload.clone().unwrap();
+            let told: Value = payload.decode().unwrap();
+            match told["seq"].as_i64() {
+                Some(seq) => seqs.push(seq),
+                None => break,
+            }
+        }
+        assert_eq!(seqs, (1..=POSTS).collect::<Vec<_>>());
+        second.shutdown().await;
+        first.shutdown().await;
+    });
 }

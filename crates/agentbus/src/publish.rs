@@ -4,7 +4,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use agentbus_protocol::{Envelope, EventType, Text};
+use agentbus_protocol::{Envelope, EventType, Stamp, Text};
 use agentbus_transport::{Completion, PublishOptions, Receipt, TransportError};
 use tokio::task::coop;
 
@@ -43,6 +43,14 @@ impl<'a> Publish<'a> {
     /// Names this publish, so that sending it again after a doubtful outcome stores it once.
     pub fn idempotency_key(mut self, key: impl Into<Text>) -> Self {
         self.options.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// Takes id and time from elsewhere: for whoever tells of something that has both already, and
+    /// may tell of it twice.
+    pub fn stamp(mut self, stamp: Stamp) -> Self {
+        self.draft.envelope.event_id = stamp.event_id;
+        self.draft.envelope.occurred_at = stamp.occurred_at;
         self
     }
 

@@ -1,12 +1,18 @@
 //! Publishes what happens in conversations on the bus, in the same order.
+//!
+//! Nodes that share a store each publish every event, because each may have a bus of its own. An
+//! event has the same id wherever it comes from, so that where they share a bus as well, a carrier
+//! that knows repetitions keeps one, and subscribers can tell.
 
 use std::sync::Arc;
 
-use agentbus::Payload;
+use agentbus::protocol::{Stamp, Timestamp};
+use agentbus::{EventId, Payload};
 use agentbus_chat::model::Event;
 use agentbus_chat::{ChatError, EventReader, Followed};
 use bytes::Bytes;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::cards;
 use crate::state::App;
@@ -49,7 +55,13 @@ impl Bridge {
             return;
         };
         let kind = format!("chat.{}", event.kind);
-        let published = self.app.bus.publish_payload(kind, payload).await;
+        let (bus, stamp) = (&self.app.bus, stamp_of(event));
+        let key = stamp.event_id.to_string();
+        let mut publish = bus.publish_payload(kind, payload).stamp(stamp);
+        if bus.transport().capabilities().idempotency {
+            publish = publish.idempotency_key(key);
+        }
+        let published = publish.await;
         if let Err(error) = published {
             tracing::debug!(%error, id = event.id, "an event was not taken by the bus");
         }
@@ -71,6 +83,55 @@ impl Bridge {
                 board.announce_closed(text("msg_id"), text("decision_action"));
             }
             _ => {}
+        }
+    }
+}
+
+/// Id and time of an event on the bus: the same for everyone who publishes it, and others for an
+/// event of the same number in another store.
+fn stamp_of(event: &Event) -> Stamp {
+    let Event {
+        id,
+        kind,
+        payload,
+        created_at,
+        ..
+    } = event;
+    let digest = Sha256::digest(format!("{id} {created_at} {kind} {payload}").as_bytes());
+    let mut rest = [0; 10];
+    rest.copy_from_slice(&digest[..10]);
+    let occurred_at = Timestamp::from_unix_nanos(i128::from(created_at.micros()) * 1000);
+    Stamp {
+        event_id: EventId::v7(occurred_at.unix_millis(), &rest),
+        occurred_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(id: i64, micros: i64, payload: &str) -> Event {
+        Event {
+            id,
+            kind: "msg.new".into(),
+            thread_id: None,
+            payload: payload.into(),
+            created_at: agentbus_chat::Stamp::from_micros(micros),
+        }
+    }
+
+    #[test]
+    fn an_event_has_one_id_and_no_other_event_has_it() {
+        let one = stamp_of(&event(1, 1_700_000_000_123_456, "{}"));
+        assert_eq!(one, stamp_of(&event(1, 1_700_000_000_123_456, "{}")));
+        assert_eq!(one.occurred_at.unix_millis(), 1_700_000_000_123);
+        for other in [
+            event(2, 1_700_000_000_123_456, "{}"),
+            event(1, 1_700_000_000_123_457, "{}"),
+            event(1, 1_700_000_000_123_456, "[]"),
+        ] {
+            assert_ne!(one.event_id, stamp_of(&other).event_id);
         }
     }
 }
