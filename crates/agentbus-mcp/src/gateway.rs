@@ -56,6 +56,22 @@ impl Default for McpConfig {
     }
 }
 
+/// What a gateway offers, and how many have a session with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GatewayFigures {
+    /// Tools of the catalogue, listed or not.
+    pub tools: usize,
+    /// Prompts of the catalogue.
+    pub prompts: usize,
+    /// Resources of the catalogue and templates of such.
+    pub resources: usize,
+    /// Sessions over Streamable HTTP. Clients of the newest revision have none.
+    pub sessions: usize,
+    /// Sessions over the older HTTP transport, each with its stream.
+    pub pipes: usize,
+}
+
 /// Translates between MCP and the bus. Cloning gives another handle to the same gateway.
 #[derive(Debug, Clone)]
 pub struct Gateway {
@@ -170,6 +186,19 @@ impl Gateway {
     #[must_use]
     pub fn running(&self) -> usize {
         self.shared.running.count()
+    }
+
+    /// What there is at the moment.
+    #[must_use]
+    pub fn figures(&self) -> GatewayFigures {
+        let catalog = &self.shared.catalog;
+        GatewayFigures {
+            tools: catalog.tools().len(),
+            prompts: catalog.prompts().len(),
+            resources: catalog.resources().len(),
+            sessions: self.sessions.count(),
+            pipes: self.pipes.count(),
+        }
     }
 
     /// Lets no call wait any longer; those that work finish.

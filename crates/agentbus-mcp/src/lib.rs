@@ -49,7 +49,7 @@ pub use call::{Call, LogLevel};
 pub use catalog::{Catalog, CatalogError, Prompt, PromptArgument, Resource, Tool, Values};
 pub use content::{Body, Content, Document, Filled, Reply, Speaker};
 pub use fault::Fault;
-pub use gateway::{Gateway, McpConfig};
+pub use gateway::{Gateway, GatewayFigures, McpConfig};
 pub use pipes::Pipes;
 pub use sdk::{HttpBody, HttpService, Pipe, PipeError};
 pub use uploads::Uploads;

@@ -35,6 +35,10 @@ impl Pipes {
         Ok((id, entry))
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().len()
+    }
+
     /// Whether there is such a session of the principal.
     #[must_use]
     pub fn has(&self, id: &str, principal: &Principal) -> bool {

@@ -117,7 +117,6 @@ impl Sessions {
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.known.lock().len()
     }

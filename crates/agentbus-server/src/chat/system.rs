@@ -77,11 +77,11 @@ pub(super) async fn diagnostics(State(app): State<Arc<App>>) -> Answer {
             overview.agents_online, overview.agents
         ),
     ];
-    // MCP is a part of this host, so it is there when this is. How much its gateway offers it does
-    // not tell yet: the zeros are no counts, but fields that clients expect.
+    let mcp = app.mcp.gateway.figures();
+    // MCP is a part of this host, so it is there when this is.
     Ok(Json(json!({
-        "db_ok": true, "db_latency_ms": took, "mcp_ok": true, "mcp_tools_count": 0,
-        "mcp_prompts_count": 0, "mcp_resources_count": 0,
+        "db_ok": true, "db_latency_ms": took, "mcp_ok": true, "mcp_tools_count": mcp.tools,
+        "mcp_prompts_count": mcp.prompts, "mcp_resources_count": mcp.resources,
         "active_sse_connections": followers(&app), "sse_simulated_ok": true,
         "online_agents_total": overview.agents_online, "sse_agents_count": overview.waits,
         "stdio_agents_count": 0, "server_time_utc": chat.now(), "total_latency_ms": took,
@@ -97,12 +97,14 @@ fn followers(app: &App) -> usize {
     feed.followers().saturating_sub(1)
 }
 
-/// The fields of AgentChatBus for sessions of MCP. They stay empty here, however many there are.
+/// Counts the sessions of MCP. The lists of AgentChatBus stay empty: ids of sessions are secrets of
+/// those who have them, and which agent speaks on a session only the session knows.
 #[utoipa::path(get, path = "/api/debug/sse-status", tag = "conversations", responses((status = 200, description = "Counts")))]
-pub(super) async fn sse_status() -> Json<Value> {
-    // The gateway does not tell yet how many it has; clients expect the fields all the same.
+pub(super) async fn sse_status(State(app): State<Arc<App>>) -> Json<Value> {
+    let mcp = app.mcp.gateway.figures();
     Json(json!({
-        "live_mcp_sse_stream_count": 0, "live_mcp_sse_streams": [], "active_session_count": 0,
-        "mapped_agent_count": 0, "sessions": [],
+        "live_mcp_sse_stream_count": mcp.pipes, "live_mcp_sse_streams": [],
+        "active_session_count": mcp.sessions + mcp.pipes, "mapped_agent_count": 0,
+        "sessions": [],
     }))
 }

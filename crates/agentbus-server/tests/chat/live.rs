@@ -246,11 +246,40 @@ async fn settings_are_kept_and_uploads_shown() {
     host.server.shutdown().await;
 }
 
+/// Sessions of MCP as they are counted: streams of the older transport, and all.
+async fn counted(host: &Host) -> (u64, u64) {
+    let status = host.get("/api/debug/sse-status").await.body;
+    let count = |name: &str| status[name].as_u64().unwrap();
+    (
+        count("live_mcp_sse_stream_count"),
+        count("active_session_count"),
+    )
+}
+
 #[tokio::test]
 async fn diagnostics_find_mcp_where_it_is_served() {
     let host = Host::start(quiet()).await;
-    McpSession::open(&host, "none").await;
+    assert_eq!(counted(&host).await, (0, 0));
+    let session = McpSession::open(&host, "none").await;
+    assert_eq!(counted(&host).await, (0, 1));
+    let mut sender = host.connect().await;
+    let pipe = Request::builder()
+        .uri("/mcp/sse")
+        .header("host", "localhost")
+        .header("accept", "text/event-stream");
+    let pipe = pipe.body(Full::new(Bytes::new())).unwrap();
+    let pipe = sender.send_request(pipe).await.unwrap();
+    assert_eq!(pipe.status(), 200);
+    assert_eq!(counted(&host).await, (1, 2));
+    session.end().await;
+    assert_eq!(counted(&host).await, (1, 1));
+
     let found = host.get("/api/system/diagnostics").await;
     assert_eq!(found.body["mcp_ok"], true, "{}", found.text);
+    let count = |name: &str| found.body[name].as_u64().unwrap();
+    assert!(count("mcp_tools_count") > 30, "{}", found.text);
+    assert!(count("mcp_prompts_count") > 0, "{}", found.text);
+    assert!(count("mcp_resources_count") > 0, "{}", found.text);
+    drop(pipe);
     host.server.shutdown().await;
 }

@@ -33,6 +33,18 @@ impl<'a> McpSession<'a> {
         answer["result"].clone()
     }
 
+    /// Ends the session.
+    pub(crate) async fn end(self) {
+        let headers = [
+            ("accept", "application/json, text/event-stream"),
+            ("authorization", self.authorization.as_str()),
+            ("mcp-session-id", self.session.as_str()),
+            ("mcp-protocol-version", "2025-11-25"),
+        ];
+        let ended = self.host.send("DELETE", "/mcp", &headers, "").await;
+        assert!((200..300).contains(&ended.status), "{}", ended.text);
+    }
+
     async fn send(&self, method: &str, params: Value) -> (Option<String>, Value) {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let mut headers = vec![
