@@ -8,6 +8,8 @@ mod line;
 
 #[path = "tools/board.rs"]
 mod board;
+#[path = "tools/invoking.rs"]
+mod invoking;
 #[path = "tools/keys.rs"]
 mod keys;
 #[path = "tools/kicks.rs"]

@@ -151,9 +151,12 @@ pub(super) fn full() -> Reply {
 
 /// A failed call, for the model to read.
 pub(super) fn failed(error: &Error) -> Reply {
-    let value = json!({ "error": error.to_string(), "code": error.code().as_str(),
-        "retryable": error.is_retryable() });
-    Reply::error(error.to_string()).with_data(value)
+    Reply::error(error.to_string()).with_data(told(error))
+}
+
+fn told(error: &Error) -> Value {
+    json!({ "error": error.to_string(), "code": error.code().as_str(),
+        "retryable": error.is_retryable() })
 }
 
 pub(super) fn payload_of(envelope: &Envelope) -> Option<Value> {
@@ -223,17 +226,17 @@ async fn take(call: &Call, stream: &mut Frames, wait: Duration, most: usize) -> 
         match next {
             None => return (frames, true),
             Some(Err(error)) => {
-                let payload = Some(json!({ "error": error.to_string() }));
                 frames.push(Frame {
                     r#type: "error".to_owned(),
-                    payload,
+                    payload: Some(told(&error)),
                 });
                 return (frames, true);
             }
             Some(Ok(envelope)) => {
                 let last = envelope.is_final;
+                let kind = envelope.effective_frame_type();
                 frames.push(Frame {
-                    r#type: envelope.frame_type.to_string(),
+                    r#type: kind.strip_prefix("response.").unwrap_or(kind).to_owned(),
                     payload: payload_of(&envelope),
                 });
                 #[expect(clippy::cast_precision_loss, reason = "a count far below 2^52")]
