@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::views;
 use crate::error::Failure;
+use crate::routes::context::BodyError;
 
 /// A refused request.
 #[derive(Debug)]
@@ -165,14 +166,17 @@ impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         let (status, body) = failure.into_parts();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let text = body["message"].as_str().unwrap_or_default().to_owned();
-        let large = text.contains("limit");
-        let status = if large {
-            StatusCode::PAYLOAD_TOO_LARGE
-        } else {
-            status
+        Self::text(status, body["message"].as_str().unwrap_or_default())
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        let status = match error {
+            BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::Late | BodyError::Broken(_) => StatusCode::BAD_REQUEST,
         };
-        Self::text(status, text)
+        Self::text(status, error.to_string())
     }
 }
 
@@ -184,5 +188,25 @@ impl IntoResponse for Refusal {
             response.headers_mut().insert(header::RETRY_AFTER, value);
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_body_that_is_too_long_is_called_so() {
+        let limit = 4 * 1024 * 1024;
+        let long = Refusal::from(BodyError::TooLarge { limit });
+        assert_eq!(long.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(
+            long.into_body(),
+            json!({ "detail": "body exceeds 4 MiB limit" })
+        );
+        let text = "the key is over its limit";
+        let other = Refusal::from(Failure::invalid(text));
+        assert_eq!(other.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(other.into_body(), json!({ "detail": text }));
     }
 }

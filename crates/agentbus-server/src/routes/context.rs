@@ -56,31 +56,46 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Result<Text, Failure> {
     }
 }
 
+/// Why a body was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// It is longer than what is taken.
+    #[error("body exceeds {} MiB limit", .limit / MEBIBYTE)]
+    TooLarge {
+        /// What would have been taken, in bytes.
+        limit: usize,
+    },
+    /// It did not come in time.
+    #[error("the body did not come within {} s", BODY_TIMEOUT.as_secs())]
+    Late,
+    /// It broke off.
+    #[error("the body could not be read: {0}")]
+    Broken(String),
+}
+
+const MEBIBYTE: usize = 1024 * 1024;
+
+impl From<BodyError> for Failure {
+    fn from(error: BodyError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
 /// Reads a body within the limit of most routes.
-pub(crate) async fn body(body: Body) -> Result<Bytes, Failure> {
+pub(crate) async fn body(body: Body) -> Result<Bytes, BodyError> {
     body_within(body, BODY_BYTES_MAX).await
 }
 
 /// Reads a body within a limit.
-pub(crate) async fn body_within(body: Body, limit: usize) -> Result<Bytes, Failure> {
+pub(crate) async fn body_within(body: Body, limit: usize) -> Result<Bytes, BodyError> {
     let collected = Limited::new(body, limit).collect();
-    let Ok(collected) = tokio::time::timeout(BODY_TIMEOUT, collected).await else {
-        return Err(Failure::invalid(format!(
-            "the body did not come within {} s",
-            BODY_TIMEOUT.as_secs()
-        )));
-    };
-    match collected {
+    let collected = tokio::time::timeout(BODY_TIMEOUT, collected).await;
+    match collected.map_err(|_| BodyError::Late)? {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            let mebibytes = limit / (1024 * 1024);
-            Err(Failure::invalid(format!(
-                "body exceeds {mebibytes} MiB limit"
-            )))
+            Err(BodyError::TooLarge { limit })
         }
-        Err(error) => Err(Failure::invalid(format!(
-            "the body could not be read: {error}"
-        ))),
+        Err(error) => Err(BodyError::Broken(error.to_string())),
     }
 }
 

@@ -98,6 +98,11 @@ async fn every_mistake_has_its_answer() {
         )
         .await;
     assert_eq!(broken.status, 422);
+    let long = format!("{{\"content\":\"{}\"}}", "x".repeat(4 * 1024 * 1024));
+    let kind = [("content-type", "application/json")];
+    let long = host.send("POST", &messages, &kind, long).await;
+    assert_eq!(long.status, 413, "{}", long.text);
+    assert_eq!(long.body["detail"], "body exceeds 4 MiB limit");
     host.server.shutdown().await;
 }
 
