@@ -12,6 +12,20 @@ pub enum StoreError {
     /// The disk is full.
     #[error("the disk is full, so nothing was stored; make room and try again")]
     Full,
+    /// The disk took no write, though it does not say that it is full.
+    #[error(
+        "the disk took no write ({reason}), so nothing was stored; look after its room, quota, \
+         limit of file sizes and health, and try again"
+    )]
+    Unwritable {
+        /// What was found.
+        reason: String,
+    },
+    /// Another write that was stored together with this one failed and undid both.
+    #[error(
+        "a write that was stored together with this one failed, so nothing was stored; try again"
+    )]
+    Undone,
     /// The database is damaged.
     #[error("the database is damaged ({reason}); stop the bus and restore the last good copy")]
     Damaged {
@@ -78,7 +92,12 @@ impl StoreError {
     pub const fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::Locked | Self::Full | Self::Busy | Self::Unreachable(_)
+            Self::Locked
+                | Self::Full
+                | Self::Unwritable { .. }
+                | Self::Undone
+                | Self::Busy
+                | Self::Unreachable(_)
         )
     }
 }

@@ -89,10 +89,11 @@ impl Refusal {
             StoreError::Busy
             | StoreError::Locked
             | StoreError::Closed
+            | StoreError::Undone
             | StoreError::Unreachable(_)
             | StoreError::Uncertain(_) => StatusCode::SERVICE_UNAVAILABLE,
             StoreError::Unstorable => StatusCode::UNPROCESSABLE_ENTITY,
-            StoreError::Full => StatusCode::INSUFFICIENT_STORAGE,
+            StoreError::Full | StoreError::Unwritable { .. } => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         if status == StatusCode::INTERNAL_SERVER_ERROR {

@@ -6,6 +6,10 @@
 //!
 //! A job is answered after the commit, unless it asked to be answered soon. A commit that fails
 //! fails every job in it, and nothing of them is stored.
+//!
+//! What would surprise: **SQLite undoes a whole transaction when a statement in it cannot write.**
+//! The jobs that come after it must not run then, since their marks would begin and end transactions
+//! of their own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -75,10 +79,20 @@ impl Loop {
                 .for_each(|job| job.work.refuse(error.clone()));
         }
         let mut tx = SqliteTx::new(&self.connection);
-        let answers: Vec<Answer> = batch
-            .drain(..)
-            .filter_map(|job| run(&mut tx, job))
-            .collect();
+        let mut answers: Vec<Answer> = Vec::with_capacity(batch.len());
+        let mut jobs = batch.drain(..);
+        while let Some(job) = jobs.next() {
+            answers.extend(run(&mut tx, job));
+            if is_undone(&tx) {
+                tracing::error!(
+                    "a write failed and undid the transaction; nothing of it is stored"
+                );
+                jobs.for_each(|job| job.work.refuse(StoreError::Undone));
+                return answers
+                    .into_iter()
+                    .for_each(|answer| answer(Err(StoreError::Undone)));
+            }
+        }
         let effects = std::mem::take(&mut tx.effects);
         let outcome = self
             .tend_index(&tx)
@@ -129,6 +143,18 @@ fn run(tx: &mut SqliteTx<'_>, job: WriteJob) -> Option<Answer> {
     mark(tx, "SAVEPOINT job")?;
     let ran = catch_unwind(AssertUnwindSafe(|| work.run(tx)));
     let keep = ran.as_ref().is_ok_and(|ran| ran.keep);
+    if is_undone(tx) {
+        if let Ok(ran) = ran {
+            // The job that failed says why by itself.
+            let stored = if keep {
+                Err(StoreError::Undone)
+            } else {
+                Ok(())
+            };
+            (ran.answer)(stored);
+        }
+        return None;
+    }
     if !keep {
         mark(tx, "ROLLBACK TO job")?;
         tx.effects.events.truncate(events);
@@ -145,6 +171,11 @@ fn run(tx: &mut SqliteTx<'_>, job: WriteJob) -> Option<Answer> {
         return None;
     }
     Some(ran.answer)
+}
+
+/// Whether SQLite has ended the transaction by itself.
+fn is_undone(tx: &SqliteTx<'_>) -> bool {
+    tx.connection.is_autocommit()
 }
 
 /// Sets or releases the mark to which a failed job is undone. Without the mark the job is not run,
