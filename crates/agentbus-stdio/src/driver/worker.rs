@@ -62,6 +62,8 @@ struct Life {
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
     id: WorkerId,
+    /// Its place in its pool, by which the log names it.
+    instance: u32,
     config: Arc<PoolConfig>,
     program: Program,
     supervisor: Supervisor,
@@ -96,10 +98,12 @@ impl Keeper {
         started: oneshot::Sender<()>,
     ) -> Self {
         let policy = Policy::new(config.restart, &shared.limits);
-        let program = program(&shared, id, &config);
+        let instance = shared.lock().core.worker(id).instance;
+        let program = program(&shared, id, instance, &config);
         Self {
             shared,
             id,
+            instance,
             config,
             program,
             supervisor: Supervisor::new(policy),
@@ -172,14 +176,16 @@ impl Keeper {
         let life = match began {
             Ok(process) => self.equip(process),
             Err(error) => {
-                tracing::error!(pool = self.config.id, %error, "a worker did not start");
+                let (pool, instance) = (&self.config.id, self.instance);
+                tracing::error!(pool, instance, %error, "a worker did not start");
                 return Event::Exited { success: false };
             }
         };
         match life {
             Ok(life) => self.life = Some(life),
             Err(error) => {
-                tracing::error!(pool = self.config.id, %error, "a worker has no usable pipes");
+                let (pool, instance) = (&self.config.id, self.instance);
+                tracing::error!(pool, instance, %error, "a worker has no usable pipes");
                 return Event::Exited { success: false };
             }
         }
@@ -246,6 +252,7 @@ impl Keeper {
         }
         tracing::error!(
             pool = self.config.id,
+            instance = self.instance,
             "a worker did not complete its handshake"
         );
         self.end_life(Duration::ZERO).await
@@ -272,7 +279,7 @@ impl Keeper {
         let pid = life.process.id();
         tracing::info!(
             pool = self.config.id,
-            worker = self.id.0,
+            instance = self.instance,
             pid,
             epoch,
             "a worker runs"
@@ -309,14 +316,14 @@ impl Keeper {
         match self.supervisor.state() {
             State::GivenUp => tracing::error!(
                 pool = self.config.id,
-                worker = id.0,
+                instance = self.instance,
                 "a worker is not restarted any more"
             ),
             State::Backoff { until } => {
                 let wait = until.saturating_sub(self.shared.age());
                 tracing::warn!(
                     pool = self.config.id,
-                    worker = id.0,
+                    instance = self.instance,
                     ?wait,
                     "a worker ended and is restarted"
                 );
@@ -391,7 +398,8 @@ impl Keeper {
         if life.side.end != Some(End::BadOutput) {
             life.side.drain(life.reader.get_ref());
         }
-        tracing::debug!(pool = self.config.id, worker = self.id.0, %outcome, "a worker has ended");
+        let (pool, instance) = (&self.config.id, self.instance);
+        tracing::debug!(pool, instance, %outcome, "a worker has ended");
         self.success = outcome.success();
         Event::Exited {
             success: self.success,
@@ -516,7 +524,7 @@ impl Keeper {
 }
 
 /// Says what to run, and where its standard error goes.
-fn program(shared: &Arc<Shared>, id: WorkerId, config: &PoolConfig) -> Program {
+fn program(shared: &Arc<Shared>, id: WorkerId, instance: u32, config: &PoolConfig) -> Program {
     let mut program = Program::new(&config.command).args(&config.args);
     for (name, value) in &config.env {
         program = program.env(name, value);
@@ -528,7 +536,7 @@ fn program(shared: &Arc<Shared>, id: WorkerId, config: &PoolConfig) -> Program {
     let shared = Arc::downgrade(shared);
     let pool = config.id.clone();
     program.on_stderr(move |line| {
-        tracing::info!(target: "agentbus::worker", pool, worker = id.0, "{line}");
+        tracing::info!(target: "agentbus::worker", pool, instance, "{line}");
         let Some(shared) = shared.upgrade() else {
             return;
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use agentbus_protocol::jsonrpc::{MessageKind, scan};
 use rustix::io::Errno;
+use smol_str::SmolStr;
 
 use super::link::{Side, Wish};
 use super::{Inner, Shared};
@@ -31,6 +32,9 @@ pub(super) enum End {
 pub(super) struct WorkerSide {
     shared: Arc<Shared>,
     id: WorkerId,
+    /// Its pool and its place there, by which the log names it.
+    pool: SmolStr,
+    instance: u32,
     decoder: Decoder,
     /// Whether the answer to the handshake is still to come.
     shaking: bool,
@@ -40,9 +44,17 @@ pub(super) struct WorkerSide {
 impl WorkerSide {
     pub(super) fn new(shared: Arc<Shared>, id: WorkerId, shaking: bool) -> Self {
         let limit = usize::try_from(shared.limits.max_input_buffer).unwrap_or(usize::MAX);
+        let (pool, instance) = {
+            let inner = shared.lock();
+            let worker = inner.core.worker(id);
+            let pool = &inner.core.pools[worker.pool];
+            (pool.name.clone(), worker.instance)
+        };
         Self {
             shared,
             id,
+            pool,
+            instance,
             decoder: Decoder::new(Framing::Ndjson, limit),
             shaking,
             end: None,
@@ -97,7 +109,8 @@ impl WorkerSide {
                 Frame::TooLarge => {
                     let limit = self.shared.limits.max_input_buffer;
                     tracing::error!(
-                        worker = self.id.0,
+                        pool = self.pool.as_str(),
+                        instance = self.instance,
                         limit,
                         "a worker wrote a line over the limit"
                     );
@@ -132,7 +145,8 @@ impl WorkerSide {
 
     fn complain(&mut self, error: &dyn std::fmt::Display, line: &[u8]) {
         let start = String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned();
-        tracing::error!(worker = self.id.0, %error, start, "a worker wrote no JSON-RPC and is ended");
+        let (pool, instance) = (self.pool.as_str(), self.instance);
+        tracing::error!(pool, instance, %error, start, "a worker wrote no JSON-RPC and is ended");
         self.end = Some(End::BadOutput);
     }
 
@@ -152,7 +166,8 @@ impl WorkerSide {
         let refused = routing.has_error && !routing.has_result;
         if refused {
             let answer = String::from_utf8_lossy(line).into_owned();
-            tracing::error!(worker = self.id.0, answer, "a worker refused its handshake");
+            let (pool, instance) = (self.pool.as_str(), self.instance);
+            tracing::error!(pool, instance, answer, "a worker refused its handshake");
         }
         self.end = Some(if refused { End::Refused } else { End::Shaken });
         true
