@@ -8,13 +8,19 @@
 )]
 
 use std::io::{self, BufRead, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 /// The notifications it has had.
 static NOTES: Mutex<Vec<Value>> = Mutex::new(Vec::new());
+
+/// Requests that are answered later, in their order.
+static HELD: Mutex<Vec<Value>> = Mutex::new(Vec::new());
+
+/// Memory that it does not give back.
+static HOARD: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 fn main() -> io::Result<()> {
     let mut input = io::BufReader::new(io::stdin());
@@ -46,6 +52,48 @@ fn answer(message: &Value, result: &Value) -> io::Result<()> {
         answer["sessionId"] = session.clone();
     }
     say(&answer.to_string())
+}
+
+fn lock<T>(shared: &'static Mutex<T>) -> MutexGuard<'static, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The parts of a text that a request wants to hear.
+fn parts(message: &Value) -> Vec<&str> {
+    match message["params"]["parts"].as_array() {
+        Some(parts) => parts.iter().filter_map(Value::as_str).collect(),
+        None => vec!["Hel", "lo"],
+    }
+}
+
+/// One part of a text, in the session of its request if that has one.
+fn chunk(message: &Value, part: &str) -> Value {
+    let content = json!({ "type": "text", "text": part });
+    let update = json!({ "sessionUpdate": "agent_message_chunk", "content": content });
+    let mut news = json!({ "method": "session/update", "params": { "update": update } });
+    if let Some(session) = message.get("sessionId") {
+        news["sessionId"] = session.clone();
+    }
+    news
+}
+
+/// Says several texts at a time, one part of each in turn, and answers the last request first.
+fn speak(messages: &[Value]) -> io::Result<()> {
+    let longest = messages.iter().map(|message| parts(message).len()).max();
+    for place in 0..longest.unwrap_or(0) {
+        for message in messages {
+            if let Some(part) = parts(message).get(place) {
+                say(&chunk(message, part).to_string())?;
+            }
+        }
+    }
+    for message in messages.iter().rev() {
+        match message["params"].get("error") {
+            Some(error) => say(&json!({ "id": message["id"], "error": error }).to_string())?,
+            None => answer(message, &json!({ "stopReason": "end_turn" }))?,
+        }
+    }
+    Ok(())
 }
 
 fn act(line: &str, message: Value) -> io::Result<()> {
@@ -101,19 +149,32 @@ fn act(line: &str, message: Value) -> io::Result<()> {
             let child = std::process::Command::new("sleep").arg("1000").spawn()?;
             answer(&message, &json!(child.id()))
         }
-        // Says hello in two parts.
+        // Says a text in parts, once so many have asked for one.
         "chunks" => {
-            for part in ["Hel", "lo"] {
-                let content = json!({ "type": "text", "text": part });
-                let update = json!({ "sessionUpdate": "agent_message_chunk", "content": content });
-                let mut news =
-                    json!({ "method": "session/update", "params": { "update": update } });
-                if let Some(session) = message.get("sessionId") {
-                    news["sessionId"] = session.clone();
-                }
-                say(&news.to_string())?;
+            let together = number("together").max(1);
+            let mut held = lock(&HELD);
+            held.push(message);
+            if (held.len() as u64) < together {
+                return Ok(());
             }
-            answer(&message, &json!({ "stopReason": "end_turn" }))
+            speak(&std::mem::take(&mut *held))
+        }
+        // Is answered when another request says so.
+        "hold" => {
+            lock(&HELD).push(message);
+            Ok(())
+        }
+        "release" => {
+            for held in std::mem::take(&mut *lock(&HELD)) {
+                answer(&held, &json!("held"))?;
+            }
+            answer(&message, &json!("released"))
+        }
+        "grow" => {
+            let bytes = usize::try_from(number("mb") << 20).unwrap_or(0);
+            // Written to, so that the memory is really taken.
+            lock(&HOARD).push(vec![1; bytes]);
+            answer(&message, &json!("grown"))
         }
         // Asks before it answers, and answers with what it was told.
         "asks" => {
@@ -131,10 +192,7 @@ fn act(line: &str, message: Value) -> io::Result<()> {
             answer(&message, &json!("complained"))
         }
         // The notifications it has had.
-        "notes" => answer(
-            &message,
-            &json!(*NOTES.lock().unwrap_or_else(PoisonError::into_inner)),
-        ),
+        "notes" => answer(&message, &json!(*lock(&NOTES))),
         // An answer to a question of ours is told to the session.
         "" if message.get("result").is_some() => {
             let told =
@@ -143,8 +201,7 @@ fn act(line: &str, message: Value) -> io::Result<()> {
         }
         _ if message.get("id").is_some() => answer(&message, &json!("ok")),
         _ => {
-            let mut notes = NOTES.lock().unwrap_or_else(PoisonError::into_inner);
-            notes.push(message);
+            lock(&NOTES).push(message);
             Ok(())
         }
     }

@@ -46,6 +46,41 @@ pub(crate) struct Client {
     end: Box<dyn Fn() + Send>,
 }
 
+/// What a bus logs, as JSON.
+pub(crate) struct Log(Receiver<String>);
+
+impl Log {
+    /// Waits for a line of this target, and returns what it says.
+    pub(crate) fn of(&self, target: &str) -> Value {
+        self.find(|line| line["target"] == target)
+    }
+
+    /// Waits for a line, and returns what it says.
+    pub(crate) fn find(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let line = self.0.recv_timeout(PATIENCE).unwrap();
+            let line: Value = serde_json::from_str(&line).unwrap();
+            if wanted(&line) {
+                return line["fields"].clone();
+            }
+        }
+    }
+}
+
+/// Reads lines in a thread of its own, for as long as somebody wants them.
+fn lines_of(reader: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::with_capacity(1 << 20, reader).lines() {
+            let Ok(line) = line else { return };
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
 /// Returns the path of the scripted worker, which `cargo test` builds beside the program.
 pub(crate) fn scripted_worker() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_agentbus"));
@@ -98,27 +133,44 @@ fn free_port() -> u16 {
 
 impl Bus {
     pub(crate) fn start(via: Via, config: &Value) -> Self {
+        Self::start_with(via, config, "error", |_| {})
+    }
+
+    /// Starts a bus whose log can be read.
+    pub(crate) fn start_logging(via: Via, config: &Value) -> (Self, Log) {
+        let mut bus = Self::start_with(via, config, "info", |command| {
+            command.arg("--json").stderr(Stdio::piped());
+        });
+        let log = Log(lines_of(bus.child.stderr.take().unwrap()));
+        (bus, log)
+    }
+
+    /// Starts a bus that logs what passes a filter, and changes how it is run.
+    pub(crate) fn start_with(
+        via: Via,
+        config: &Value,
+        log: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.json");
         std::fs::write(&file, config.to_string()).unwrap();
         let port = free_port();
         let mark = format!("{}-{port}", std::process::id());
         let mut command = program();
-        command
-            .args(["stdio", "--log", "error", "--config"])
-            .arg(file);
+        command.args(["stdio", "--log", log, "--config"]).arg(file);
         match via {
             Via::Stdio => command.arg("--stdio"),
             Via::Unix => command.arg("--unix").arg(dir.path().join("s")),
             Via::Tcp => command.args(["--tcp", &format!("localhost:{port}")]),
         };
-        let child = command
+        command
             .env("AGENTBUS_TEST_MARK", &mark)
             .current_dir(dir.path())
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stdout(Stdio::piped());
+        change(&mut command);
+        let child = command.spawn().unwrap();
         Self {
             child,
             via,
@@ -131,11 +183,7 @@ impl Bus {
     /// Connects; to a bus at standard input and output only once.
     pub(crate) fn client(&mut self) -> Client {
         match self.via {
-            Via::Stdio => {
-                let writer = self.child.stdin.take().unwrap();
-                let reader = self.child.stdout.take().unwrap();
-                Client::new(Box::new(writer), reader, Box::new(|| {}))
-            }
+            Via::Stdio => Client::of(&mut self.child),
             Via::Unix => {
                 let stream = self.connect_unix();
                 let (writer, end) = (stream.try_clone().unwrap(), stream.try_clone().unwrap());
@@ -248,16 +296,14 @@ impl Client {
         reader: impl Read + Send + 'static,
         end: Box<dyn Fn() + Send>,
     ) -> Self {
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::with_capacity(1 << 20, reader).lines() {
-                let Ok(line) = line else { return };
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
+        let lines = lines_of(reader);
         Self { writer, lines, end }
+    }
+
+    /// The client at the standard input and output of a process.
+    pub(crate) fn of(child: &mut Child) -> Self {
+        let (writer, reader) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self::new(Box::new(writer), reader, Box::new(|| {}))
     }
 
     pub(crate) fn send(&mut self, line: &str) {
@@ -295,6 +341,31 @@ impl Client {
             self.ask(&json!({ "id": method, "method": method, "params": params, "pool": "p" }));
         assert_eq!(answer["id"], method, "{answer}");
         answer["result"].clone()
+    }
+
+    /// Returns what the bus counts. Nothing else may be on its way.
+    pub(crate) fn stats(&mut self) -> Value {
+        self.ask(&json!({ "id": "stats", "method": "stdio_bus/stats" }))["result"].clone()
+    }
+
+    /// Returns the process number of the worker that these members of a request lead to.
+    #[track_caller]
+    pub(crate) fn who(&mut self, members: &Value) -> u64 {
+        let mut request = members.clone();
+        request["method"] = json!("who");
+        request["id"] = json!("w");
+        let answer = self.ask(&request);
+        answer["result"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{answer}"))
+    }
+
+    /// Asks until a worker answers, and returns that answer.
+    pub(crate) fn ask_until_served(&mut self) -> Value {
+        eventually("a worker is back", || {
+            let answer = self.ask(&json!({ "id": "back", "method": "echo", "params": 1 }));
+            answer.get("result").is_some().then_some(answer)
+        })
     }
 
     /// Says that no more will be said.

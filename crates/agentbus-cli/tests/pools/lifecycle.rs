@@ -6,14 +6,6 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
-/// Asks until a worker answers, and returns that answer.
-fn ask_until_served(client: &mut Client) -> Value {
-    eventually("a worker is back", || {
-        let answer = client.ask(&json!({ "id": "back", "method": "echo", "params": 1 }));
-        answer.get("result").is_some().then_some(answer)
-    })
-}
-
 /// The moments at which a pool's script noted a start.
 fn starts(bus: &Bus, wanted: usize) -> Vec<f64> {
     let path = bus.dir.path().join("starts");
@@ -42,7 +34,7 @@ fn v30_v31_v37_whatever_ends_a_worker_its_requests_are_answered_and_it_comes_bac
             let answer = client.ask(&json!({ "id": "x", "method": method, "params": params }));
             assert_eq!((&answer["id"], fault(&answer)), (&json!("x"), fault_name));
             assert_eq!(answer["error"]["data"]["retryable"], true);
-            assert_eq!(ask_until_served(&mut client)["result"], 1);
+            assert_eq!(client.ask_until_served()["result"], 1);
         }
     });
 }

@@ -15,6 +15,7 @@ mod harness;
 mod journey;
 mod leaks;
 mod lifecycle;
+mod limits;
 #[path = "../support/readme.rs"]
 mod readme;
 mod routing;
@@ -23,4 +24,5 @@ mod serve;
 mod serving;
 mod setup;
 mod soak;
+mod upkeep;
 mod wire;

@@ -6,13 +6,7 @@ use crate::harness::*;
 
 /// Asks each of these for its process number.
 fn who(client: &mut Client, requests: &[Value]) -> Vec<u64> {
-    let ask = |request: &Value| {
-        let mut request = request.clone();
-        request["method"] = json!("who");
-        request["id"] = json!("w");
-        client.ask(&request)["result"].as_u64().unwrap()
-    };
-    requests.iter().map(ask).collect()
+    requests.iter().map(|request| client.who(request)).collect()
 }
 
 /// Numbers values by their first appearance.
