@@ -45,17 +45,26 @@ fn v36_a_client_that_never_reads_is_not_read_and_then_cut_off() {
             "x".repeat(20_000)
         );
         let begun = Instant::now();
-        let mut written = 0;
-        // Refused at some point: first because nobody reads, then because nobody is there.
-        while writer.write_all(line.as_bytes()).is_ok() {
-            written += 1;
-            assert!(written < 10_000, "reads are never paused");
+        let writing = std::thread::spawn(move || {
+            let mut written = 0;
+            // Refused at some point: first because nobody reads, then because nobody is there.
+            while writer.write_all(line.as_bytes()).is_ok() {
+                written += 1;
+                assert!(written < 10_000, "reads are never paused");
+            }
+        });
+        // Before, while and after it is paused.
+        while !writing.is_finished() {
+            assert_eq!(other.call("echo", &json!(1)), 1);
         }
+        writing.join().unwrap();
         assert!(
             begun.elapsed() >= Duration::from_secs(1),
             "it was cut off before its time"
         );
-        assert_eq!(other.call("echo", &json!(1)), 1);
+        for number in 0..50 {
+            assert_eq!(other.call("echo", &json!(number)), number);
+        }
         // What the kernel holds, then the end; a reset is an end too.
         let _ = reader.read_to_end(&mut Vec::new());
     });
@@ -101,6 +110,30 @@ fn a_worker_that_does_not_read_stalls_only_those_who_write_to_it() {
         }
         drop(writing.join().unwrap());
     });
+}
+
+#[test]
+fn a_log_that_nobody_reads_stalls_nobody() {
+    let talk = "head -c 2000000 /dev/zero | tr '\\0' 'x' | fold -w 100 >&2";
+    let pool = shell_pool("p", &format!("{talk}; {SED}"), 1);
+    let mut bus = Bus::start_with(Via::Unix, &config(&[pool], &json!({})), "info", |command| {
+        command.stderr(std::process::Stdio::piped());
+    });
+    let mut client = bus.client();
+    for id in 0..50 {
+        client.send(&format!(r#"{{"id":{id},"method":"m"}}"#));
+        assert_eq!(
+            client.line().unwrap(),
+            format!(r#"{{"id":{id},"result":{{}}}}"#)
+        );
+    }
+    bus.signal("-TERM");
+    // Its standard error is still not read.
+    assert_eq!(bus.ended().code(), Some(0));
+    let mut log = String::new();
+    let mut stderr = bus.child.stderr.take().unwrap();
+    stderr.read_to_string(&mut log).unwrap();
+    assert!(log.len() < 200_000, "the pipe held more: {}", log.len());
 }
 
 #[test]

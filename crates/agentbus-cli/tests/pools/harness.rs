@@ -97,6 +97,20 @@ pub(crate) fn pool(id: &str, instances: u32) -> Value {
     json!({ "id": id, "command": scripted_worker(), "instances": instances })
 }
 
+/// Describes a pool of workers that come with the program.
+pub(crate) fn echo_pool(id: &str, instances: u32) -> Value {
+    let program = env!("CARGO_BIN_EXE_agentbus");
+    json!({ "id": id, "command": program, "args": ["worker", "echo"], "instances": instances })
+}
+
+/// Turns a request of the method `m` into its own answer, and knows nothing of JSON.
+pub(crate) const SED: &str = r#"exec sed -u 's/"method":"m"/"result":{}/'"#;
+
+/// Describes a pool of shells that run a script.
+pub(crate) fn shell_pool(id: &str, script: &str, instances: u32) -> Value {
+    json!({ "id": id, "command": "sh", "args": ["-c", script], "instances": instances })
+}
+
 /// Describes pools, with restarts that tests need not wait for.
 pub(crate) fn config(pools: &[Value], limits: &Value) -> Value {
     let mut all =

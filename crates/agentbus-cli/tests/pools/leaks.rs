@@ -85,7 +85,7 @@ fn state(pid: u32) -> Option<char> {
 #[test]
 fn an_orphan_that_left_its_group_is_collected_and_dies_with_the_bus() {
     let script = "setsid sh -c 'sleep 1000 & echo $! > orphan; wait' & exec cat > /dev/null";
-    let pool = json!({ "id": "p", "command": "sh", "args": ["-c", script], "instances": 1 });
+    let pool = shell_pool("p", script, 1);
     let mut bus = Bus::start(
         Via::Unix,
         &config(&[pool], &json!({ "drain_timeout_sec": 5 })),
@@ -100,4 +100,27 @@ fn an_orphan_that_left_its_group_is_collected_and_dies_with_the_bus() {
     eventually("the orphan is gone", || {
         matches!(state(orphan), None | Some('Z')).then_some(())
     });
+}
+
+#[test]
+fn nothing_is_left_when_the_bus_is_killed_under_load() {
+    // Each worker has a child of its own.
+    let pool = shell_pool("p", &format!("sleep 1000 & {SED}"), 4);
+    let mut bus = Bus::start(Via::Unix, &config(&[pool], &json!({})));
+    let mut clients: Vec<Client> = (0..20).map(|_| bus.client()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        for id in 0..50 {
+            client.send(&format!(
+                r#"{{"id":{id},"method":"m","sessionId":"s{number}"}}"#
+            ));
+        }
+        client.next();
+    }
+    assert_eq!(bus.children().len(), 4);
+    eventually("the bus, its workers and their children run", || {
+        (bus.family().len() >= 9).then_some(())
+    });
+    bus.signal("-KILL");
+    bus.ended();
+    eventually("nothing is left", || bus.family().is_empty().then_some(()));
 }

@@ -19,7 +19,7 @@ fn starts(bus: &Bus, wanted: usize) -> Vec<f64> {
 /// A pool whose workers note their start and then do something else.
 fn noting(then: &str) -> Value {
     let script = format!("date +%s.%N >> starts; {then}");
-    json!({ "id": "p", "command": "sh", "args": ["-c", script], "instances": 1 })
+    shell_pool("p", &script, 1)
 }
 
 #[test]
@@ -30,6 +30,7 @@ fn v30_v31_v37_whatever_ends_a_worker_its_requests_are_answered_and_it_comes_bac
             ("exit", json!({ "code": 7 }), "WORKER_DIED"),
             ("exit", json!({ "code": 0 }), "WORKER_DIED"),
             ("garbage", json!({}), "BAD_WORKER_OUTPUT"),
+            ("exit", json!({ "code": 7 }), "WORKER_DIED"),
         ] {
             let answer = client.ask(&json!({ "id": "x", "method": method, "params": params }));
             assert_eq!((&answer["id"], fault(&answer)), (&json!("x"), fault_name));
@@ -108,9 +109,33 @@ fn v38_what_is_under_way_is_finished_before_the_end() {
 }
 
 #[test]
+fn v38_a_worker_deaf_to_signals_ends_with_its_work_and_is_not_waited_for() {
+    let script = r#"trap '' TERM; while read -r line; do : > begun; sleep 0.5; echo "$line" | sed 's/"method":"m"/"result":{}/'; done"#;
+    let config = config(
+        &[shell_pool("p", script, 1)],
+        &json!({ "drain_timeout_sec": 20 }),
+    );
+    over(&ALL, &config, |bus| {
+        let mut client = bus.client();
+        client.send(r#"{"id":1,"method":"m"}"#);
+        let begun = bus.dir.path().join("begun");
+        eventually("the worker has it", || begun.exists().then_some(()));
+        bus.signal("-TERM");
+        assert_eq!(client.line().unwrap(), r#"{"id":1,"result":{}}"#);
+        let answered = Instant::now();
+        assert_eq!(bus.ended().code(), Some(0));
+        let waited = answered.elapsed();
+        assert!(
+            waited < Duration::from_secs(15),
+            "it waited for nothing: {waited:?}"
+        );
+    });
+}
+
+#[test]
 fn v39_a_worker_that_ignores_the_signal_is_killed_in_time() {
     let script = "trap '' TERM; while :; do sleep 1000; done";
-    let pool = json!({ "id": "p", "command": "sh", "args": ["-c", script], "instances": 1 });
+    let pool = shell_pool("p", script, 1);
     let config = config(&[pool], &json!({ "drain_timeout_sec": 1 }));
     over(&ALL, &config, |bus| {
         let mut client = bus.client();
@@ -142,6 +167,26 @@ fn v40_the_end_of_input_is_the_end_after_the_answers() {
 }
 
 #[test]
+fn v40_fifty_answers_are_outstanding_at_the_end_of_input_and_none_is_lost() {
+    over(
+        &ALL,
+        &config(&[shell_pool("p", SED, 1)], &json!({})),
+        |bus| {
+            let mut client = bus.client();
+            for id in 0..50 {
+                client.send(&format!(r#"{{"id":{id},"method":"m"}}"#));
+            }
+            let said: Vec<String> = client.finish().iter().collect();
+            let wanted = (0..50).map(|id| format!(r#"{{"id":{id},"result":{{}}}}"#));
+            assert_eq!(said, wanted.collect::<Vec<_>>());
+            if bus.via == Via::Stdio {
+                assert_eq!(bus.ended().code(), Some(0));
+            }
+        },
+    );
+}
+
+#[test]
 fn a_second_signal_ends_at_once() {
     let config = config(&[pool("p", 1)], &json!({ "drain_timeout_sec": 1000 }));
     over(&ALL, &config, |bus| {
@@ -168,8 +213,7 @@ fn a_handshake_comes_before_work_and_a_refused_one_is_tried_again() {
     });
     // It answers the handshake with an error, and never gets work.
     let refuse = r#"date +%s.%N >> starts; read -r line; echo '{"id":"agentbus:handshake","error":{"code":1,"message":"no"}}'; sleep 1000"#;
-    let mut refusing =
-        json!({ "id": "p", "command": "sh", "args": ["-c", refuse], "instances": 1 });
+    let mut refusing = shell_pool("p", refuse, 1);
     refusing["handshake"] = json!({ "method": "initialize", "timeout_sec": 30 });
     over(&[Via::Unix], &config(&[refusing], &json!({})), |bus| {
         starts(bus, 3);

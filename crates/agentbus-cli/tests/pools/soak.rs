@@ -125,6 +125,62 @@ fn v26_v27_no_answer_crosses_and_none_is_lost_while_workers_are_killed() {
     }
 }
 
+/// Asks ten things at a time, under the ids and in the sessions that all other clients use, and
+/// returns how many of the answers were results.
+fn run_burst(mut client: Client, number: u64) -> usize {
+    const ROUNDS: usize = 300;
+    let mut results = 0;
+    for round in 0..ROUNDS {
+        let tag = |id: u64| format!("{number}-{round}-{id}");
+        for id in 0..10 {
+            let params = tag(id);
+            let request =
+                json!({ "id": id, "method": "m", "params": params, "sessionId": format!("s{id}") });
+            client.send(&request.to_string());
+        }
+        let mut open: Vec<u64> = (0..10).collect();
+        while !open.is_empty() {
+            let answer = client.next();
+            let id = answer["id"].as_u64().unwrap();
+            let place = open.iter().position(|open| *open == id).unwrap();
+            open.swap_remove(place);
+            match answer.get("result") {
+                Some(result) => {
+                    assert_eq!(result["echo"], tag(id), "somebody else's answer");
+                    results += 1;
+                }
+                None => assert_eq!(answer["error"]["data"]["retryable"], true, "{answer}"),
+            }
+        }
+    }
+    results
+}
+
+#[test]
+fn workers_that_come_with_the_program_answer_once_while_they_are_killed() {
+    let mut bus = Bus::start(Via::Unix, &config(&[echo_pool("p", 3)], &json!({})));
+    let clients: Vec<Client> = (0..4).map(|_| bus.client()).collect();
+    let (bus, over) = (&bus, AtomicBool::new(false));
+    let results: Vec<usize> = std::thread::scope(|scope| {
+        scope.spawn(|| kill_at_random(bus, seed(), &over));
+        let running: Vec<_> = clients
+            .into_iter()
+            .zip(0..)
+            .map(|(client, number)| scope.spawn(move || run_burst(client, number)))
+            .collect();
+        let ended: Vec<_> = running
+            .into_iter()
+            .map(std::thread::ScopedJoinHandle::join)
+            .collect();
+        over.store(true, Ordering::Release);
+        ended.into_iter().map(Result::unwrap).collect()
+    });
+    assert!(
+        results.iter().sum::<usize>() > 0,
+        "no request was ever served"
+    );
+}
+
 fn kill_at_random(bus: &Bus, seed: u64, over: &AtomicBool) {
     let mut random = StdRng::seed_from_u64(seed);
     while !over.load(Ordering::Acquire) {

@@ -26,7 +26,7 @@ fn replaced(client: &mut Client, session: &Value, before: u64) {
 fn shell(id: &str, words: &str) -> Value {
     let script =
         format!(r#"while read -r line; do printf '{{"id":1,"result":"%s"}}\n' "{words}"; done"#);
-    json!({ "id": id, "command": "sh", "args": ["-c", script], "instances": 1 })
+    shell_pool(id, &script, 1)
 }
 
 #[test]
@@ -109,10 +109,8 @@ fn a_handshake_that_is_not_answered_in_time_ends_the_worker_and_the_next_one_ser
         "if mkdir first 2>/dev/null; then exec sleep 1000; else exec '{}'; fi",
         scripted_worker().display()
     );
-    let pool = json!({
-        "id": "p", "command": "sh", "args": ["-c", script], "instances": 1,
-        "handshake": { "method": "echo", "timeout_sec": 1 },
-    });
+    let mut pool = shell_pool("p", &script, 1);
+    pool["handshake"] = json!({ "method": "echo", "timeout_sec": 1 });
     let (mut bus, log) = Bus::start_logging(Via::Unix, &config(&[pool], &json!({})));
     log.find(|line| line["fields"]["message"] == "a worker did not complete its handshake");
     assert_eq!(bus.client().ask_until_served()["result"], 1);

@@ -1,5 +1,8 @@
 //! Bytes: framing, ids, what is malformed and what is large.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -63,6 +66,63 @@ fn v07_v08_malformed_lines_are_answered_and_harm_nobody() {
             }
         }
         assert_eq!(client.call("echo", &json!(7)), 7);
+    });
+}
+
+#[test]
+fn v01_v02_v05_v06_v11_a_worker_that_knows_no_json_is_served_as_well() {
+    over(
+        &ALL,
+        &config(&[shell_pool("p", SED, 1)], &json!({})),
+        |bus| {
+            let mut client = bus.client();
+            let request = |id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#);
+            let result = |id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
+            for id in [
+                "1",
+                r#""a""#,
+                "1.5",
+                "-3",
+                "123456789012345678901234567890",
+                r#""x\"y""#,
+            ] {
+                client.send(&request(id));
+                assert_eq!(client.line().unwrap(), result(id));
+            }
+            client.send("");
+            // The carriage return passes too; whoever reads lines takes it off.
+            client.send(&format!("{}\r", request("7")));
+            assert_eq!(client.line().unwrap(), result("7"));
+            client.send(&format!("{}\n{}", request("8"), request("9")));
+            assert_eq!(client.line().unwrap(), result("8"));
+            assert_eq!(client.line().unwrap(), result("9"));
+        },
+    );
+}
+
+#[test]
+fn v08_v09_v10_what_cannot_be_read_ends_one_connection_and_no_other() {
+    let config = config(&[pool("p", 1)], &json!({ "max_input_buffer": 1024 }));
+    over(&SOCKETS, &config, |bus| {
+        let mut other = bus.client();
+        for line in ["not json", "[1,2]", "null", "{\"id\":1", "   "] {
+            let mut client = bus.client();
+            client.send(line);
+            let error = client.next();
+            assert_eq!(
+                (&error["error"]["code"], &error["id"]),
+                (&json!(-32700), &Value::Null)
+            );
+            assert_eq!(client.line(), None);
+        }
+        let mut client = bus.client();
+        client.send(&padded(1024));
+        assert_eq!(client.next()["error"]["message"], "Message too large");
+        assert_eq!(client.line(), None);
+        let mut client = bus.client();
+        client.send(&padded(1023));
+        assert_eq!(client.next()["id"], 1);
+        assert_eq!(other.ask(&json!({ "id": 2, "method": "m" }))["id"], 2);
     });
 }
 
@@ -188,6 +248,33 @@ fn v34_v35_large_messages_arrive_whole() {
 }
 
 #[test]
+fn v34_v35_large_messages_arrive_whole_also_at_a_late_reader() {
+    let config = config(
+        &[echo_pool("p", 1)],
+        &json!({ "max_input_buffer": 80_000_000 }),
+    );
+    let mut bus = Bus::start(Via::Stdio, &config);
+    let (mut writer, reader) = bus.raw();
+    let sizes = [66_000, 300_000, 1 << 20, 8 << 20, 64 << 20];
+    let writing = std::thread::spawn(move || {
+        for size in sizes {
+            let text = "x".repeat(size);
+            writeln!(writer, r#"{{"id":{size},"method":"m","params":"{text}"}}"#).unwrap();
+        }
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    let mut lines = BufReader::new(reader).lines();
+    for size in sizes {
+        let answer: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert_eq!(answer["id"], size);
+        assert_eq!(answer["result"]["echo"].as_str().unwrap().len(), size);
+    }
+    // The writer went with its thread, which was the end of the input.
+    writing.join().unwrap();
+    assert_eq!(bus.ended().code(), Some(0));
+}
+
+#[test]
 fn a_line_of_64_mebibytes_arrives_whole() {
     let config = config(&[pool("p", 1)], &json!({ "max_input_buffer": 70_000_000 }));
     let mut bus = Bus::start(Via::Unix, &config);
@@ -210,31 +297,29 @@ fn v25_an_answer_carries_the_clients_own_id() {
 fn lengths_frame_messages_in_both_directions() {
     let mut config = one(1);
     config["transport"] = json!({ "framing": "length" });
-    let mut bus = Bus::start(Via::Unix, &config);
-    let mut stream = bus.connect_unix();
-    // A newline between tokens must not become two lines for the worker.
-    let request = b"{\"id\":1,\n\"method\":\"raw\"}";
-    let answer = exchange(&mut stream, request);
-    assert_eq!(answer["result"], "{\"id\":1, \"method\":\"raw\"}");
-    let mut huge = (u32::MAX).to_be_bytes().to_vec();
-    huge.push(b'{');
-    use std::io::Write;
-    stream.write_all(&huge).unwrap();
-    let refused = read_frame(&mut stream);
-    assert_eq!(refused["error"]["message"], "Frame too large");
-    drop(bus.client());
+    over(&SOCKETS, &config, |bus| {
+        let mut stream = bus.connect();
+        // A newline between tokens must not become two lines for the worker.
+        let request = b"{\"id\":1,\n\"method\":\"raw\"}";
+        let answer = exchange(&mut *stream, request);
+        assert_eq!(answer["result"], "{\"id\":1, \"method\":\"raw\"}");
+        let mut huge = (u32::MAX).to_be_bytes().to_vec();
+        huge.push(b'{');
+        stream.write_all(&huge).unwrap();
+        let refused = read_frame(&mut *stream);
+        assert_eq!(refused["error"]["message"], "Frame too large");
+        drop(bus.client());
+    });
 }
 
-fn exchange(stream: &mut std::os::unix::net::UnixStream, message: &[u8]) -> Value {
-    use std::io::Write;
+fn exchange(stream: &mut dyn Socket, message: &[u8]) -> Value {
     let length = u32::try_from(message.len()).unwrap();
     stream.write_all(&length.to_be_bytes()).unwrap();
     stream.write_all(message).unwrap();
     read_frame(stream)
 }
 
-fn read_frame(stream: &mut std::os::unix::net::UnixStream) -> Value {
-    use std::io::Read;
+fn read_frame(stream: &mut dyn Socket) -> Value {
     let mut length = [0; 4];
     stream.read_exact(&mut length).unwrap();
     let mut message = vec![0; u32::from_be_bytes(length) as usize];
