@@ -60,7 +60,7 @@ pub(super) async fn invoke(
         .context(context.clone())
         .timeout(app.config.invoke_timeout);
     let Some(key) = headers.get(&IDEMPOTENCY_KEY) else {
-        return Ok(reply(call.send().await?.payload));
+        return Ok(reply(or_cut(&app, call.send()).await?.payload));
     };
     let key = key.to_str().unwrap_or_default();
     let route = format!("invoke {target}");
@@ -70,9 +70,24 @@ pub(super) async fn invoke(
         context: &context,
     };
     // Boxed, so that requests without a key do not carry the room for it about.
-    let run = Box::pin(async { stored(call.send().await) });
+    let run = Box::pin(async { stored(or_cut(&app, call.send()).await) });
     let once = Box::pin(app.outcomes.once(key, asked, run));
     Ok(once.await?.into_response())
+}
+
+/// Waits for a reply until the host hangs up, and then takes the call back: whoever asked is told
+/// so while there is still time to say it.
+pub(super) async fn or_cut(
+    app: &App,
+    reply: impl Future<Output = Result<Envelope, Error>>,
+) -> Result<Envelope, Error> {
+    tokio::select! {
+        biased;
+        reply = reply => reply,
+        () = app.hang_up.cancelled() => {
+            Err(Error::agent("the bus stopped before the call ended; ask again once it is back"))
+        }
+    }
 }
 
 pub(super) fn reply(payload: Option<Payload>) -> Response {

@@ -18,7 +18,7 @@ const OPERATOR: &str = "agentbus.pools";
 
 async fn ask(app: &App, order: Value) -> Result<Response, Failure> {
     let call = app.bus.invoke(OPERATOR, &order).no_timeout();
-    match call.send().await {
+    match super::agents::or_cut(app, call.send()).await {
         Ok(reply) => Ok(super::agents::reply(reply.payload)),
         Err(Error::NoHandler { .. }) => Err(Error::invalid_request(
             "this bus has no pools; add [[pools]] to its configuration",
