@@ -267,14 +267,7 @@ impl Bus {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        signal(self.child.id(), name);
     }
 
     /// Waits for the end of the bus.
@@ -393,6 +386,14 @@ impl Client {
         let answer = self.ask(&json!({ "id": id, "method": "stdio_bus/health" }));
         assert_eq!(answer["id"], id, "{answer}");
     }
+}
+
+/// Sends a signal to a process that must be there.
+#[track_caller]
+pub(crate) fn signal(pid: u32, name: &str) {
+    let pid = pid.to_string();
+    let sent = Command::new("kill").args([name, &pid]).status();
+    assert!(sent.unwrap().success(), "{name} to {pid}");
 }
 
 /// Tries until there is something.

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::host::Host;
 use crate::readme;
-use crate::serve::Host;
 
 const HEADING: &str = "A pool of processes.";
 

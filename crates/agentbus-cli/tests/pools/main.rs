@@ -12,10 +12,12 @@
 mod cost;
 mod flow;
 mod harness;
+mod host;
 mod journey;
 mod leaks;
 mod lifecycle;
 mod limits;
+mod operator;
 #[path = "../support/readme.rs"]
 mod readme;
 mod routing;
@@ -24,5 +26,6 @@ mod serve;
 mod serving;
 mod setup;
 mod soak;
+mod texts;
 mod upkeep;
 mod wire;
