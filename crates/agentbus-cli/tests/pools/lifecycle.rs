@@ -133,6 +133,70 @@ fn v38_a_worker_deaf_to_signals_ends_with_its_work_and_is_not_waited_for() {
 }
 
 #[test]
+fn v38_what_two_pools_have_and_what_waits_for_them_is_answered_before_the_end() {
+    let config = config(
+        &[pool("a", 1), pool("b", 1)],
+        &json!({ "drain_timeout_sec": 30 }),
+    );
+    over(&ALL, &config, |bus| {
+        let mut client = bus.client();
+        for pool in ["a", "b"] {
+            client.ask(&json!({ "id": 0, "method": "m", "pool": pool }));
+        }
+        // They take nothing until they are let go on, so all of it waits.
+        let workers = bus.children();
+        assert_eq!(workers.len(), 2);
+        workers.iter().for_each(|worker| signal(*worker, "-STOP"));
+        let mut open = Vec::new();
+        for number in 0..5 {
+            for pool in ["a", "b"] {
+                let id = format!("{pool}{number}");
+                let request = json!({ "id": id, "method": "echo", "params": id, "pool": pool });
+                client.send(&request.to_string());
+                open.push(id);
+            }
+        }
+        client.nothing_before("read");
+        bus.signal("-TERM");
+        eventually("new work is refused", || {
+            let answer = client.ask(&json!({ "id": "new", "method": "m", "pool": "a" }));
+            (fault(&answer) == "SHUTTING_DOWN").then_some(())
+        });
+        workers.iter().for_each(|worker| signal(*worker, "-CONT"));
+        while !open.is_empty() {
+            let answer = client.next();
+            assert_eq!(answer["result"], answer["id"]);
+            open.retain(|id| answer["id"] != *id);
+        }
+        assert_eq!(client.line(), None);
+        assert_eq!(bus.ended().code(), Some(0));
+        eventually("nothing is left", || bus.family().is_empty().then_some(()));
+    });
+}
+
+#[test]
+fn v38_what_is_not_done_in_time_is_answered_with_an_error() {
+    let config = config(&[pool("p", 2)], &json!({ "drain_timeout_sec": 1 }));
+    over(&ALL, &config, |bus| {
+        let mut client = bus.client();
+        for id in 0..2 {
+            client.send(&json!({ "id": id, "method": "silent" }).to_string());
+        }
+        client.nothing_before("read");
+        bus.signal("-TERM");
+        let (first, second) = (client.next(), client.next());
+        for answer in [&first, &second] {
+            assert_eq!(fault(answer), "SHUTTING_DOWN");
+            assert_eq!(answer["error"]["data"]["retryable"], true);
+        }
+        assert_ne!(first["id"], second["id"]);
+        assert_eq!(client.line(), None);
+        assert_eq!(bus.ended().code(), Some(0));
+        eventually("nothing is left", || bus.family().is_empty().then_some(()));
+    });
+}
+
+#[test]
 fn v39_a_worker_that_ignores_the_signal_is_killed_in_time() {
     let script = "trap '' TERM; while :; do sleep 1000; done";
     let pool = shell_pool("p", script, 1);

@@ -10,6 +10,7 @@
 )]
 
 mod cost;
+mod extensions;
 mod flow;
 mod harness;
 mod host;
