@@ -18,6 +18,21 @@
 //!                        v
 //!                     GivenUp ---- Start ----> Starting
 //! ```
+//!
+//! All of it, each state with what an event makes of it. Where nothing stands, nothing happens: a
+//! late timer, a second wish for what is under way, news of a process that is gone.
+//!
+//! | | Start | Ready | Exited | Timer | Recycle | Hibernate | Wake | Stop |
+//! |---|---|---|---|---|---|---|---|---|
+//! | Stopped | Starting | | | | | | | |
+//! | Starting | | Running | Backoff or GivenUp | | | | | Stopping |
+//! | Running | Retiring(Renew) | | Backoff or GivenUp | | Retiring(Renew) | Retiring(Sleep) | | Stopping |
+//! | Retiring(Renew) | | | Starting | | | | | Stopping |
+//! | Retiring(Sleep) | Retiring(Renew) | | Asleep | | | | Retiring(Renew) | Stopping |
+//! | Asleep | Starting | | | | | | Starting | Stopped |
+//! | Backoff | Starting | | | Starting | | | | Stopped |
+//! | GivenUp | Starting | | | | | | | Stopped |
+//! | Stopping | | | Stopped | | | | | |
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Bytes: framing, ids, what is malformed and what is large.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::time::Duration;
 
 use serde_json::{Value, json};

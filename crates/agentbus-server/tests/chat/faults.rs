@@ -206,7 +206,7 @@ async fn fill(directory: &Path) {
     for seq in expected {
         assert_eq!(next_seq(&mut new, GUARD).await, Some(seq));
     }
-    let host = Arc::into_inner(host).expect("nobody else has the host");
+    let host = Arc::into_inner(host).unwrap();
     host.server.shutdown().await;
     println!("recovered {last}");
 }

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod transitions;
+
 const DIED: Event = Event::Exited { success: false };
 
 fn policy(max_restarts: u64, window: u64) -> Policy {
