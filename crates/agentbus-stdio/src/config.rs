@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::framing::Framing;
-use crate::limits::{CONFIG_BYTES, LIMIT_KEYS, Limits, POOLS, WORKERS};
+use crate::limits::{CONFIG_BYTES, LIMIT_KEYS, LIMIT_NAMES, Limits, POOLS, WORKERS};
 
 mod fields;
 mod pool;
@@ -20,6 +20,34 @@ mod pool;
 mod tests;
 
 use fields::Fields;
+
+/// The keys of the configuration itself.
+const ROOT_KEYS: &[&str] = &["pools", "limits", "transport"];
+
+/// The keys of one pool.
+pub const POOL_KEYS: &[&str] = &[
+    "id",
+    "command",
+    "args",
+    "instances",
+    "env",
+    "cwd",
+    "agents",
+    "restart",
+    "balance",
+    "handshake",
+    "hibernate_after_sec",
+    "max_age_sec",
+    "max_requests",
+    "max_rss_mb",
+    "method",
+];
+
+/// The keys of its `handshake`.
+pub const HANDSHAKE_KEYS: &[&str] = &["method", "params", "then_notify", "timeout_sec"];
+
+/// The keys of `transport`.
+const TRANSPORT_KEYS: &[&str] = &["mode", "framing", "protocol"];
 
 /// What the bus runs and how much of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -177,11 +205,11 @@ impl Config {
             None => return Err(ConfigError::NotJson("it is empty".to_owned())),
         };
         let mut warnings = Vec::new();
-        let mut fields = Fields::new("", &root);
+        let fields = Fields::new("", &root, ROOT_KEYS);
         let config = Self {
-            pools: pools(&mut fields, &mut warnings)?,
-            limits: limits(&mut fields, &mut warnings)?,
-            transport: transport(&mut fields)?,
+            pools: pools(&fields, &mut warnings)?,
+            limits: limits(&fields, &mut warnings)?,
+            transport: transport(&fields)?,
             warnings: Vec::new(),
         };
         fields.warn_of_unknown(&mut warnings);
@@ -196,10 +224,7 @@ fn invalid(place: impl Into<String>, problem: impl Into<String>) -> ConfigError 
     }
 }
 
-fn pools(
-    fields: &mut Fields<'_>,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<PoolConfig>, ConfigError> {
+fn pools(fields: &Fields<'_>, warnings: &mut Vec<String>) -> Result<Vec<PoolConfig>, ConfigError> {
     let need = "give an array of at least one pool, each with id, command and instances";
     let Some(value) = fields.take("pools") else {
         return Err(invalid("pools", need));
@@ -224,12 +249,12 @@ fn pools(
     Ok(pools)
 }
 
-fn limits(fields: &mut Fields<'_>, warnings: &mut Vec<String>) -> Result<Limits, ConfigError> {
+fn limits(fields: &Fields<'_>, warnings: &mut Vec<String>) -> Result<Limits, ConfigError> {
     let mut limits = Limits::default();
     let Some(object) = fields.object("limits")? else {
         return Ok(limits);
     };
-    let mut keys = Fields::new("limits", object);
+    let keys = Fields::new("limits", object, LIMIT_NAMES);
     for key in LIMIT_KEYS {
         if let Some(value) = keys.whole_number(key.name)?
             && let Some(slot) = limits.slot(key.name)
@@ -241,11 +266,11 @@ fn limits(fields: &mut Fields<'_>, warnings: &mut Vec<String>) -> Result<Limits,
     Ok(limits)
 }
 
-fn transport(fields: &mut Fields<'_>) -> Result<Transport, ConfigError> {
+fn transport(fields: &Fields<'_>) -> Result<Transport, ConfigError> {
     let Some(object) = fields.object("transport")? else {
         return Ok(Transport::default());
     };
-    let mut keys = Fields::new("transport", object);
+    let keys = Fields::new("transport", object, TRANSPORT_KEYS);
     let mode = match keys.text("mode")? {
         None => None,
         Some("stdio") => Some(Mode::Stdio),

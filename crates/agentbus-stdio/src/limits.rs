@@ -110,6 +110,9 @@ macro_rules! limits {
             $(LimitKey { name: stringify!($name), default: $default, meaning: $meaning },)*
         ];
 
+        /// Their names alone, in the same order.
+        pub const LIMIT_NAMES: &[&str] = &[$(stringify!($name),)*];
+
         impl Limits {
             /// Returns the place of a limit by its name in the configuration.
             pub(crate) fn slot(&mut self, name: &str) -> Option<&mut u64> {

@@ -38,8 +38,10 @@ pub(crate) struct Config {
     pub(crate) stream_idle_timeout_s: u64,
     pub(crate) drain_s: u64,
     pub(crate) log: String,
+    #[serde(deserialize_with = "pools::entries")]
     pub(crate) pools: Vec<toml::Table>,
     pub(crate) schemas: Vec<schemas::Entry>,
+    #[serde(deserialize_with = "pools::limits")]
     pub(crate) pool_limits: toml::Table,
     pub(crate) agents: Vec<AgentConfig>,
     pub(crate) mcp_profile: McpProfile,

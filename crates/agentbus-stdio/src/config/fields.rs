@@ -1,22 +1,26 @@
-//! Reads typed fields from one object of the configuration and notices those nobody asked for.
+//! Reads typed fields from one object of the configuration and notices those it does not have.
 
 use serde_json::Value;
 
 use super::{ConfigError, Object, invalid};
 
-/// One object, with the place it stands at and the keys that were asked for.
+/// One object, with the place it stands at and the keys that it may have.
 pub(super) struct Fields<'a> {
     place: String,
     object: &'a Object,
-    known: Vec<&'static str>,
+    known: &'static [&'static str],
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(place: impl Into<String>, object: &'a Object) -> Self {
+    pub(super) fn new(
+        place: impl Into<String>,
+        object: &'a Object,
+        known: &'static [&'static str],
+    ) -> Self {
         Self {
             place: place.into(),
             object,
-            known: Vec::new(),
+            known,
         }
     }
 
@@ -38,12 +42,12 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns a value of any type. `null` counts as absent.
-    pub(super) fn take(&mut self, key: &'static str) -> Option<&'a Value> {
-        self.known.push(key);
+    pub(super) fn take(&self, key: &'static str) -> Option<&'a Value> {
+        debug_assert!(self.known.contains(&key), "{key} is in no table of keys");
         self.object.get(key).filter(|value| !value.is_null())
     }
 
-    pub(super) fn text(&mut self, key: &'static str) -> Result<Option<&'a str>, ConfigError> {
+    pub(super) fn text(&self, key: &'static str) -> Result<Option<&'a str>, ConfigError> {
         let value = self.take(key);
         value
             .map(|value| {
@@ -54,7 +58,7 @@ impl<'a> Fields<'a> {
             .transpose()
     }
 
-    pub(super) fn whole_number(&mut self, key: &'static str) -> Result<Option<u64>, ConfigError> {
+    pub(super) fn whole_number(&self, key: &'static str) -> Result<Option<u64>, ConfigError> {
         let value = self.take(key);
         let need = "give a whole number, 0 or more";
         value
@@ -62,7 +66,7 @@ impl<'a> Fields<'a> {
             .transpose()
     }
 
-    pub(super) fn object(&mut self, key: &'static str) -> Result<Option<&'a Object>, ConfigError> {
+    pub(super) fn object(&self, key: &'static str) -> Result<Option<&'a Object>, ConfigError> {
         let value = self.take(key);
         value
             .map(|value| {
@@ -73,7 +77,7 @@ impl<'a> Fields<'a> {
             .transpose()
     }
 
-    pub(super) fn texts(&mut self, key: &'static str) -> Result<Vec<String>, ConfigError> {
+    pub(super) fn texts(&self, key: &'static str) -> Result<Vec<String>, ConfigError> {
         let Some(value) = self.take(key) else {
             return Ok(Vec::new());
         };
@@ -86,7 +90,7 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| self.error(key, need))
     }
 
-    /// Warns of keys that nobody asked for. A leading underscore marks a comment.
+    /// Warns of keys that nobody knows. A leading underscore marks a comment.
     pub(super) fn warn_of_unknown(&self, warnings: &mut Vec<String>) {
         let unknown = self
             .object

@@ -6,7 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::fields::Fields;
-use super::{Balance, ConfigError, Handshake, PoolConfig, Recycle, Restart, invalid};
+use super::{
+    Balance, ConfigError, HANDSHAKE_KEYS, Handshake, POOL_KEYS, PoolConfig, Recycle, Restart,
+    invalid,
+};
 
 /// Time that a handshake has where the configuration is silent.
 const HANDSHAKE_TIMEOUT_SEC: u64 = 10;
@@ -23,21 +26,21 @@ pub(super) fn read(
             "give an object with id, command and instances",
         ));
     };
-    let mut fields = Fields::new(place.clone(), object);
-    let id = needed(&mut fields, "id")?;
+    let mut fields = Fields::new(place.clone(), object, POOL_KEYS);
+    let id = needed(&fields, "id")?;
     fields.rename(format!("{place} {id:?}"));
     let pool = PoolConfig {
-        command: needed(&mut fields, "command")?,
+        command: needed(&fields, "command")?,
         args: fields.texts("args")?,
-        instances: instances(&mut fields)?,
-        env: env(&mut fields)?,
+        instances: instances(&fields)?,
+        env: env(&fields)?,
         cwd: fields.text("cwd")?.map(Into::into),
         agents: fields.texts("agents")?,
-        restart: restart(&mut fields)?,
-        balance: balance(&mut fields)?,
-        handshake: handshake(&mut fields, warnings)?,
-        hibernate_after: seconds(&mut fields, "hibernate_after_sec")?,
-        recycle: recycle(&mut fields)?,
+        restart: restart(&fields)?,
+        balance: balance(&fields)?,
+        handshake: handshake(&fields, warnings)?,
+        hibernate_after: seconds(&fields, "hibernate_after_sec")?,
+        recycle: recycle(&fields)?,
         method: fields.text("method")?.map(str::to_owned),
         id,
     };
@@ -45,7 +48,7 @@ pub(super) fn read(
     Ok(pool)
 }
 
-fn needed(fields: &mut Fields<'_>, key: &'static str) -> Result<String, ConfigError> {
+fn needed(fields: &Fields<'_>, key: &'static str) -> Result<String, ConfigError> {
     match fields.text(key)? {
         Some(text) if text.contains('\0') => Err(fields.error(key, "leave out the NUL character")),
         Some(text) if !text.is_empty() => Ok(text.to_owned()),
@@ -53,7 +56,7 @@ fn needed(fields: &mut Fields<'_>, key: &'static str) -> Result<String, ConfigEr
     }
 }
 
-fn instances(fields: &mut Fields<'_>) -> Result<u32, ConfigError> {
+fn instances(fields: &Fields<'_>) -> Result<u32, ConfigError> {
     let count = fields
         .take("instances")
         .and_then(Value::as_u64)
@@ -62,7 +65,7 @@ fn instances(fields: &mut Fields<'_>) -> Result<u32, ConfigError> {
     count.ok_or_else(|| fields.error("instances", "give a whole number, 1 or more"))
 }
 
-fn env(fields: &mut Fields<'_>) -> Result<BTreeMap<String, String>, ConfigError> {
+fn env(fields: &Fields<'_>) -> Result<BTreeMap<String, String>, ConfigError> {
     let Some(object) = fields.object("env")? else {
         return Ok(BTreeMap::new());
     };
@@ -76,7 +79,7 @@ fn env(fields: &mut Fields<'_>) -> Result<BTreeMap<String, String>, ConfigError>
     pairs.ok_or_else(|| fields.error("env", "give an object of names and strings"))
 }
 
-fn restart(fields: &mut Fields<'_>) -> Result<Restart, ConfigError> {
+fn restart(fields: &Fields<'_>) -> Result<Restart, ConfigError> {
     match fields.text("restart")? {
         None | Some("always") => Ok(Restart::Always),
         Some("on-failure") => Ok(Restart::OnFailure),
@@ -85,7 +88,7 @@ fn restart(fields: &mut Fields<'_>) -> Result<Restart, ConfigError> {
     }
 }
 
-fn balance(fields: &mut Fields<'_>) -> Result<Balance, ConfigError> {
+fn balance(fields: &Fields<'_>) -> Result<Balance, ConfigError> {
     match fields.text("balance")? {
         None | Some("round-robin") => Ok(Balance::RoundRobin),
         Some("least-loaded") => Ok(Balance::LeastLoaded),
@@ -94,25 +97,25 @@ fn balance(fields: &mut Fields<'_>) -> Result<Balance, ConfigError> {
 }
 
 fn handshake(
-    fields: &mut Fields<'_>,
+    fields: &Fields<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Handshake>, ConfigError> {
     let Some(object) = fields.object("handshake")? else {
         return Ok(None);
     };
-    let mut keys = Fields::new(fields.place_of("handshake"), object);
+    let keys = Fields::new(fields.place_of("handshake"), object, HANDSHAKE_KEYS);
     let handshake = Handshake {
-        method: needed(&mut keys, "method")?,
-        params: params(&mut keys)?,
+        method: needed(&keys, "method")?,
+        params: params(&keys)?,
         then_notify: keys.text("then_notify")?.map(str::to_owned),
-        timeout: seconds(&mut keys, "timeout_sec")?
+        timeout: seconds(&keys, "timeout_sec")?
             .unwrap_or(Duration::from_secs(HANDSHAKE_TIMEOUT_SEC)),
     };
     keys.warn_of_unknown(warnings);
     Ok(Some(handshake))
 }
 
-fn params(keys: &mut Fields<'_>) -> Result<Option<String>, ConfigError> {
+fn params(keys: &Fields<'_>) -> Result<Option<String>, ConfigError> {
     match keys.take("params") {
         None => Ok(None),
         Some(value @ (Value::Object(_) | Value::Array(_))) => Ok(Some(value.to_string())),
@@ -120,7 +123,7 @@ fn params(keys: &mut Fields<'_>) -> Result<Option<String>, ConfigError> {
     }
 }
 
-fn recycle(fields: &mut Fields<'_>) -> Result<Recycle, ConfigError> {
+fn recycle(fields: &Fields<'_>) -> Result<Recycle, ConfigError> {
     let megabyte = 1024 * 1024;
     Ok(Recycle {
         max_age: seconds(fields, "max_age_sec")?,
@@ -129,11 +132,11 @@ fn recycle(fields: &mut Fields<'_>) -> Result<Recycle, ConfigError> {
     })
 }
 
-fn seconds(fields: &mut Fields<'_>, key: &'static str) -> Result<Option<Duration>, ConfigError> {
+fn seconds(fields: &Fields<'_>, key: &'static str) -> Result<Option<Duration>, ConfigError> {
     Ok(positive(fields, key)?.map(Duration::from_secs))
 }
 
 /// Reads a number of which 0 means "never".
-fn positive(fields: &mut Fields<'_>, key: &'static str) -> Result<Option<u64>, ConfigError> {
+fn positive(fields: &Fields<'_>, key: &'static str) -> Result<Option<u64>, ConfigError> {
     Ok(fields.whole_number(key)?.filter(|number| *number > 0))
 }

@@ -170,6 +170,20 @@ fn a_pool_is_told_what_it_may_say() {
 }
 
 #[test]
+fn every_key_of_the_tables_is_read() {
+    for &key in POOL_KEYS {
+        refused(pool(&format!(r#","{key}":true"#)), &[key]);
+    }
+    for &key in HANDSHAKE_KEYS {
+        let handshake = format!(r#","handshake":{{"method":"m","{key}":true}}"#);
+        refused(pool(&handshake), &["handshake", key]);
+    }
+    for &key in LIMIT_NAMES {
+        refused(with(&format!(r#""limits":{{"{key}":true}}"#)), &[key]);
+    }
+}
+
+#[test]
 fn two_entries_may_share_a_name() {
     let one = r#"{"id":"p","command":"c","instances":1}"#;
     let config = parse(&format!(r#"{{"pools":[{one},{one}]}}"#)).unwrap();
