@@ -1,16 +1,19 @@
 //! Dead letters, collected to be looked at and sent again.
 //!
-//! The layer [`DeadLetter`](crate::middleware::DeadLetter) publishes what could not be handled;
-//! [`DeadLetters`] keeps it, within limits and in memory: a restart begins empty.
+//! The layer [`DeadLetter`](crate::middleware::DeadLetter) publishes what could not be handled, a
+//! durable subscription what used up its attempts or its time; [`DeadLetters`] keeps it, within
+//! limits and in memory: a restart begins empty.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::{poll_fn, ready};
 use std::sync::Arc;
 
 use agentbus_protocol::{Envelope, EventId, Pattern, Timestamp};
-use agentbus_transport::{Overflow, Received, Subscribe, Subscription};
+use agentbus_transport::{Delivery, Overflow, Received, Subscribe, Subscription, Verdict};
 use parking_lot::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::handler::{HandlerService, Reply, Request, Served};
 use crate::middleware::dead_letter::{self, ATTEMPTS, LAST_ERROR, ORIGINAL_EVENT_TYPE, REASON};
 use crate::{Bus, Error, limits};
 
@@ -208,6 +211,31 @@ impl DeadLetters {
         }
         stats
     }
+}
+
+/// Lets the layers of a handler see that an event expired before its turn, as they see a failure
+/// of the handler; one of them may bury it.
+pub(crate) async fn tell_expired(served: Arc<Served>, delivery: Delivery) {
+    let attempt = delivery.attempt();
+    let (message, mut settlement) = delivery.into_parts();
+    let expired = |_: Request| ready(Err::<Reply, _>(Error::Expired));
+    let handler = HandlerService::new(tower::service_fn(expired));
+    let mut layered = (served.bus.inner().layers)(handler);
+    // A layer that takes nothing any more has said so where it could.
+    if poll_fn(|cx| layered.poll_ready(cx)).await.is_ok() {
+        layered
+            .call(Request::new(message, served, attempt, None))
+            .await;
+    }
+    // The carrier only has to know that nobody will act on it.
+    let _ = settlement.settle(Verdict::Reject).await;
+}
+
+/// Buries an event that expired before a durable subscription took it.
+pub(crate) async fn bury_expired(bus: Bus, delivery: Delivery) {
+    let (message, attempt) = (delivery.message(), delivery.attempt());
+    dead_letter::bury_message(&bus, message, attempt, &Error::Expired).await;
+    let _ = delivery.reject().await;
 }
 
 async fn collect(mut subscription: Subscription, kept: Arc<Mutex<Kept>>) {

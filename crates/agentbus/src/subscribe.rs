@@ -1,15 +1,16 @@
 //! Subscribing to events.
 
-use std::future::IntoFuture;
+use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use agentbus_protocol::{Pattern, Text};
 use agentbus_transport::{BoxFuture, Delivery, Overflow, Received, Start, Subscribe};
 use futures_util::Stream;
+use tokio::task::JoinHandle;
 
-use crate::{Bus, Error, limits};
+use crate::{Bus, Error, dead_letters, limits};
 
 /// A subscription about to begin.
 #[derive(Debug)]
@@ -125,6 +126,11 @@ pub struct Subscription {
     batch_max: usize,
     /// Events lost, to be told with the next delivery.
     missed: u64,
+    /// Where what expired is buried; `None` without a durable name, for which nothing was kept.
+    buries: Option<Bus>,
+    /// The last that expired, on its way into the dead letters. Waited for before the next is
+    /// taken, so that they do not pile up.
+    burying: Option<JoinHandle<()>>,
 }
 
 impl Subscription {
@@ -136,12 +142,16 @@ impl Subscription {
             true => 1,
             false => request.prefetch.min(limits::RECEIVE_BATCH),
         };
+        // Whoever only reads again what others were sent has not let anything expire.
+        let buries = request.durable.is_some().then(|| bus.clone());
         let source = bus.transport().subscribe(request).await?;
         Ok(Self {
             source,
             batch: Vec::new(),
             batch_max,
             missed: 0,
+            buries,
+            burying: None,
         })
     }
 
@@ -159,10 +169,15 @@ impl Subscription {
     /// Polls for the next event; see [`Subscription::next`].
     pub fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
         loop {
+            if let Some(burying) = &mut self.burying {
+                let _ = ready!(Pin::new(burying).poll(cx));
+                self.burying = None;
+            }
             // Batches are kept in reverse so that the oldest is popped from the end.
-            while let Some(received) = self.batch.pop() {
-                if let Some(delivery) = self.take(received) {
-                    return Poll::Ready(Some(delivery));
+            if let Some(received) = self.batch.pop() {
+                match self.take(received) {
+                    Some(delivery) => return Poll::Ready(Some(delivery)),
+                    None => continue,
                 }
             }
             match self
@@ -185,11 +200,22 @@ impl Subscription {
         };
         self.missed += delivery.missed();
         if !live || delivery.message().is_expired() {
-            // The carrier only has to know that nobody will act on it.
-            drop(delivery.reject());
+            self.give_up(delivery);
             return None;
         }
         Some(delivery.after_missing(std::mem::take(&mut self.missed)))
+    }
+
+    /// Ends a delivery that came too late.
+    fn give_up(&mut self, delivery: Delivery) {
+        match &self.buries {
+            Some(bus) => {
+                let burial = dead_letters::bury_expired(bus.clone(), delivery);
+                self.burying = Some(bus.inner().tasks.spawn(burial));
+            }
+            // The carrier only has to know that nobody will act on it.
+            None => drop(delivery.reject()),
+        }
     }
 }
 

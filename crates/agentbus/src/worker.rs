@@ -12,7 +12,9 @@ use std::task::{Context, Poll, ready};
 use std::vec::Drain;
 
 use agentbus_protocol::Subject;
-use agentbus_transport::{Completion, Delivery, Message, Received, Settlement, Subscription};
+use agentbus_transport::{
+    BoxFuture, Completion, Delivery, Message, Received, Settlement, Subscription,
+};
 use futures_util::task::AtomicWaker;
 use tokio::task::coop;
 use tokio_util::sync::ReusableBoxFuture;
@@ -24,7 +26,7 @@ use crate::handling::Handling;
 use crate::middleware::Recover;
 use crate::targets::TargetKind;
 use crate::telemetry::OpenSpan;
-use crate::{Error, StreamWriter, answer, limits};
+use crate::{Error, StreamWriter, answer, dead_letters, limits};
 
 /// The room for one future, used again for each message whose handler does not have to wait.
 type Task = ReusableBoxFuture<'static, ()>;
@@ -38,6 +40,9 @@ pub(crate) trait Start: Send {
 
     /// Puts the whole handling of a request, up to its answer, into `task`.
     fn start(&mut self, request: Request, settlement: Settlement, span: OpenSpan, task: &mut Task);
+
+    /// Runs a request through the layers; whoever asked is not answered.
+    fn call(&mut self, request: Request) -> BoxFuture<'static, ()>;
 }
 
 /// Keeps the layers as one service whose type is known to the compiler, so that they cost no
@@ -65,6 +70,11 @@ where
     fn start(&mut self, request: Request, settlement: Settlement, span: OpenSpan, task: &mut Task) {
         let handled = self.0.call(request.clone());
         task.set(Handling::new(request, settlement, span, handled));
+    }
+
+    fn call(&mut self, request: Request) -> BoxFuture<'static, ()> {
+        let handled = self.0.call(request);
+        Box::pin(async move { drop(handled.await) })
     }
 }
 
@@ -193,10 +203,21 @@ impl Worker {
         Some(StreamWriter::new(bus, message, reply_to))
     }
 
-    /// Tells a waiting caller at once that its request expired in the queue.
+    /// Tells a waiting caller at once that its request expired in the queue, and the layers that
+    /// an event did.
     fn answer_expired(&self, delivery: Delivery) {
-        self.served.target.expired();
-        self.turn_away(delivery, Error::Expired);
+        let Served { bus, target } = &*self.served;
+        target.expired();
+        if target.kind != TargetKind::Events {
+            return self.turn_away(delivery, Error::Expired);
+        }
+        let (message, place) = (Arc::clone(delivery.message()), Places::take(&self.places));
+        let told = dead_letters::tell_expired(Arc::clone(&self.served), delivery);
+        let rest = async move {
+            told.await;
+            drop(place);
+        };
+        Cancellations::spawn(bus, &message, rest);
     }
 
     /// Answers a message that no handler will see.

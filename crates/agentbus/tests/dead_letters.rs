@@ -6,12 +6,18 @@
 )]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+#[cfg(feature = "sqlite")]
+use agentbus::Start;
 use agentbus::dead_letters::{Filter, RedriveError};
-use agentbus::middleware::DeadLetter;
+use agentbus::middleware::{DeadLetter, Retry};
 use agentbus::{Bus, DeadLetters, Error, Request, limits};
+use tokio::sync::Semaphore;
+
+/// How long an event may wait that is meant to expire: long enough to be published on a busy machine.
+const LIFE: Duration = Duration::from_millis(500);
 
 /// A bus whose orders fail until they are repaired.
 async fn failing() -> (Bus, DeadLetters, Arc<AtomicBool>) {
@@ -112,4 +118,74 @@ async fn a_letter_is_sent_again_until_it_is_handled_or_has_failed_too_often() {
     assert_eq!(letters.stats().entries, 1);
     let gone = &outcomes[0].0;
     assert_eq!(letters.redrive(gone).await, Err(RedriveError::Unknown));
+}
+
+#[tokio::test]
+async fn an_event_that_expires_before_its_handler_takes_it_is_buried() {
+    // A retry, to show that nobody tries again what came too late.
+    let builder = Bus::builder("t").layer(DeadLetter);
+    let bus = builder.layer(Retry::attempts(3)).connect().await.unwrap();
+    let letters = DeadLetters::collect(&bus).await.unwrap();
+    let (gate, seen) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicU32::new(0)));
+    let (entered, handled) = (Arc::clone(&gate), Arc::clone(&seen));
+    let registration = bus.on("order.*", move |_: Request| {
+        let (entered, handled) = (Arc::clone(&entered), Arc::clone(&handled));
+        async move {
+            handled.fetch_add(1, Ordering::SeqCst);
+            entered.acquire().await.unwrap().forget();
+            Ok(())
+        }
+    });
+    let _registration = registration.await.unwrap();
+    bus.publish("order.paid", &1).await.unwrap();
+    eventually(|| seen.load(Ordering::SeqCst) == 1).await;
+    bus.publish("order.late", &2).ttl(LIFE).await.unwrap();
+    tokio::time::sleep(2 * LIFE).await;
+    bus.publish("order.sent", &3).await.unwrap();
+    gate.add_permits(2);
+    eventually(|| letters.stats().entries == 1).await;
+    eventually(|| seen.load(Ordering::SeqCst) == 2).await;
+    let entry = letters.entries(&Filter::default()).remove(0);
+    assert_eq!(entry.event_type, "order.late");
+    assert_eq!((entry.reason.as_str(), entry.attempts), ("expired", 0));
+    assert!(entry.error.contains("expired"), "{}", entry.error);
+    bus.shutdown().await;
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn an_event_that_expires_before_its_durable_name_takes_it_is_buried() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", dir.path().join("bus.db").display());
+    let bus = Bus::builder("t").transport(url).connect().await.unwrap();
+    let letters = DeadLetters::collect(&bus).await.unwrap();
+    drop(bus.subscribe("job.*").durable("jobs").await.unwrap());
+    bus.publish("job.late", &1).ttl(LIFE).await.unwrap();
+    bus.publish("job.made", &2).await.unwrap();
+    tokio::time::sleep(2 * LIFE).await;
+    let mut again = bus
+        .subscribe("job.*")
+        .start(Start::Beginning)
+        .await
+        .unwrap();
+    let mut jobs = bus.subscribe("job.*").durable("jobs").await.unwrap();
+    for events in [&mut again, &mut jobs] {
+        let next = tokio::time::timeout(Duration::from_secs(20), events.next());
+        let delivery = next.await.unwrap().unwrap();
+        assert_eq!(delivery.envelope().event_type.as_str(), "job.made");
+        delivery.ack().await.unwrap();
+    }
+    eventually(|| letters.stats().entries > 0).await;
+    let entries = letters.entries(&Filter::default());
+    let told: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry.event_type.as_str(), entry.reason.as_str()))
+        .collect();
+    assert_eq!(told, [("job.late", "expired")]);
+    drop(again);
+    let id = &entries[0].letter.event_id;
+    letters.redrive(id).await.unwrap();
+    let next = tokio::time::timeout(Duration::from_secs(20), jobs.next());
+    let late = next.await.unwrap().unwrap();
+    assert_eq!(&late.envelope().event_id, id);
 }

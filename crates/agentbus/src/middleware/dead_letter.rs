@@ -21,6 +21,9 @@ pub use agentbus_transport::dead_letter::{
 
 /// Publishes what a handler failed on to `{prefix}.dlq.{event_type}`, then lets the error go on.
 ///
+/// An event that expired before its handler took it is such a failure too, with the reason
+/// `expired`; a durable subscription buries it without this layer.
+///
 /// Put it outside of [`Retry`](super::Retry) to see only what no attempt could handle.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DeadLetter;
@@ -94,15 +97,20 @@ impl<F> fmt::Debug for Buried<F> {
 
 /// Publishes the dead letter of a failed request and hands the failure back.
 async fn bury(request: Request, error: Error) -> Error {
-    if let Err(lost) = publish(request.bus(), request.message(), &error).await {
-        let event_id = &request.envelope().event_id;
-        tracing::error!(%event_id, %error, %lost, "a dead letter could not be published");
-    }
+    bury_message(request.bus(), request.message(), request.attempt(), &error).await;
     error
 }
 
-async fn publish(bus: &Bus, message: &Message, error: &Error) -> Result<(), Error> {
-    let letter = letter(message, error);
+/// Publishes the dead letter of a message that ended like this at this attempt.
+pub(crate) async fn bury_message(bus: &Bus, message: &Message, attempt: u32, error: &Error) {
+    if let Err(lost) = publish(bus, message, attempt, error).await {
+        let event_id = &message.envelope.event_id;
+        tracing::error!(%event_id, %error, %lost, "a dead letter could not be published");
+    }
+}
+
+async fn publish(bus: &Bus, message: &Message, attempt: u32, error: &Error) -> Result<(), Error> {
+    let letter = letter(message, attempt, error);
     let subject = bus.subjects().dlq(letter.event_type.as_str())?;
     let letter = Arc::new(Message::new(subject, letter));
     bus.transport()
@@ -112,13 +120,15 @@ async fn publish(bus: &Bus, message: &Message, error: &Error) -> Result<(), Erro
 }
 
 /// The envelope as it was, with what happened to it in its metadata.
-fn letter(message: &Message, error: &Error) -> Envelope {
+fn letter(message: &Message, attempt: u32, error: &Error) -> Envelope {
     let (attempts, first, last) = match error {
         Error::Exhausted {
             attempts,
             first,
             last,
         } => (*attempts, &**first, &**last),
+        // The handler was not asked any more.
+        Error::Expired => (attempt.saturating_sub(1), error, error),
         other => (1, other, other),
     };
     let death = Death {

@@ -157,6 +157,8 @@ async fn run<S: Handler>(mut inner: S, policy: Retry, request: Request) -> Resul
         };
         let again = attempt < policy.attempts_max
             && (policy.is_retryable)(&error)
+            // What came too late does not become timely.
+            && !matches!(error, Error::Expired)
             && !request.has_sent_frames();
         if !again {
             return Err(match first {
