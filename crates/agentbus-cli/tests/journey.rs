@@ -1,4 +1,4 @@
-//! The journeys of the README, with the real program and real processes.
+//! What the program does, with real processes. `first_lines.rs` types what the README shows.
 
 #![allow(
     clippy::unwrap_used,

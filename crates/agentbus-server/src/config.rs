@@ -31,6 +31,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Where the token and the lock live.
     pub data_dir: PathBuf,
+    /// Whether clients must be told where that is, because they would not look there themselves.
+    pub data_dir_is_named: bool,
     /// Whether clients must show the token.
     pub auth: AuthMode,
     /// Host names besides the loopback ones under which the host may be addressed.
@@ -98,6 +100,7 @@ impl ServerConfig {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT),
             data_dir: data_dir.into(),
+            data_dir_is_named: true,
             auth: AuthMode::Token,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),

@@ -39,7 +39,11 @@ impl AllowList {
     }
 
     /// Returns the one host that the request names, if it is ours.
-    fn host<'a>(&self, headers: &'a HeaderMap, uri: &'a Uri) -> Result<&'a str, Failure> {
+    pub(crate) fn host<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        uri: &'a Uri,
+    ) -> Result<&'a str, Failure> {
         let mut named = headers.get_all(header::HOST).iter();
         let host = match (named.next(), named.next(), uri.authority()) {
             (Some(host), None, _) => host.to_str().unwrap_or_default(),

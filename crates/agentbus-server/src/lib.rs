@@ -21,6 +21,7 @@ mod idempotency;
 pub mod limits;
 mod mcp;
 mod metrics;
+mod reach;
 mod routes;
 mod server;
 mod sse;

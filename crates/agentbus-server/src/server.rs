@@ -140,6 +140,13 @@ impl RunningServer {
         &self.app.mcp.gateway
     }
 
+    /// What a shell on this machine puts before `agentbus`, with a space behind it, so that it finds
+    /// the token of this bus; empty where it does anyway.
+    #[must_use]
+    pub fn client_environment(&self) -> String {
+        self.app.config.client_environment()
+    }
+
     /// The data directory.
     #[must_use]
     pub const fn data_dir(&self) -> &DataDir {

@@ -73,7 +73,9 @@ pub fn refusal(url: &str, directory: Option<&Path>) -> String {
     }
 }
 
-fn is_local(url: &str) -> bool {
+/// Whether a URL leads to this machine, so that its bus may know the token of this user.
+#[must_use]
+pub fn is_local(url: &str) -> bool {
     let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
     // What stands before an `@` is not the host.

@@ -34,7 +34,7 @@ pub(crate) async fn serve(
         // Nobody could have called yet, so there is nothing to finish.
         signal = &mut stop => return Err(Failure::new(signal, "stopped before it had started")),
     };
-    announce(&server, &config, output)?;
+    announce(&server, output)?;
     stop.await;
     // Listened for before it is said that there is something to wait for.
     let again = stop_signal();
@@ -214,6 +214,7 @@ fn server_config(config: &Config) -> Result<ServerConfig, Failure> {
             )
         })?;
     let mut server = ServerConfig::new(data_dir);
+    server.data_dir_is_named = config.data_dir.is_some();
     server.listen = config.listen;
     server.auth = match config.auth {
         Auth::Token => AuthMode::Token,
@@ -242,7 +243,7 @@ fn server_config(config: &Config) -> Result<ServerConfig, Failure> {
 }
 
 /// Says where the bus is and what to do next. The first line is the address, for programs too.
-fn announce(server: &RunningServer, config: &Config, output: &Output) -> Result<(), Failure> {
+fn announce(server: &RunningServer, output: &Output) -> Result<(), Failure> {
     let url = server.url();
     let token_file = server.data_dir().token_path();
     if output.is_json() {
@@ -254,7 +255,7 @@ fn announce(server: &RunningServer, config: &Config, output: &Output) -> Result<
         server.console_link()
     ))?;
     output.line(&format!("  token    {}", token_file.display()))?;
-    let agentbus = invocation(server, config);
+    let agentbus = invocation(server);
     output.line(&format!("  try      {agentbus} handle wordcount -- wc -w"))?;
     output.line(&format!(
         "           {agentbus} invoke wordcount '\"one two three\"'"
@@ -262,19 +263,8 @@ fn announce(server: &RunningServer, config: &Config, output: &Output) -> Result<
 }
 
 /// How the command reaches this bus from another terminal.
-fn invocation(server: &RunningServer, config: &Config) -> String {
-    let mut command = String::new();
-    let token_file = server.data_dir().token_path();
-    if let (Some(_), Auth::Token, Some(directory)) =
-        (&config.data_dir, config.auth, token_file.parent())
-    {
-        let directory = directory
-            .canonicalize()
-            .unwrap_or_else(|_| directory.to_owned());
-        let directory = quoted(&directory.to_string_lossy());
-        command = format!("{}={directory} ", credentials::DATA_DIR_VARIABLE);
-    }
-    command.push_str("agentbus");
+fn invocation(server: &RunningServer) -> String {
+    let mut command = server.client_environment() + "agentbus";
     let mut address = server.local_addr();
     if address.ip().is_unspecified() {
         // That is where it listens; it is reached at an address that somebody has.
@@ -287,15 +277,6 @@ fn invocation(server: &RunningServer, config: &Config) -> String {
         command.push_str(&format!(" --url http://{address}"));
     }
     command
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    match word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
 }
 
 /// Ends at the first SIGTERM or SIGINT.
@@ -322,17 +303,5 @@ pub(crate) fn stop_signal() -> impl Future<Output = Exit> {
             _ = terminate.recv() => Exit::Terminated,
             _ = interrupt.recv() => Exit::Interrupted,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_word_is_quoted_for_the_shell_if_need_be() {
-        assert_eq!(quoted("/home/a-b/data.d"), "/home/a-b/data.d");
-        assert_eq!(quoted("/my data"), "'/my data'");
-        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
     }
 }

@@ -10,20 +10,20 @@ const element = (name, text) => {
   return made;
 };
 
-const origin = location.origin;
-const rust = [
-  `let bus = Bus::builder("me").transport("${origin}").connect().await?;`,
-  `let reply = bus.invoke("wordcount", &json!("one two three")).await?;`,
-].join("\n");
-const commands = [
-  `agentbus --url ${origin} handle wordcount -- wc -w`,
-  `agentbus --url ${origin} invoke wordcount '"one two three"'`,
-  `agentbus --url ${origin} sub '>'`,
-  `agentbus --url ${origin} pub order.paid '{"n":1}'`,
-  `curl -H "Authorization: Bearer $(agentbus token)" -d '"one two three"' ${origin}/v1/agents/wordcount/invoke`,
-  rust,
-];
-for (const command of commands) {
+// The bus itself says what is true of it; it does not know of a proxy in front of it.
+async function connect() {
+  try {
+    const answer = await fetch("/v1/connect");
+    if (!answer.ok) throw new Error(`the bus answered ${answer.status}`);
+    const { lines } = await answer.json();
+    const here = lines.map((line) => line.replaceAll(`http://${location.host}`, location.origin));
+    byId("commands").replaceChildren(...here.map(copyable));
+  } catch {
+    setTimeout(connect, RECONNECT_MS);
+  }
+}
+
+function copyable(command) {
   const line = element("li", "");
   const copy = element("button", "Copy");
   copy.addEventListener("click", async () => {
@@ -31,7 +31,7 @@ for (const command of commands) {
     copy.textContent = "Copied";
   });
   line.append(element("code", command), copy);
-  byId("commands").append(line);
+  return line;
 }
 
 async function poll() {
@@ -81,5 +81,6 @@ function tail() {
   }).catch(() => {}).finally(() => setTimeout(tail, RECONNECT_MS));
 }
 
+connect();
 poll();
 tail();

@@ -57,6 +57,7 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(events::publish))
         .routes(routes!(events::subscribe, events::publish_cloud_events))
         .routes(routes!(operator::targets))
+        .routes(routes!(page::connect))
         .routes(routes!(pools::list))
         .routes(routes!(pools::restart))
         .routes(routes!(pools::drain))

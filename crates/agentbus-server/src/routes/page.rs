@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::error::Failure;
+use crate::reach;
 use crate::state::App;
 
 pub(super) async fn index() -> Html<&'static str> {
@@ -29,6 +32,25 @@ pub(super) async fn style() -> Response {
         include_str!("../page/page.css"),
     )
         .into_response()
+}
+
+/// How programs reach this bus.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Connect {
+    /// Commands for a shell, and a few lines of Rust at the end.
+    lines: Vec<String>,
+}
+
+/// Shows how programs reach this bus under the name that the request used, in lines to be copied.
+#[utoipa::path(get, path = "/v1/connect", responses((status = 200, body = Connect)))]
+pub(super) async fn connect(
+    State(app): State<Arc<App>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Json<Connect>, Failure> {
+    let host = app.allowed.host(&headers, &uri)?;
+    let lines = reach::lines(&app.config, &format!("http://{host}"));
+    Ok(Json(Connect { lines }))
 }
 
 #[derive(Debug, Deserialize)]
