@@ -5,37 +5,23 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "support/host.rs"]
+mod host;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use agentbus::{Bus, Request};
-use agentbus_server::{AuthMode, RunningServer, Server, ServerConfig, ServerError};
+use agentbus_server::{AuthMode, Server, ServerError};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use host::{ask, config, open_server, post};
+
 async fn bus() -> Bus {
     Bus::builder("test").connect().await.unwrap()
-}
-
-fn config(dir: &Path) -> ServerConfig {
-    let mut config = ServerConfig::new(dir.join("data"));
-    config.listen = "127.0.0.1:0".parse().unwrap();
-    config.drain = Duration::from_secs(2);
-    config
-}
-
-async fn ask(server: &RunningServer, request: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    let reading = stream.read_to_end(&mut answer);
-    let _ = tokio::time::timeout(Duration::from_secs(10), reading)
-        .await
-        .unwrap();
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
 }
 
 /// All routes of the description, and those that it leaves out.
@@ -219,19 +205,6 @@ async fn strangers_cannot_be_let_in_by_accident() {
         Server::start(origin, bus().await).await,
         Err(ServerError::BadOrigin(_))
     ));
-}
-
-async fn open_server(dir: &Path, bus: Bus) -> RunningServer {
-    let mut config = config(dir);
-    config.auth = AuthMode::Off;
-    Server::start(config, bus).await.unwrap()
-}
-
-fn post(server: &RunningServer, path: &str, headers: &str, body: &str) -> String {
-    let (host, length) = (server.local_addr(), body.len());
-    format!(
-        "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
-    )
 }
 
 #[tokio::test]
