@@ -499,7 +499,7 @@ fn a_second_signal_does_not_wait_for_what_was_accepted() {
         .command(&["invoke", "stuck", "--timeout", "6000"])
         .spawn()
         .unwrap();
-    eventually(|| delivered(&bus, "stuck") == 1);
+    eventually(|| queue(&bus, "stuck").0 == 1);
     terminate(&bus.server.process.0);
     // It waits for the call, and takes no connection meanwhile.
     eventually(|| bus.run(&["targets"]).status.code() == Some(4));
@@ -593,12 +593,12 @@ fn a_terminated_bus_exits_zero_and_its_agents_notice() {
 
 #[test]
 fn no_accepted_request_is_lost_when_the_bus_is_terminated() {
-    let bus = Bus::start();
-    let _agent = bus.background(
-        &["handle", "slow", "--", "sh", "-c", "sleep 0.3; cat"],
-        "serving",
-    );
-    let callers: Vec<_> = (0..4)
+    let bus = Bus::configured(tempfile::tempdir().unwrap(), "drain_s = 60\n");
+    let go = bus.dir.path().join("go");
+    let script = format!("until [ -e {} ]; do sleep 0.01; done; cat", go.display());
+    let two = ["handle", "slow", "--concurrency", "2", "--"];
+    let _agent = bus.background(&[&two[..], &["sh", "-c", &script]].concat(), "serving");
+    let callers: Vec<_> = (0..6)
         .map(|n| {
             let mut call = bus.command(&["invoke", "slow", &n.to_string()]);
             call.stdout(Stdio::piped())
@@ -607,9 +607,12 @@ fn no_accepted_request_is_lost_when_the_bus_is_terminated() {
                 .unwrap()
         })
         .collect();
-    // Every request is accepted once the agent works on it, which the list of targets shows.
-    eventually(|| delivered(&bus, "slow") == 4);
+    // All are accepted: two are being worked on, four wait for their turn.
+    eventually(|| queue(&bus, "slow") == (2, 4));
     terminate(&bus.server.process.0);
+    // It stops, and nobody else gets in, before any of them can be answered.
+    eventually(|| bus.run(&["targets"]).status.code() == Some(4));
+    std::fs::write(go, "").unwrap();
     for (n, caller) in callers.into_iter().enumerate() {
         let output = caller.wait_with_output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -621,8 +624,8 @@ fn no_accepted_request_is_lost_when_the_bus_is_terminated() {
     }
 }
 
-/// Asks the bus how many requests it has handed to a target's agents.
-fn delivered(bus: &Bus, target: &str) -> u64 {
+/// Asks the bus how many requests it has handed to a target's agents, and how many wait.
+fn queue(bus: &Bus, target: &str) -> (u64, u64) {
     use std::io::Write;
     let token = String::from_utf8(bus.run(&["token"]).stdout).unwrap();
     let host = bus.server.url.strip_prefix("http://").unwrap();
@@ -637,7 +640,8 @@ fn delivered(bus: &Bus, target: &str) -> u64 {
         .unwrap()
         .iter()
         .find(|t| t["name"] == target);
-    found.map_or(0, |target| target["delivered"].as_u64().unwrap())
+    let figure = |of: &str| found.map_or(0, |target| target[of].as_u64().unwrap());
+    (figure("delivered"), figure("waiting"))
 }
 
 fn eventually(condition: impl Fn() -> bool) {

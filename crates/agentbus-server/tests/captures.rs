@@ -1,4 +1,5 @@
-//! The HTTP exchanges captured from another implementation's adapter, replayed as raw bytes.
+//! The HTTP exchanges captured from another implementation's adapter, replayed as raw bytes: those
+//! written by hand, and those of its own client in TypeScript.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,6 +7,7 @@
     reason = "a test that cannot go on, or is skipped, should say so"
 )]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use std::time::Duration;
 use agentbus::{Bus, Error, ErrorCode, ErrorPayload, Request};
 use agentbus_server::{AuthMode, RunningServer, Server, ServerConfig};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -29,6 +32,35 @@ struct Exchange {
     response: String,
 }
 
+/// What the client did, by name.
+#[derive(Deserialize)]
+struct Client {
+    calls: BTreeMap<String, Call>,
+}
+
+#[derive(Deserialize)]
+struct Call {
+    http: Vec<Raw>,
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    request: String,
+    response: String,
+}
+
+/// Reads a file of captures; `None`, and says so, where they are not at hand.
+fn captured<T: DeserializeOwned>(file: &str) -> Option<T> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/golden/openagentio")
+        .join(file);
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        println!("skipped: no captures at {}", path.display());
+        return None;
+    };
+    Some(serde_json::from_str(&text).unwrap())
+}
+
 /// Where ours answers otherwise on purpose, and how.
 fn deliberately_different(name: &str) -> Option<(u16, Option<Value>)> {
     let error = |code: &str, retryable: bool| Some(json!({"code": code, "retryable": retryable}));
@@ -38,7 +70,9 @@ fn deliberately_different(name: &str) -> Option<(u16, Option<Value>)> {
         // Nobody there is known at once.
         "invoke-no-such-target" | "stream-no-such-target" => (404, error("NO_HANDLER", false)),
         // The one reply of a streaming target is its result, not its first frame.
-        "invoke-on-stream-target" => (200, Some(json!({"result": {"total": 2}}))),
+        "invoke-on-stream-target" => (200, Some(json!({"result": {"n": 2}}))),
+        // A slash in a name is part of the name, which is no name then.
+        "invoke-target-with-slash" => (400, error("INVALID_REQUEST", false)),
         // A standard `traceparent` counts too, but the X- header goes first as captured.
         _ => return None,
     })
@@ -84,15 +118,15 @@ async fn handlers(bus: &Bus) -> Result<(), Error> {
         .await?;
     bus.handle_stream("count", |_, out| async move {
         out.started(&json!({"meta": {"model": "demo"}})).await?;
-        for n in 0..2 {
-            out.delta(&json!({"data": {"i": n}})).await?;
+        for said in ["a", "b"] {
+            out.delta(&json!({"delta": said})).await?;
         }
-        out.finish(&json!({"result": {"total": 2}})).await
+        out.finish(&json!({"result": {"n": 2}})).await
     })
     .await?;
     bus.handle_stream("serr", |_, out| async move {
         out.delta(&json!({"delta": "a"})).await?;
-        Err(Error::agent("stream boom"))
+        Err(Error::agent("boom"))
     })
     .await?;
     bus.handle_stream("sidle", |_, out| async move {
@@ -174,13 +208,9 @@ async fn ask(server: &RunningServer, request: &str) -> Answer {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn captured_exchanges_are_reproduced() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/golden/openagentio/http-01-python-adapter.json");
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        println!("skipped: no captures at {}", path.display());
+    let Some(capture) = captured::<Capture>("http-01-python-adapter.json") else {
         return;
     };
-    let capture: Capture = serde_json::from_str(&text).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let server = serve(dir.path()).await;
     let mut compared = 0;
@@ -194,6 +224,30 @@ async fn captured_exchanges_are_reproduced() {
         compared += 1;
     }
     assert!(compared >= 30, "only {compared} exchanges");
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_client_of_another_implementation_sends_is_answered_alike() {
+    let Some(client) = captured::<Client>("ts-01-client-vs-python-adapter.json") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve(dir.path()).await;
+    let port = server.local_addr().port().to_string();
+    let mut compared = 0;
+    for (name, call) in client.calls {
+        for Raw { request, response } in call.http {
+            let exchange = Exchange {
+                name: name.clone(),
+                request: request.replace("127.0.0.1:PORT", &format!("127.0.0.1:{port}")),
+                response,
+            };
+            compare(&server, &exchange).await;
+            compared += 1;
+        }
+    }
+    assert!(compared >= 8, "only {compared} exchanges");
     server.shutdown().await;
 }
 
@@ -237,8 +291,7 @@ async fn compare(server: &RunningServer, exchange: &Exchange) {
     }
 }
 
-/// Compares the layout of each block to the letter, and of each envelope what does not differ
-/// from run to run.
+/// Compares the layout of each block to the letter, and the envelopes in them.
 fn compare_events(name: &str, ours: &str, theirs: &str) {
     let blocks = |body: &str| -> Vec<Vec<String>> {
         body.split_terminator("\n\n")
@@ -259,12 +312,39 @@ fn compare_events(name: &str, ours: &str, theirs: &str) {
         let envelope = |block: &[String]| -> Value {
             serde_json::from_str(block[3].strip_prefix("data: ").unwrap()).unwrap()
         };
+        let id = ours[1].strip_prefix("id: ").unwrap();
         let (ours, theirs) = (envelope(ours), envelope(theirs));
-        for key in ["event_type", "frame_type", "seq", "is_final"] {
-            assert_eq!(ours[key], theirs[key], "{name}: {key}");
+        assert_eq!(ours["event_id"], id, "{name}: the id of the block");
+        compare_envelopes(name, ours, theirs);
+    }
+}
+
+/// Compares two frames, all but what is made anew for each: the ids, the time and the trace.
+fn compare_envelopes(name: &str, mut ours: Value, mut theirs: Value) {
+    let take = |of: &mut Value, key: &str| of.as_object_mut().unwrap().remove(key);
+    for made in ["event_id", "occurred_at"] {
+        assert!(take(&mut theirs, made).is_some(), "{name}: {made}");
+        assert!(take(&mut ours, made).is_some(), "{name}: {made}");
+    }
+    // A request without a trace begins one here.
+    if theirs.get("traceparent").is_none() {
+        assert!(take(&mut ours, "traceparent").is_some(), "{name}");
+    }
+    // Every frame here names its request, also one that the gateway makes itself. Theirs names
+    // neither the request nor the agents then, and says why in other words.
+    assert!(take(&mut ours, "correlation_id").is_some(), "{name}");
+    if take(&mut theirs, "correlation_id").is_none() {
+        for agent in ["from", "to"] {
+            assert_eq!(take(&mut ours, agent), Some(json!("gw")), "{name}");
         }
-        if theirs["event_type"] == "agent.response.error" {
-            assert_eq!(ours["payload"]["code"], theirs["payload"]["code"], "{name}");
+        for frame in [&mut ours, &mut theirs] {
+            let why = take(&mut frame["payload"], "message").unwrap();
+            assert!(!why.as_str().unwrap().is_empty(), "{name}");
         }
     }
+    // No cause is written as an empty one there.
+    if theirs["payload"].get("cause") == Some(&json!({})) {
+        take(&mut theirs["payload"], "cause");
+    }
+    assert_eq!(ours, theirs, "{name}");
 }
