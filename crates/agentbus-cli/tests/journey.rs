@@ -157,6 +157,34 @@ fn the_lines_of_a_program_become_frames() {
 }
 
 #[test]
+fn a_line_is_a_frame_before_the_next_one_is_written() {
+    let bus = Bus::start();
+    let go = bus.dir.path().join("go");
+    let script = format!(
+        "echo 1; until [ -e {} ]; do sleep 0.01; done; echo 2",
+        go.display()
+    );
+    let slow = ["handle", "--stream", "slow", "--", "sh", "-c", &script];
+    let _agent = bus.background(&slow, "serving");
+    let mut call = bus.command(&["invoke", "--stream", "slow"]);
+    let mut call = Background {
+        child: call.stdout(Stdio::piped()).spawn().unwrap(),
+    };
+    let stdout = BufReader::new(call.child.stdout.take().unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let lines = stdout.lines().map_while(Result::ok);
+        lines.for_each(|line| drop(tell.send(line)));
+    });
+    let next = || told.recv_timeout(Duration::from_secs(30)).unwrap();
+    // The program goes on only when its first line was read at the other end.
+    assert_eq!(next(), "1");
+    std::fs::write(go, "").unwrap();
+    assert_eq!(next(), "2");
+    assert!(call.child.wait().unwrap().success());
+}
+
+#[test]
 fn a_failing_program_answers_with_its_last_words() {
     let bus = Bus::start();
     let script = [
@@ -250,6 +278,17 @@ fn mistakes_have_their_exit_code_and_a_next_step() {
         2,
         "--transport sqlite://PATH",
     );
+    let _stuck = bus.background(&["handle", "stuck", "--", "sleep", "1000"], "serving");
+    check(
+        &["invoke", "stuck", "--timeout", "0.1"],
+        7,
+        "no reply from `stuck` within 0.1 s",
+    );
+    let silent = ["invoke", "--stream", "stuck", "--timeout", "0.1"];
+    check(&silent, 7, "stuck");
+    // Over before anybody could have taken it.
+    let late = ["pub", "order.paid", "1", "--ttl", "0"];
+    check(&late, 10, "had expired before it was published");
     check(
         &["--url", "http://127.0.0.1:1", "invoke", "x"],
         4,

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use agentbus::middleware::Trace;
 use agentbus::protocol::TraceParent;
-use agentbus::{Bus, Error, Request};
+use agentbus::{Bus, Error, Payload, Request};
 use agentbus_server::RunningServer;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio_tungstenite::tungstenite::Message;
@@ -406,4 +406,45 @@ async fn a_host_that_stops_is_not_ready() {
     calling.read_to_string(&mut answer).await.unwrap();
     assert!(answer.ends_with("\"finished\""), "{answer}");
     stopped.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_slow_reader_of_events_is_told_how_many_it_has_missed() {
+    const EVENTS: usize = 5000;
+    let dir = tempfile::tempdir().unwrap();
+    let bus = Bus::builder("host").connect().await.unwrap();
+    let server = open_server(dir.path(), bus.clone()).await;
+    let address = server.local_addr();
+    let mut reading = TcpStream::connect(address).await.unwrap();
+    // Of HTTP/1.0, so that the body comes as it is.
+    let request = format!("GET /v1/events?pattern=job.* HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    reading.write_all(request.as_bytes()).await.unwrap();
+    let mut lines = BufReader::new(reading).lines();
+    let mut next = async || {
+        let next = tokio::time::timeout(GUARD, lines.next_line()).await;
+        next.unwrap().unwrap().unwrap()
+    };
+    while next().await != ": hb" {}
+    // Far more than the buffers of the system and the queue of the reader hold together.
+    let payload = Payload::text(&"x".repeat(16 * 1024));
+    for _ in 1..EVENTS {
+        let event = bus.publish_payload("job.done", Some(payload.clone()));
+        event.await.unwrap();
+    }
+    bus.publish("job.last", &0).await.unwrap();
+    let (mut seen, mut missed) = (1, 0);
+    loop {
+        let line = next().await;
+        if let Some(count) = line.strip_prefix(": missed ") {
+            missed += count.parse::<usize>().unwrap();
+        }
+        match line.as_str() {
+            "event: job.last" => break,
+            "event: job.done" => seen += 1,
+            _ => {}
+        }
+    }
+    assert!(missed > 0, "nothing was lost: the test does not test");
+    assert_eq!(seen + missed, EVENTS);
+    server.shutdown().await;
 }

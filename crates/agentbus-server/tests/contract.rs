@@ -8,12 +8,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentbus::protocol::Subject;
-use agentbus::transport::{Message, PublishOptions};
+use agentbus::protocol::{Pattern, Subject};
+use agentbus::transport::{Message, PublishOptions, Subscribe, TransportError};
 use agentbus::{Bus, Envelope};
 use agentbus_server::{AuthMode, Server, ServerConfig};
 use agentbus_transport::{Transport, contract_tests};
 use agentbus_transport_ws::WsTransport;
+use agentbus_transport_ws::wire::OPERATIONS_MAX;
+use futures_util::future::poll_immediate;
 
 async fn open() -> Arc<dyn Transport> {
     over("memory://").await
@@ -123,4 +125,37 @@ async fn a_remote_caller_that_gives_up_is_heard_each_time() {
     }
     caller.shutdown().await;
     server.shutdown().await;
+}
+
+/// A link holds so many operations that wait, and refuses one more at once.
+#[tokio::test]
+async fn operations_that_wait_for_a_remote_bus_have_a_limit() {
+    let transport = open().await;
+    let pattern = Pattern::parse("acp.v1.events.waited").unwrap();
+    // Settles nothing, so that nothing is confirmed.
+    let _unread = transport.subscribe(Subscribe::new(pattern)).await.unwrap();
+    let publish = |confirm: bool| {
+        let envelope = Envelope::new(agentbus::mint::stamp(), "waited".into());
+        let subject = Subject::parse("acp.v1.events.waited").unwrap();
+        let options = PublishOptions {
+            confirm,
+            ..PublishOptions::default()
+        };
+        transport.publish(Arc::new(Message::new(subject, envelope)), options)
+    };
+    let mut waiting = Vec::new();
+    for number in 0..OPERATIONS_MAX {
+        let mut one = publish(true);
+        let outcome = poll_immediate(&mut one).await;
+        assert!(outcome.is_none(), "{number}: {outcome:?}");
+        waiting.push(one);
+    }
+    let refused = publish(true).await.unwrap_err();
+    let many = matches!(refused, TransportError::TooMany { limit, .. } if limit == OPERATIONS_MAX);
+    assert!(many && refused.is_retryable(), "{refused}");
+    assert_eq!(refused.code(), agentbus::ErrorCode::BackpressureDrop);
+    // Whoever gives up makes room.
+    drop(waiting);
+    let next = tokio::time::timeout(Duration::from_secs(30), publish(false));
+    next.await.unwrap().unwrap();
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use agentbus::{Bus, Context, Envelope, Error, ErrorCode, ErrorPayload, Request};
+use agentbus::{Bus, Context, Envelope, Error, ErrorCode, ErrorPayload, Payload, Request};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
@@ -480,4 +480,26 @@ async fn a_forwarded_request_keeps_what_it_says() {
         .await
         .unwrap();
     assert_eq!(value(&reply), json!(["somebody", "last", id]));
+}
+
+#[tokio::test]
+async fn in_memory_a_payload_is_the_same_bytes_for_everybody() {
+    let bus = bus().await;
+    let payload = Payload::json(&json!({ "text": "x".repeat(100_000) })).unwrap();
+    let place = payload.bytes().as_ptr();
+    let mut first = bus.subscribe("big.*").await.unwrap();
+    let mut second = bus.subscribe("big.>").await.unwrap();
+    let published = bus.publish_payload("big.one", Some(payload.clone()));
+    published.await.unwrap();
+    let (first, second) = (first.next().await.unwrap(), second.next().await.unwrap());
+    assert!(Arc::ptr_eq(first.message(), second.message()));
+    let heard = first.envelope().payload.as_ref().unwrap();
+    assert_eq!(heard.bytes().as_ptr(), place);
+    bus.handle("echo", echo).await.unwrap();
+    let reply = bus.invoke_payload("echo", Some(payload)).await.unwrap();
+    assert_eq!(
+        reply.payload.unwrap().bytes().as_ptr(),
+        place,
+        "there and back"
+    );
 }

@@ -5,9 +5,10 @@
     reason = "a test that cannot go on should say where"
 )]
 
+use std::io;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agentbus::middleware::{
@@ -15,9 +16,9 @@ use agentbus::middleware::{
 };
 use agentbus::protocol::{Pattern, TraceParent};
 use agentbus::transport::{Received, Subscribe};
-use agentbus::{Bus, Error, ErrorCode, ErrorPayload, Metadata, Request};
+use agentbus::{Bus, Error, ErrorCode, ErrorPayload, Metadata, Request, limits};
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 fn busy() -> Error {
     ErrorPayload::new(ErrorCode::TransportFailure, "busy").into()
@@ -109,6 +110,33 @@ fn backoff_grows_to_its_maximum_from_the_first_delay_on() {
         max: ms(35),
     };
     assert_eq!(capped.ceiling(1), ms(35));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_waits_for_a_time_drawn_below_the_ceiling() {
+    let ceiling = Duration::from_secs(10);
+    let retry = Retry::attempts(limits::RETRY_ATTEMPTS_MAX).backoff(Backoff::Constant(ceiling));
+    let bus = Bus::builder("t").layer(retry).connect().await.unwrap();
+    let tried = Arc::new(Mutex::new(Vec::new()));
+    let times = Arc::clone(&tried);
+    bus.handle("busy", move |_: Request| {
+        times.lock().unwrap().push(Instant::now());
+        std::future::ready(Err::<(), _>(busy()))
+    })
+    .await
+    .unwrap();
+    let call = bus.invoke("busy", &1).timeout(Duration::from_secs(3600));
+    call.await.unwrap_err();
+    let tried = tried.lock().unwrap();
+    assert_eq!(tried.len(), limits::RETRY_ATTEMPTS_MAX as usize);
+    let waits: Vec<_> = tried.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    // The clock of the runtime counts whole milliseconds.
+    let most = ceiling + Duration::from_millis(2);
+    assert!(waits.iter().all(|wait| *wait <= most), "{waits:?}");
+    // All of 99 in one half of the range: once in 2 to the power of 98 runs.
+    let middle = ceiling / 2;
+    assert!(waits.iter().any(|wait| *wait < middle), "{waits:?}");
+    assert!(waits.iter().any(|wait| *wait > middle), "{waits:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -306,4 +334,47 @@ async fn a_panic_is_buried_like_any_other_failure() {
     };
     let said: Option<String> = letter.envelope().metadata.get(dead_letter::LAST_ERROR);
     assert!(said.unwrap().contains("out of paper"));
+}
+
+/// A log in memory.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[inline(never)]
+fn runs_out_of_ink() {
+    panic!("out of ink");
+}
+
+#[tokio::test]
+async fn a_panic_is_logged_with_its_place_and_its_backtrace() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone());
+    // For this thread alone, on which the whole test runs.
+    let _logging = tracing::subscriber::set_default(subscriber.finish());
+    let bus = Bus::builder("t").connect().await.unwrap();
+    bus.handle("prints", |_: Request| async {
+        runs_out_of_ink();
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let error = bus.invoke("prints", &1).await.unwrap_err();
+    assert!(error.to_string().contains("out of ink"), "{error}");
+    let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    for part in ["handler panicked", "out of ink", file!(), "runs_out_of_ink"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }
