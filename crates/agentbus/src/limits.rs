@@ -1,4 +1,5 @@
-//! Every limit of the bus, with its reason. Each can be changed where it is used.
+//! Every limit of the bus, with its reason. What is called a default here can be set where it is
+//! used; the others are fixed.
 
 use std::time::Duration;
 
