@@ -52,6 +52,8 @@ mod builder;
 mod bus;
 mod call;
 mod cancel;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod current;
 pub mod dead_letters;
 mod deadline;

@@ -12,13 +12,32 @@ use crate::{
 /// A transport with the server or the directory that it works on, which goes when it does.
 pub struct Hosted<H> {
     transport: Arc<dyn Transport>,
+    end: End,
     _host: H,
+}
+
+/// What a close of the one in front does to the transport behind it.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Closes,
+    /// Others use it too.
+    Leaves,
 }
 
 impl<H> Hosted<H> {
     pub const fn new(transport: Arc<dyn Transport>, host: H) -> Self {
         Self {
             transport,
+            end: End::Closes,
+            _host: host,
+        }
+    }
+
+    /// One of several that stand for the same transport, which none of them closes.
+    pub const fn shared(transport: Arc<dyn Transport>, host: H) -> Self {
+        Self {
+            transport,
+            end: End::Leaves,
             _host: host,
         }
     }
@@ -52,7 +71,10 @@ impl<H: Send + Sync + 'static> Transport for Hosted<H> {
     }
 
     fn close(&self, drain: Duration) -> BoxFuture<'_, Drained> {
-        self.transport.close(drain)
+        match self.end {
+            End::Closes => self.transport.close(drain),
+            End::Leaves => Box::pin(std::future::ready(Drained::default())),
+        }
     }
 
     fn stats(&self) -> TransportStats {
