@@ -11,24 +11,47 @@
 
 mod support;
 
+#[path = "captures/calls.rs"]
+mod calls;
+#[path = "captures/table.rs"]
+mod table;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentbus::protocol::reassembly::Limits;
-use agentbus::{Bus, Envelope, Error, ErrorCode, ErrorPayload, Payload, Request};
+use agentbus::{
+    Bus, Context, Envelope, Error, ErrorCode, ErrorPayload, EventId, Payload, Reply, Request, Text,
+};
 use agentbus_protocol::Timestamp;
 use futures_util::StreamExt;
 use serde_json::Value;
 
 use support::Server;
+use table::{Part, only, played_as};
 
 /// Longest time for any step.
 const GUARD: Duration = Duration::from_secs(20);
 
 /// Silence after which a stream ends that was recorded to end so.
 const SHORT_IDLE: Duration = Duration::from_millis(300);
+
+/// Time after which a stream ends that was recorded to end so.
+const OVERALL: Duration = Duration::from_secs(3);
+
+/// How long a caller waits, for the next frame and in all.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    idle: Duration,
+    overall: Duration,
+}
+
+const PATIENT: Patience = Patience {
+    idle: GUARD,
+    overall: GUARD,
+};
 
 async fn within<T>(what: &str, step: impl Future<Output = T>) -> T {
     match tokio::time::timeout(GUARD, step).await {
@@ -117,7 +140,7 @@ async fn call(
     server: &Server,
     exchange: &Exchange,
     limits: Limits,
-    idle: Duration,
+    patience: Patience,
 ) -> (Vec<Value>, Option<Error>) {
     let (bus, target) = bus(server, &exchange.subject).await;
     let client = async_nats::connect(server.url()).await.unwrap();
@@ -127,7 +150,8 @@ async fn call(
     let reading = async {
         let call = bus.stream(target, &exchange.request["payload"]);
         let mut frames = call
-            .idle_timeout(idle)
+            .idle_timeout(patience.idle)
+            .timeout(patience.overall)
             .reorder_limits(limits)
             .await
             .unwrap();
@@ -145,38 +169,44 @@ async fn call(
     (seen, failure)
 }
 
+/// How the recorded caller was set up: with a small buffer in one case.
+fn limits_of(name: &str) -> Limits {
+    match name {
+        "nats-14c-stream-pending-full" => Limits {
+            pending_frames_max: 3,
+            sequence_gap_max: 0,
+        },
+        _ => Limits::default(),
+    }
+}
+
+/// How the recorded stream failed for its caller, and how long that caller waited.
+fn recorded_end(ended: &str) -> (Option<ErrorCode>, Patience) {
+    match ended.split(':').next() {
+        Some("BackpressureDropError") => (Some(ErrorCode::BackpressureDrop), PATIENT),
+        Some("ErrIdleTimeout") => {
+            let idle = SHORT_IDLE;
+            (Some(ErrorCode::AgentTimeout), Patience { idle, ..PATIENT })
+        }
+        Some("TimeoutError") => {
+            let overall = OVERALL;
+            let patience = Patience { overall, ..PATIENT };
+            (Some(ErrorCode::AgentTimeout), patience)
+        }
+        _ => (None, PATIENT),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn recorded_agents_are_understood() {
-    let three = Limits {
-        pending_frames_max: 3,
-        sequence_gap_max: 0,
-    };
     let server = Server::start();
-    for (name, limits) in [
-        ("nats-10-stream-basic", Limits::default()),
-        ("nats-11-stream-auto-terminal", Limits::default()),
-        ("nats-12-stream-out-of-order", Limits::default()),
-        ("nats-14-stream-gap-too-large", Limits::default()),
-        ("nats-14c-stream-pending-full", three),
-        ("nats-15-stream-idle-timeout", Limits::default()),
-        ("nats-17-stream-final-without-flag", Limits::default()),
-        ("nats-18-stream-error-frame", Limits::default()),
-        ("nats-19-stream-negative-seq", Limits::default()),
-        ("go-10-stream", Limits::default()),
-        ("x-50-cross-go-agent-python-caller", Limits::default()),
-    ] {
+    for name in played_as(Part::Agent) {
         let Some(capture) = load(name) else { return };
         for exchange in exchanges(&capture) {
             let ended = capture["ended"].as_str().unwrap_or("StopAsyncIteration");
-            let idles = ended.starts_with("ErrIdle");
-            let idle = if idles { SHORT_IDLE } else { GUARD };
-            let (seen, failure) = call(&server, &exchange, limits, idle).await;
+            let (expected, patience) = recorded_end(ended);
+            let (seen, failure) = call(&server, &exchange, limits_of(name), patience).await;
             let code = failure.as_ref().map(Error::code);
-            let expected = match ended.split(':').next() {
-                Some("BackpressureDropError") => Some(ErrorCode::BackpressureDrop),
-                Some("ErrIdleTimeout") => Some(ErrorCode::AgentTimeout),
-                _ => None,
-            };
             // A frame that cannot be read ends the stream too, though not under the same code.
             let unreadable = name.contains("negative") && code == Some(ErrorCode::AgentUnavailable);
             assert!(
@@ -207,16 +237,44 @@ async fn recorded_agents_are_understood() {
     }
 }
 
+/// The recorded reply to each request; one that was sent on keeps its id, so the target counts too.
+type Answers = Arc<HashMap<(String, String), Envelope>>;
+
+/// The recorded answers of those exchanges that had one.
+fn answers(all: &[Exchange]) -> Answers {
+    let text = |exchange: &Exchange, key: &str| exchange.request[key].as_str().unwrap().to_owned();
+    let answered = all.iter().filter_map(|exchange| {
+        let reply = envelope(exchange.replies.first()?);
+        Some(((text(exchange, "event_id"), text(exchange, "to")), reply))
+    });
+    Arc::new(answered.collect())
+}
+
 /// Answers as the recorded agent did, through the bus.
-fn act(
-    recorded: &HashMap<String, Vec<Envelope>>,
-    request: &Request,
-) -> Result<Option<Payload>, Error> {
-    let id = request.envelope().event_id.with_str(str::to_owned);
-    let reply = &recorded[&id][0];
+fn act(recorded: &Answers, request: &Request) -> Result<Reply, Error> {
+    let request = request.envelope();
+    let id = request.event_id.with_str(str::to_owned);
+    let reply = &recorded[&(id, request.to.to_string())];
+    // Agents of this name returned envelopes of their own making.
+    if request.to == "adopt" {
+        return Ok(Reply::Envelope(Box::new(as_returned(reply))));
+    }
     match ErrorPayload::of(reply) {
         Some(error) => Err(Error::Remote(error)),
-        None => Ok(reply.payload.clone()),
+        None => Ok(reply.payload.clone().into()),
+    }
+}
+
+/// What the recorded handler returned, without what the bus filled in.
+fn as_returned(reply: &Envelope) -> Envelope {
+    Envelope {
+        context: Context::default(),
+        correlation_id: EventId::ABSENT,
+        from: Text::default(),
+        to: Text::default(),
+        frame_type: Text::default(),
+        is_final: false,
+        ..reply.clone()
     }
 }
 
@@ -268,27 +326,11 @@ async fn replay(client: &async_nats::Client, exchange: &Exchange) {
 async fn recorded_callers_get_the_recorded_answers() {
     let server = Server::start();
     let client = async_nats::connect(server.url()).await.unwrap();
-    for name in [
-        "nats-01-invoke-basic",
-        "nats-02-invoke-payload-kinds",
-        "nats-03-invoke-context-metadata",
-        "nats-05-invoke-errors",
-        "nats-06-tenant-and-prefix",
-    ] {
+    for name in played_as(Part::Callers) {
         let Some(capture) = load(name) else { return };
-        let all = exchanges(&capture);
-        let recorded = all.iter().map(|exchange| {
-            let id = exchange.request["event_id"].as_str().unwrap().to_owned();
-            (
-                id,
-                exchange
-                    .replies
-                    .iter()
-                    .map(|reply| envelope(reply))
-                    .collect(),
-            )
-        });
-        let recorded: Arc<HashMap<String, Vec<Envelope>>> = Arc::new(recorded.collect());
+        let mut all = exchanges(&capture);
+        all.retain(|exchange| !exchange.replies.is_empty());
+        let recorded = answers(&all);
         let mut agents = BTreeMap::new();
         for exchange in &all {
             if !agents.contains_key(&exchange.subject) {
@@ -311,9 +353,8 @@ async fn recorded_callers_get_the_recorded_answers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn recorded_garbage_is_met_as_recorded() {
-    let Some(capture) = load("nats-40-malformed-inputs") else {
-        return;
-    };
+    let name = only(Part::Garbage);
+    let Some(capture) = load(name) else { return };
     let server = Server::start();
     let client = async_nats::connect(server.url()).await.unwrap();
     let (agent, _) = bus(&server, "acp.v1.invoke.t").await;
@@ -369,9 +410,8 @@ async fn recorded_garbage_is_met_as_recorded() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn recorded_events_reach_the_recorded_patterns() {
-    let Some(capture) = load("nats-21-subscribe-wildcards") else {
-        return;
-    };
+    let name = only(Part::Patterns);
+    let Some(capture) = load(name) else { return };
     let server = Server::start();
     let client = async_nats::connect(server.url()).await.unwrap();
     let bus = Bus::builder("agentbus")
@@ -412,9 +452,8 @@ async fn recorded_events_reach_the_recorded_patterns() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_goes_on_the_wire_has_the_recorded_form() {
-    let Some(capture) = load("nats-20-publish-subscribe") else {
-        return;
-    };
+    let name = only(Part::Wire);
+    let Some(capture) = load(name) else { return };
     let server = Server::start();
     let client = async_nats::connect(server.url()).await.unwrap();
     let bus = Bus::builder("svc")
