@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use agentbus::protocol::TraceParent;
 use agentbus_chat::BoxFuture;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -58,6 +59,7 @@ struct Inner {
     exchange: Mutex<Exchange>,
     /// Whether the client came back with state that this bus sealed.
     resumed: bool,
+    trace: Option<TraceParent>,
     name: String,
     board: Option<Board>,
 }
@@ -71,6 +73,8 @@ pub(crate) struct CallParts {
     pub(crate) stopping: CancellationToken,
     pub(crate) answers: BTreeMap<String, Value>,
     pub(crate) resumed: bool,
+    /// The span of the client that this call belongs to.
+    pub(crate) trace: Option<TraceParent>,
     /// The tool, prompt or resource.
     pub(crate) name: String,
     /// Where forms are shown beside.
@@ -92,6 +96,7 @@ impl Call {
                 stopping: parts.stopping,
                 exchange: Mutex::new(exchange),
                 resumed: parts.resumed,
+                trace: parts.trace,
                 name: parts.name,
                 board: parts.board,
             }),
@@ -133,6 +138,13 @@ impl Call {
     #[must_use]
     pub fn is_resumed(&self) -> bool {
         self.inner.resumed
+    }
+
+    /// The span of the client that caused this call, if it named one (`_meta.traceparent`). What the
+    /// call does on the bus belongs to it.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceParent> {
+        self.inner.trace
     }
 
     /// Tells the client how far the call is, if it asked to be told.

@@ -14,3 +14,5 @@ mod invoking;
 mod keys;
 #[path = "tools/kicks.rs"]
 mod kicks;
+#[path = "tools/traces.rs"]
+mod traces;

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use agentbus::protocol::TraceParent;
 use rmcp::RoleServer;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, GetPromptRequestParams, GetPromptResponse,
@@ -181,6 +182,8 @@ where
     let name = brought.name.clone();
     let answers = answers(handler, brought, purpose)?;
     let modern = is_modern(context);
+    // One that is not valid is as good as none, as the specification of trace contexts wants it.
+    let trace = context.meta.get_traceparent().and_then(TraceParent::parse);
     let call = Call::new(CallParts {
         client: Arc::new(Remote::new(context, handler.log_level(context), !modern)),
         visitor: handler.visitor(context),
@@ -189,6 +192,7 @@ where
         stopping: handler.shared.stopping.clone(),
         answers,
         resumed,
+        trace,
         name,
         board: handler.shared.board.clone(),
     });

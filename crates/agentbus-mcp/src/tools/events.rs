@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::handles::Open;
-use super::invoke::{failed, full, payload_of};
+use super::invoke::{failed, full, payload_of, trace};
 use super::{Services, tool};
 use crate::{Call, Catalog, CatalogError, Fault, Reply, Tool, limits};
 
@@ -85,6 +85,7 @@ async fn publish(services: &Services, call: &Call, asked: Publish) -> Result<Rep
         match services
             .bus
             .publish_payload(asked.event_type, payload)
+            .traceparent(trace(services, call))
             .await
         {
             Ok(_) => Reply::data(&json!({ "ok": true })),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentbus::{Context, ContextFields, Envelope, Error, Frames, Payload};
+use agentbus::protocol::TraceParent;
+use agentbus::{Context, ContextFields, Envelope, Error, Frames, Payload, Text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -93,7 +94,7 @@ async fn invoke(services: &Services, call: &Call, asked: Invoke) -> Result<Reply
     }
     let payload = asked.payload.as_ref().map(Payload::json).transpose();
     let payload = payload.map_err(Fault::failed)?;
-    let context = context(asked.session_id);
+    let context = context(asked.session_id, trace(services, call));
     let timeout = asked.timeout_ms.map(Duration::from_millis);
     if asked.stream {
         let mut stream = services
@@ -163,10 +164,17 @@ pub(super) fn payload_of(envelope: &Envelope) -> Option<Value> {
     serde_json::from_slice(envelope.payload.as_ref()?.bytes()).ok()
 }
 
-fn context(session: Option<String>) -> Context {
+/// The trace that a call goes on with: that of its client, or else one of its own, so that
+/// everything it causes can be found under one id.
+pub(super) fn trace(services: &Services, call: &Call) -> Text {
+    let trace = call.trace().or_else(|| services.bus.begin_trace());
+    trace.map(TraceParent::text).unwrap_or_default()
+}
+
+fn context(session: Option<String>, traceparent: Text) -> Context {
     ContextFields {
         session_id: session.unwrap_or_default().into(),
-        traceparent: agentbus::mint::trace().text(),
+        traceparent,
         ..ContextFields::default()
     }
     .into()
