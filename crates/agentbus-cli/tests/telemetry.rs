@@ -8,6 +8,7 @@
 #[path = "support/serving.rs"]
 mod serving;
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 
@@ -107,6 +109,23 @@ fn agentbus(dir: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// The attributes of a span, all of which are texts, without the id of its message.
+fn attributes(span: &Span) -> (String, BTreeMap<&str, &str>) {
+    fn text(value: Option<&Value>) -> &str {
+        match value {
+            Some(Value::StringValue(text)) => text,
+            other => panic!("{other:?} is no text"),
+        }
+    }
+    let mut told = BTreeMap::new();
+    for attribute in &span.attributes {
+        let value = attribute.value.as_ref().and_then(|it| it.value.as_ref());
+        told.insert(attribute.key.as_str(), text(value));
+    }
+    let id = told.remove("messaging.message.id").unwrap();
+    (id.to_owned(), told)
+}
+
 #[test]
 fn spans_of_three_processes_are_one_trace_at_the_collector() {
     let collector = Collector::start();
@@ -134,6 +153,29 @@ fn spans_of_three_processes_are_one_trace_at_the_collector() {
     assert_eq!(process.trace_id, call.trace_id);
     assert_eq!(process.parent_span_id, call.span_id);
     assert!(call.parent_span_id.is_empty(), "{call:?}");
+    let (sent, told) = attributes(&call);
+    let shared = [
+        ("messaging.system", "agentbus"),
+        ("messaging.destination.name", "acp.v1.invoke.shout"),
+        ("messaging.message.body.size", "7"),
+        ("gen_ai.agent.name", "shout"),
+    ];
+    let caller = [
+        ("messaging.operation.name", "send"),
+        ("messaging.operation.type", "send"),
+        ("gen_ai.operation.name", "invoke_agent"),
+    ];
+    let handler = [
+        ("messaging.operation.name", "process"),
+        ("messaging.operation.type", "process"),
+        ("messaging.consumer.group.name", "shout"),
+    ];
+    let expected: BTreeMap<_, _> = shared.into_iter().chain(caller).collect();
+    assert_eq!(told, expected);
+    let (handled, told) = attributes(&process);
+    let expected: BTreeMap<_, _> = shared.into_iter().chain(handler).collect();
+    assert_eq!(told, expected);
+    assert_eq!(handled, sent);
     drop(server);
 }
 

@@ -1,46 +1,16 @@
 //! Spans: one trace from the caller to the last handler, told to whoever collects them.
 #![allow(clippy::unwrap_used, reason = "a failing step should say where")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
+use agentbus::contract::{Collected, check_child};
 use agentbus::protocol::TraceParent;
-use agentbus::telemetry::{Span, SpanKind, SpanSink};
+use agentbus::telemetry::{Span, SpanKind};
 use agentbus::transport::MemoryTransport;
-use agentbus::{Bus, Error, Request, middleware};
-use parking_lot::Mutex;
+use agentbus::{Bus, Error, EventId, Request, middleware};
 use serde_json::json;
-
-#[derive(Debug, Default)]
-struct Collected(Mutex<Vec<Span>>);
-
-impl SpanSink for Collected {
-    fn ended(&self, span: Span) {
-        self.0.lock().push(span);
-    }
-}
-
-impl Collected {
-    fn named(&self, name: &str) -> Span {
-        let spans = self.0.lock();
-        let found = spans.iter().find(|span| span.name == name).cloned();
-        found.unwrap_or_else(|| panic!("no span {name} among {:?}", names(&spans)))
-    }
-
-    async fn soon(&self, name: &str) -> Span {
-        for _ in 0..500 {
-            if self.0.lock().iter().any(|span| span.name == name) {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        self.named(name)
-    }
-}
-
-fn names(spans: &[Span]) -> Vec<&str> {
-    spans.iter().map(|span| span.name.as_str()).collect()
-}
+use tokio::sync::mpsc;
 
 async fn bus(layered: bool) -> (Bus, Arc<Collected>) {
     let spans = Arc::new(Collected::default());
@@ -57,11 +27,6 @@ async fn bus(layered: bool) -> (Bus, Arc<Collected>) {
 fn attribute(span: &Span, key: &str) -> Option<String> {
     let found = span.attributes.iter().find(|(name, _)| *name == key);
     found.map(|(_, value)| value.clone())
-}
-
-fn check_child(child: &Span, parent: &Span) {
-    assert_eq!(child.context.raw_trace_id(), parent.context.raw_trace_id());
-    assert_eq!(child.parent, Some(parent.context), "{}", child.name);
 }
 
 #[tokio::test]
@@ -109,6 +74,82 @@ async fn an_event_is_sent_and_processed() {
     let sent = spans.soon("send order.paid").await;
     assert_eq!(sent.kind, SpanKind::Producer);
     check_child(&spans.soon("process order.*").await, &sent);
+}
+
+/// A span has these attributes beside those of every span, and no others.
+fn check_attributes(span: &Span, id: &str, own: &[(&str, &str)]) {
+    let common = [
+        ("messaging.system", "agentbus"),
+        ("messaging.message.id", id),
+        ("messaging.message.body.size", "7"),
+    ];
+    let expected: BTreeMap<_, _> = common.into_iter().chain(own.iter().copied()).collect();
+    let told = span.attributes.iter();
+    let told: BTreeMap<_, _> = told.map(|(key, value)| (*key, value.as_str())).collect();
+    assert_eq!(told, expected, "{}", span.name);
+    assert_eq!(span.attributes.len(), told.len(), "none is told twice");
+}
+
+#[tokio::test]
+async fn both_ends_of_a_call_tell_all_that_the_conventions_name() {
+    let (bus, spans) = bus(false).await;
+    let told = |request: Request| async move {
+        Ok::<_, Error>(json!(request.envelope().event_id.to_string()))
+    };
+    bus.handle("worker", told).queue("night").await.unwrap();
+    let task = EventId::v7(1, &[7; 10]);
+    let call = bus.invoke("worker", &json!({ "n": 1 }));
+    let call = call.session("s1").correlation_id(task.clone());
+    let reply = call.await.unwrap();
+    let id: String = reply.payload.unwrap().decode().unwrap();
+    let task = task.to_string();
+    let shared = [
+        ("messaging.destination.name", "acp.v1.invoke.worker"),
+        ("messaging.message.conversation_id", task.as_str()),
+        ("gen_ai.conversation.id", "s1"),
+        ("gen_ai.agent.name", "worker"),
+    ];
+    let caller = [
+        ("messaging.operation.name", "send"),
+        ("messaging.operation.type", "send"),
+        ("gen_ai.operation.name", "invoke_agent"),
+    ];
+    let span = spans.soon("invoke_agent worker").await;
+    check_attributes(&span, &id, &[&shared[..], &caller[..]].concat());
+    let handler = [
+        ("messaging.operation.name", "process"),
+        ("messaging.operation.type", "process"),
+        ("messaging.consumer.group.name", "night"),
+    ];
+    let span = spans.soon("process worker").await;
+    check_attributes(&span, &id, &[&shared[..], &handler[..]].concat());
+}
+
+#[tokio::test]
+async fn both_ends_of_an_event_tell_all_that_the_conventions_name() {
+    let (bus, spans) = bus(false).await;
+    let (heard, mut ids) = mpsc::unbounded_channel();
+    let hear = move |request: Request| {
+        heard.send(request.envelope().event_id.to_string()).unwrap();
+        async { Ok(()) }
+    };
+    bus.on("order.*", hear).queue("billing").await.unwrap();
+    bus.publish("order.paid", &json!({ "n": 1 })).await.unwrap();
+    let id = ids.recv().await.unwrap();
+    let place = ("messaging.destination.name", "acp.v1.events.order.paid");
+    let sender = [
+        place,
+        ("messaging.operation.name", "send"),
+        ("messaging.operation.type", "send"),
+    ];
+    check_attributes(&spans.soon("send order.paid").await, &id, &sender);
+    let handler = [
+        place,
+        ("messaging.operation.name", "process"),
+        ("messaging.operation.type", "process"),
+        ("messaging.consumer.group.name", "billing"),
+    ];
+    check_attributes(&spans.soon("process order.*").await, &id, &handler);
 }
 
 #[tokio::test]
@@ -168,5 +209,5 @@ async fn a_trace_that_is_not_sampled_is_continued_and_not_told() {
     let there: String = reply.unwrap().payload.unwrap().decode().unwrap();
     assert!(there.starts_with("00-0000000000000000000000000000000a-"));
     assert!(there.ends_with("-00"));
-    assert!(spans.0.lock().is_empty());
+    assert!(spans.is_empty());
 }

@@ -17,18 +17,22 @@
 #![allow(missing_docs, reason = "the cases are named for what they check")]
 
 mod calls;
+mod collected;
 mod events;
 mod place;
 mod streams;
+mod traces;
 
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 pub use calls::*;
+pub use collected::{Collected, check_child};
 pub use events::*;
 pub use place::Place;
 pub use streams::*;
+pub use traces::*;
 
 /// Longest time that any step of a case may take before the case has failed.
 const GUARD: Duration = Duration::from_secs(60);
@@ -48,6 +52,7 @@ macro_rules! two_bus_tests {
             a_stream_that_fails_ends_with_the_error,
             an_event_reaches_the_other_bus,
             a_durable_name_gets_what_came_while_it_was_away,
+            the_spans_of_both_buses_are_one_trace,
         );
     };
     ($open:path: $($case:ident),* $(,)?) => {

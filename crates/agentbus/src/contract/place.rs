@@ -7,7 +7,8 @@ use std::sync::Arc;
 use agentbus_transport::Transport;
 use agentbus_transport::contract::Hosted;
 
-use crate::Bus;
+use super::Collected;
+use crate::{Builder, Bus};
 
 /// How many frames a stream of a case has, where a frame costs next to nothing.
 const FRAMES: u64 = 5_000;
@@ -82,7 +83,17 @@ impl Place {
 
     /// One more bus here.
     pub async fn bus(&self, name: &str) -> Bus {
+        self.connect(Bus::builder(name.to_owned())).await
+    }
+
+    /// One more bus here, which tells its spans.
+    pub(super) async fn observed(&self, name: &str, spans: &Arc<Collected>) -> Bus {
         let builder = Bus::builder(name.to_owned());
+        self.connect(builder.spans(Arc::<Collected>::clone(spans)))
+            .await
+    }
+
+    async fn connect(&self, builder: Builder) -> Bus {
         let builder = match &self.reach {
             Reach::Url(url) => builder.transport(url),
             // Whoever closes its bus leaves the carrier to the others.

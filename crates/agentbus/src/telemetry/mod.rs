@@ -81,6 +81,9 @@ impl OpenSpan {
         if target.kind != TargetKind::Events {
             span.note("gen_ai.agent.name", &target.name);
         }
+        if let Some(group) = &target.group {
+            span.note("messaging.consumer.group.name", group);
+        }
         span
     }
 
