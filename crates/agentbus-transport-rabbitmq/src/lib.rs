@@ -16,6 +16,7 @@ mod ear;
 mod errors;
 mod feed;
 mod home;
+mod kept;
 pub mod limits;
 mod line;
 mod link;

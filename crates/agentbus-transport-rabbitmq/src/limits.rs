@@ -44,6 +44,10 @@ pub const ASKING_CHANNELS: usize = 8;
 /// one connection unless its operator says otherwise; one is for replies.
 pub const SUBSCRIPTIONS: usize = 2046;
 
+/// Patterns of durable names that a transport remembers for its receipts; every publish is compared
+/// with each.
+pub const KEPT_PATTERNS: usize = 256;
+
 /// Most messages in the queue of a durable name; beyond it publishes are refused, so that a name
 /// that nobody uses does not fill the broker's disk.
 pub const QUEUE_MESSAGES: u32 = 1_000_000;

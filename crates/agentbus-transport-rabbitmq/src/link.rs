@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::address::Address;
 use crate::errors::NAME;
 use crate::home;
+use crate::kept::Kept;
 use crate::limits;
 use crate::line::Line;
 use crate::names::Names;
@@ -32,6 +33,7 @@ pub(crate) struct Link {
     receivers: Receivers,
     numbers: AtomicU64,
     seats: Seats,
+    kept: Kept,
     leaving: Leaving,
     published: AtomicU64,
     closed: AtomicBool,
@@ -64,6 +66,7 @@ impl Link {
             receivers: Receivers::default(),
             numbers: AtomicU64::new(0),
             seats: Seats::default(),
+            kept: Kept::default(),
             leaving: Leaving::default(),
             published: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -111,6 +114,10 @@ impl Link {
 
     pub(crate) const fn seats(&self) -> &Seats {
         &self.seats
+    }
+
+    pub(crate) const fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     pub(crate) const fn leaving(&self) -> &Leaving {

@@ -93,6 +93,9 @@ impl Member {
         };
         match joined {
             Ok(channel) => {
+                if member.plan.is_durable() {
+                    link.kept().enter(&member.plan.pattern);
+                }
                 let source = MemberSource(Arc::clone(&member));
                 link.spawn_lasting(consumer::run(member, channel));
                 Ok(source)

@@ -43,10 +43,10 @@ pub(crate) fn publish(
         Err(error) => return Completion::ready(Err(error)),
     };
     link.count_publish();
-    let level = if passing {
-        Durability::Memory
-    } else {
+    let level = if !passing && link.kept().wants(message.subject.as_str()) {
         Durability::Disk
+    } else {
+        Durability::Memory
     };
     let receipt = Receipt::new(level, None);
     let outlet = Arc::clone(link.outlet());

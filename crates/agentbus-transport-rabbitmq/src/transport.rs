@@ -19,6 +19,8 @@ use crate::publish;
 
 /// What RabbitMQ gives.
 ///
+/// On its disk is what a durable name gets; it keeps no log of the rest.
+///
 /// Quorum queues have no priorities, so a bus cannot promise them, though groups have them. A
 /// broker has no leases of its own: who holds a message keeps it for as long as its connection
 /// lives.

@@ -83,11 +83,30 @@ pub async fn a_refused_subscription_leaves_nothing_behind(transport: Opened) {
 }
 
 pub async fn a_receipt_says_where_the_message_is(transport: Opened) {
-    let receipt = publish(&transport, numbered("where", 1)).await.unwrap();
     let capabilities = transport.capabilities();
+    // A carrier without a log keeps an event for those who come back for it.
+    let _kept = match capabilities.durable {
+        true => Some(super::subscribe(&transport, durable("where", "d")).await),
+        false => None,
+    };
+    let receipt = publish(&transport, numbered("where", 1)).await.unwrap();
     assert_eq!(receipt.durability, capabilities.durability);
     assert_eq!(receipt.sequence.is_some(), capabilities.replay);
     assert!(!receipt.duplicate);
+}
+
+/// Without a log, what nobody comes back for is in no place that lasts, whoever listens now.
+pub async fn a_receipt_claims_no_more_than_is_kept(transport: Opened) {
+    let capabilities = transport.capabilities();
+    let level = match capabilities.replay {
+        true => capabilities.durability,
+        false => Durability::Memory,
+    };
+    let receipt = publish(&transport, numbered("kept", 1)).await.unwrap();
+    assert_eq!(receipt.durability, level);
+    let _live = super::subscribe(&transport, pattern("kept")).await;
+    let receipt = publish(&transport, numbered("kept", 2)).await.unwrap();
+    assert_eq!(receipt.durability, level);
 }
 
 /// A message for somebody who waits now need not be stored, and the receipt does not claim it.

@@ -97,6 +97,7 @@ macro_rules! contract_tests {
             what_a_transport_lacks_is_an_error,
             a_refused_subscription_leaves_nothing_behind,
             a_receipt_says_where_the_message_is,
+            a_receipt_claims_no_more_than_is_kept,
             a_reply_claims_no_more_than_memory,
             a_durable_name_gets_what_came_while_nobody_listened,
             a_durable_name_goes_on_after_what_it_settled,
