@@ -16,4 +16,4 @@ async fn open() -> Arc<dyn Transport> {
     Arc::new(KafkaTransport::connect(&support::url()).await.unwrap())
 }
 
-contract_tests!(open);
+contract_tests!(open, KafkaTransport::CAPABILITIES);

@@ -21,4 +21,7 @@ async fn open() -> Arc<dyn Transport> {
     Arc::new(Hosted::new(transport, server))
 }
 
-contract_tests!(open);
+contract_tests!(
+    open,
+    agentbus_transport_nats::JetStreamTransport::CAPABILITIES
+);

@@ -20,4 +20,4 @@ async fn open() -> Arc<dyn Transport> {
     Arc::new(Hosted::new(transport, server))
 }
 
-contract_tests!(open);
+contract_tests!(open, agentbus_transport_nats::NatsTransport::CAPABILITIES);

@@ -17,4 +17,4 @@ async fn open() -> Arc<dyn Transport> {
     Arc::new(transport)
 }
 
-contract_tests!(open);
+contract_tests!(open, RabbitTransport::CAPABILITIES);

@@ -21,4 +21,4 @@ async fn open() -> Arc<dyn Transport> {
     Arc::new(Hosted::new(Arc::new(transport), server))
 }
 
-contract_tests!(open);
+contract_tests!(open, RedisTransport::CAPABILITIES);

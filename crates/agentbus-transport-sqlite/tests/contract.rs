@@ -18,4 +18,7 @@ async fn open() -> Arc<dyn Transport> {
     Arc::new(Hosted::new(Arc::new(transport), dir))
 }
 
-contract_tests!(open);
+contract_tests!(
+    open,
+    agentbus_transport_sqlite::SqliteTransport::CAPABILITIES
+);

@@ -119,6 +119,8 @@ pub enum Capability {
     MixedGroups,
     /// Wildcards in patterns.
     Wildcards,
+    /// Lanes in which what is more urgent overtakes.
+    Priority,
     /// A notice that nobody listens.
     NoResponder,
     /// A full queue that holds back or refuses its publishers.
@@ -137,6 +139,7 @@ impl Capability {
             | Self::QueueGroups
             | Self::MixedGroups
             | Self::Wildcards
+            | Self::Priority
             | Self::NoResponder
             | Self::Backpressure => "the memory transport can",
         }
@@ -155,6 +158,7 @@ impl fmt::Display for Capability {
             Self::QueueGroups => "queue groups",
             Self::MixedGroups => "one group over overlapping patterns",
             Self::Wildcards => "wildcards",
+            Self::Priority => "priority",
             Self::NoResponder => "notice that nobody listens",
             Self::Backpressure => "back-pressure from a full queue",
         })
@@ -177,6 +181,7 @@ impl Capabilities {
             Capability::QueueGroups => self.queue_groups,
             Capability::MixedGroups => self.mixed_groups,
             Capability::Wildcards => self.wildcards,
+            Capability::Priority => self.priority,
             Capability::NoResponder => self.no_responder,
             Capability::Backpressure => self.backpressure,
         };

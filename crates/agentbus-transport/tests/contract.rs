@@ -8,4 +8,4 @@ async fn open() -> Arc<dyn Transport> {
     Arc::new(MemoryTransport::new())
 }
 
-contract_tests!(open);
+contract_tests!(open, MemoryTransport::CAPABILITIES);

@@ -1,5 +1,6 @@
 //! What a transport says that it can do, and what it answers when it cannot.
 
+use super::needs::{Need, meets};
 use super::{
     Opened, durable, group, guarded, is_misuse, numbered, pattern, publish, publish_with, reached,
 };
@@ -9,8 +10,16 @@ use crate::{
 };
 
 /// Opens a subscription that needs an ability. Where the transport lacks it, the refusal is what
-/// is checked and there is nothing more to the case.
+/// is checked and there is nothing more to the case, which is noted.
 pub(super) async fn if_able(transport: &Opened, request: Subscribe) -> Option<Subscription> {
+    for needed in request.needs() {
+        meets(transport, Need::Can(needed));
+    }
+    open_or_refused(transport, request).await
+}
+
+/// Opens a subscription, or checks how it is refused where the transport lacks what it needs.
+async fn open_or_refused(transport: &Opened, request: Subscribe) -> Option<Subscription> {
     let capabilities = transport.capabilities();
     let missing = request
         .needs()
@@ -49,7 +58,7 @@ pub async fn what_a_transport_lacks_is_an_error(transport: Opened) {
     let mut strict = pattern("lacks");
     strict.overflow = Overflow::Fail;
     for wanted in [durable("lacks", "name"), replay, lease, attempts, strict] {
-        drop(if_able(&transport, wanted).await);
+        drop(open_or_refused(&transport, wanted).await);
     }
     let options = PublishOptions {
         idempotency_key: Some("key".into()),
@@ -67,7 +76,7 @@ pub async fn what_a_transport_lacks_is_an_error(transport: Opened) {
 pub async fn a_refused_subscription_leaves_nothing_behind(transport: Opened) {
     let mut wanted = durable("behind", "name");
     wanted.group = Some("g".into());
-    let Some(opened) = if_able(&transport, wanted).await else {
+    let Some(opened) = open_or_refused(&transport, wanted).await else {
         let receipt = publish(&transport, numbered("behind", 1)).await.unwrap();
         assert!(reached(receipt, 0), "{receipt:?}");
         return;
@@ -82,13 +91,18 @@ pub async fn a_refused_subscription_leaves_nothing_behind(transport: Opened) {
     assert!(reached(receipt, 1), "{receipt:?}");
 }
 
+/// Has the events of a subject kept at the level of the transport: a carrier without a log keeps
+/// them for those who come back.
+pub(super) async fn kept(transport: &Opened, tail: &str) -> Option<Subscription> {
+    match transport.capabilities().durable {
+        true => Some(super::subscribe(transport, durable(tail, "keeper")).await),
+        false => None,
+    }
+}
+
 pub async fn a_receipt_says_where_the_message_is(transport: Opened) {
     let capabilities = transport.capabilities();
-    // A carrier without a log keeps an event for those who come back for it.
-    let _kept = match capabilities.durable {
-        true => Some(super::subscribe(&transport, durable("where", "d")).await),
-        false => None,
-    };
+    let _kept = kept(&transport, "where").await;
     let receipt = publish(&transport, numbered("where", 1)).await.unwrap();
     assert_eq!(receipt.durability, capabilities.durability);
     assert_eq!(receipt.sequence.is_some(), capabilities.replay);

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use agentbus_protocol::{Pattern, Subject};
 
+use super::needs::{NO_RESPONDER, meets};
 use super::{
     Opened, message, number, publish, publish_with, reached, receive, receive_reply, subscribe,
 };
@@ -71,7 +72,7 @@ pub async fn a_closed_inbox_is_known_to_its_replier(transport: Opened) {
 }
 
 pub async fn a_request_that_nobody_serves_fails_at_once(transport: Opened) {
-    if !transport.capabilities().no_responder {
+    if !meets(&transport, NO_RESPONDER) {
         return lacks_notice(&transport).await;
     }
     let begun = Instant::now();

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::abilities::if_able;
+use super::needs::{PRIORITY, meets};
 use super::{
     Opened, durable, guarded, is_misuse, next_number, number, numbered, pattern, publish, reached,
     receive, subscribe,
@@ -266,7 +267,7 @@ pub async fn a_slow_durable_name_does_not_slow_its_publishers(transport: Opened)
 }
 
 pub async fn a_higher_priority_overtakes_in_a_durable_name(transport: Opened) {
-    if !transport.capabilities().priority {
+    if !meets(&transport, PRIORITY) {
         return;
     }
     let Some(first) = if_able(&transport, durable("lanes-kept", "d")).await else {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::needs::{MIXED_GROUPS, meets};
 use super::{
     Opened, group, guarded, next_number, number, numbered, publish, reached, receive, subscribe,
 };
@@ -70,7 +71,7 @@ async fn each_gets_a_share(members: Vec<Subscription>, messages: usize) {
 
 pub async fn a_group_is_one_receiver_whatever_its_patterns(transport: Opened) {
     let mut literal = subscribe(&transport, group("a.b", "g")).await;
-    if !transport.capabilities().mixed_groups {
+    if !meets(&transport, MIXED_GROUPS) {
         let error = transport.subscribe(group("a.*", "g")).await.unwrap_err();
         assert!(
             matches!(error, TransportError::Unsupported { .. }),

@@ -8,7 +8,8 @@
 //!
 //! Carriers may deliver later than a publish returns, so no case assumes that a message is there
 //! at once; each waits, with one generous guard against hanging. What a transport says that it
-//! cannot do is checked too: asking for it must be an error.
+//! cannot do is checked too: asking for it must be an error. Only for want of that is a case skipped;
+//! a case that is skipped for another reason fails.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,6 +24,7 @@ mod envelopes;
 mod groups;
 mod hosted;
 mod idempotency;
+mod needs;
 mod queues;
 mod redelivery;
 mod replay;
@@ -48,6 +50,7 @@ pub use envelopes::*;
 pub use groups::*;
 pub use hosted::Hosted;
 pub use idempotency::*;
+pub use needs::{Need, check_printed, check_table, run};
 pub use queues::*;
 pub use redelivery::*;
 pub use replay::*;
@@ -60,9 +63,18 @@ pub type Opened = Arc<dyn Transport>;
 /// Longest time that any step of a case may take before the case has failed.
 const GUARD: Duration = Duration::from_secs(10);
 
-/// Makes one test of each case.
+/// Makes one test of each case. With the capabilities that are printed for the transport, they are
+/// compared with what a connection says.
 #[macro_export]
 macro_rules! contract_tests {
+    ($open:path, $printed:expr) => {
+        $crate::contract_tests!($open);
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn the_printed_table_says_what_a_connection_does() {
+            $crate::contract::check_printed(&$open().await.capabilities(), &$printed);
+        }
+    };
     ($open:path) => {
         $crate::contract_tests!($open:
             a_literal_subject_reaches_its_subscribers_and_nobody_else,
@@ -155,9 +167,15 @@ macro_rules! contract_tests {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                $crate::contract::$case($open().await).await;
+                let transport = $open().await;
+                $crate::contract::run(stringify!($case), transport, $crate::contract::$case).await;
             }
         )*
+
+        #[test]
+        fn the_table_of_needs_names_cases() {
+            $crate::contract::check_table(&[$(stringify!($case)),*]);
+        }
     };
 }
 

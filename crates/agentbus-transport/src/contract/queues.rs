@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::needs::{BACKPRESSURE, meets};
 use super::{Opened, next_number, number, numbered, pattern, publish, receive, subscribe};
 use crate::{Overflow, Received, Subscribe, TransportError};
 
@@ -16,7 +17,7 @@ fn small(tail: &str, overflow: Overflow) -> Subscribe {
 }
 
 pub async fn a_full_queue_slows_its_publisher(transport: Opened) {
-    if !transport.capabilities().backpressure {
+    if !meets(&transport, BACKPRESSURE) {
         return;
     }
     let mut slow = subscribe(&transport, small("slow", Overflow::Wait)).await;
@@ -57,7 +58,7 @@ pub async fn a_full_queue_can_drop_its_oldest(transport: Opened) {
 }
 
 pub async fn a_full_queue_can_fail_the_publish(transport: Opened) {
-    if !transport.capabilities().backpressure {
+    if !meets(&transport, BACKPRESSURE) {
         return;
     }
     let mut strict = subscribe(&transport, small("strict", Overflow::Fail)).await;

@@ -136,7 +136,7 @@ pub async fn a_late_ack_settles_all_the_same(transport: Opened) {
 }
 
 fn twice(tail: &str) -> Subscribe {
-    let mut request = leased(tail);
+    let mut request = durable(tail, tail);
     request.max_attempts = Some(2);
     request
 }
@@ -178,7 +178,9 @@ pub async fn a_message_that_is_given_back_too_often_is_a_dead_letter(transport: 
 
 pub async fn a_message_that_nobody_finishes_is_a_dead_letter(transport: Opened) {
     let mut letters = subscribe(&transport, graves()).await;
-    let Some(mut all) = if_able(&transport, twice("hung")).await else {
+    let mut request = twice("hung");
+    request.lease = Some(LEASE);
+    let Some(mut all) = if_able(&transport, request).await else {
         return;
     };
     publish(&transport, numbered("hung", 1)).await.unwrap();
@@ -199,10 +201,12 @@ pub async fn dead_letters_can_be_read_later(transport: Opened) {
     for _ in 0..2 {
         receive(&mut all).await.nak(Duration::ZERO).await.unwrap();
     }
-    let mut request = graves();
-    request.start = crate::Start::Beginning;
-    let mut letters = subscribe(&transport, request).await;
-    expect_letter(&mut letters, "read-later").await;
+    let mut past = graves();
+    past.start = crate::Start::Beginning;
+    // Without a log, letters are for those who listen when they are written.
+    if let Some(mut letters) = if_able(&transport, past).await {
+        expect_letter(&mut letters, "read-later").await;
+    }
 }
 
 pub async fn no_more_is_handed_out_than_was_asked_ahead(transport: Opened) {

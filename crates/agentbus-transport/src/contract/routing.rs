@@ -2,6 +2,7 @@
 
 use agentbus_protocol::Payload;
 
+use super::needs::{Need, meets};
 use super::{
     Opened, expect_nothing_before, next_number, numbered, pattern, publish, reached, receive,
     subscribe,
@@ -111,6 +112,7 @@ pub async fn large_envelopes_arrive_whole(transport: Opened) {
 }
 
 pub async fn an_envelope_beyond_the_limit_is_refused(transport: Opened) {
+    meets(&transport, Need::PayloadLimit);
     let Some(limit) = transport.capabilities().max_payload_bytes else {
         return;
     };

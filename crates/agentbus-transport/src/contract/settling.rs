@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::needs::{HANDLED, Need, PRIORITY, meets};
 use super::{
     Opened, guarded, next_number, number, numbered, pattern, publish, publish_with, receive,
     subscribe,
 };
-use crate::{Confirmation, Message, Priority, PublishOptions, Received, TransportError};
+use crate::{Message, Priority, PublishOptions, Received, TransportError};
 
 const CONFIRM: PublishOptions = PublishOptions {
     confirm: true,
@@ -35,7 +36,7 @@ pub async fn a_reject_does_not(transport: Opened) {
 }
 
 pub async fn confirmation_means_that_every_receiver_has_acknowledged(transport: Opened) {
-    if transport.capabilities().confirmation != Confirmation::Handled {
+    if !meets(&transport, HANDLED) {
         return;
     }
     let mut one = subscribe(&transport, pattern("sure")).await;
@@ -62,7 +63,7 @@ pub async fn confirmation_means_that_every_receiver_has_acknowledged(transport: 
 }
 
 pub async fn confirmation_fails_when_a_receiver_does_not_acknowledge(transport: Opened) {
-    if transport.capabilities().confirmation != Confirmation::Handled {
+    if !meets(&transport, HANDLED) {
         return;
     }
     let mut all = subscribe(&transport, pattern("unsure")).await;
@@ -81,7 +82,7 @@ pub async fn confirmation_fails_when_a_receiver_does_not_acknowledge(transport: 
 }
 
 pub async fn confirmation_needs_a_receiver(transport: Opened) {
-    if transport.capabilities().confirmation != Confirmation::Handled {
+    if !meets(&transport, HANDLED) {
         return;
     }
     let error = publish_with(&transport, numbered("nobody", 1), CONFIRM)
@@ -94,10 +95,11 @@ pub async fn confirmation_needs_a_receiver(transport: Opened) {
 }
 
 pub async fn confirmation_comes_from_the_carrier_where_handlers_give_none(transport: Opened) {
-    let capabilities = transport.capabilities();
-    if capabilities.confirmation != Confirmation::Accepted {
+    if !meets(&transport, Need::AcceptedConfirmation) {
         return;
     }
+    let capabilities = transport.capabilities();
+    let _kept = super::abilities::kept(&transport, "taken").await;
     let mut all = subscribe(&transport, pattern("taken")).await;
     // Nobody has settled anything when the confirmation comes.
     let receipt = publish_with(&transport, numbered("taken", 1), CONFIRM)
@@ -108,7 +110,7 @@ pub async fn confirmation_comes_from_the_carrier_where_handlers_give_none(transp
 }
 
 pub async fn a_higher_priority_overtakes(transport: Opened) {
-    if !transport.capabilities().priority {
+    if !meets(&transport, PRIORITY) {
         return;
     }
     let mut all = subscribe(&transport, pattern("lanes")).await;
