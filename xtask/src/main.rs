@@ -12,6 +12,7 @@
 mod bench;
 mod cargo;
 mod conformance;
+mod crash;
 mod failure;
 mod fuzz;
 mod layers;
@@ -40,6 +41,7 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
                      Install, start, stop or list the brokers and databases that tests use.
   bench [NAME ...]   Run a benchmark (default: bus) and hand it the remaining arguments.
   conformance mcp    Run the official MCP suite, from npm, against a bus of our own.
+  crash [RUNS]       Kill what uses SQLite and JetStream in so many seeded runs (default: 200 each).
   fuzz [SECONDS]     Run every fuzz target for that long (default: 60 seconds each).
   soak NAME [SECONDS] Run a long test (chat, stdio) for that long (default: 300 seconds).
   help               Print this text.
@@ -69,6 +71,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode, Failure> {
         "services" => done(services::run(&Workspace::open()?, rest)),
         "bench" => done(bench::run(&Workspace::open()?, rest)),
         "conformance" => done(conformance::run(&Workspace::open()?, rest)),
+        "crash" => done(crash::run(&Workspace::open()?, rest)),
         "fuzz" => done(fuzz::run(&Workspace::open()?, rest)),
         "soak" => done(soak::run(&Workspace::open()?, rest)),
         "help" | "--help" | "-h" => {
