@@ -19,6 +19,7 @@ use agentbus_transport::{
     Subscription, Transport, TransportError,
 };
 
+use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use support::Server;
 
 const GUARD: Duration = Duration::from_secs(20);
@@ -353,4 +354,53 @@ async fn consumers_do_not_stay_behind() {
     tokio::time::timeout(GUARD, gone)
         .await
         .expect("the consumer stays behind");
+}
+
+/// A stream that discards what is new says at once that it is full, and goes on when there is room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_stream_refuses_at_once() {
+    let by_messages = Config {
+        max_messages: 3,
+        ..Config::default()
+    };
+    let by_bytes = Config {
+        max_bytes: 4096,
+        ..Config::default()
+    };
+    for (limits, words) in [(by_messages, "messages"), (by_bytes, "bytes")] {
+        let server = Server::start();
+        let raw = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
+        let made = raw.create_stream(Config {
+            name: "SMALL".to_owned(),
+            subjects: vec!["acp.v1.events.>".to_owned()],
+            discard: DiscardPolicy::New,
+            ..limits
+        });
+        let stream = made.await.unwrap();
+        let transport = open(&format!("{}?stream=SMALL", server.jetstream())).await;
+        let send = |n| {
+            let sent = transport.publish(Arc::new(message(EVENTS, n)), PublishOptions::default());
+            async move { tokio::time::timeout(GUARD, sent).await.unwrap() }
+        };
+        let mut kept = 0;
+        let full = loop {
+            match send(kept).await {
+                Ok(_) => kept += 1,
+                Err(error) => break error,
+            }
+            assert!(kept < 100, "it takes whatever comes");
+        };
+        assert!(kept > 0, "{full}");
+        let TransportError::StreamFull {
+            stream: name,
+            reason,
+        } = &full
+        else {
+            panic!("{full}");
+        };
+        assert_eq!((&**name, reason.contains(words)), ("SMALL", true), "{full}");
+        assert!(full.is_retryable());
+        stream.purge().await.unwrap();
+        send(kept).await.unwrap();
+    }
 }

@@ -73,6 +73,16 @@ pub enum TransportError {
         /// The size it may have.
         limit: u64,
     },
+    /// A stream of a server has reached a limit and is set up to refuse what is new.
+    #[error(
+        "the stream {stream} is full ({reason}) and takes nothing new; let its consumers catch up, purge it, or raise its limits"
+    )]
+    StreamFull {
+        /// The stream.
+        stream: String,
+        /// Which limit it is, in the server's words.
+        reason: String,
+    },
     /// A durable name cannot be used like this.
     #[error("the durable subscription `{name}` {reason}")]
     Durable {
@@ -154,9 +164,10 @@ impl TransportError {
         match self {
             Self::Remote(payload) => payload.code.clone(),
             Self::NoResponder { .. } => ErrorCode::NoHandler,
-            Self::QueueFull { .. } | Self::TooMany { .. } | Self::LogFull { .. } => {
-                ErrorCode::BackpressureDrop
-            }
+            Self::QueueFull { .. }
+            | Self::TooMany { .. }
+            | Self::LogFull { .. }
+            | Self::StreamFull { .. } => ErrorCode::BackpressureDrop,
             Self::Expired { .. } | Self::LeaseEnded { .. } => ErrorCode::AgentTimeout,
             Self::TooLarge { .. }
             | Self::Unsupported { .. }
@@ -180,6 +191,7 @@ impl TransportError {
             Self::QueueFull { .. }
                 | Self::TooMany { .. }
                 | Self::LogFull { .. }
+                | Self::StreamFull { .. }
                 | Self::InUse { .. }
                 | Self::Carrier { .. }
         )

@@ -36,14 +36,33 @@ struct Answer {
 #[derive(Debug, Deserialize)]
 struct Refusal {
     code: u16,
+    /// What it is, where `code` is that of many.
+    #[serde(default)]
+    err_code: u64,
     description: String,
 }
+
+impl Refusal {
+    /// Whether the stream has reached a limit. The server says so under the code of all that its
+    /// store refuses, most of which passes; only the words tell.
+    fn is_full(&self) -> bool {
+        let words = &self.description;
+        self.err_code == STORE_FAILED
+            && words.starts_with("maximum ")
+            && words.ends_with(" exceeded")
+    }
+}
+
+/// What the server says when its store has not taken a message.
+const STORE_FAILED: u64 = 10077;
 
 /// How one attempt ended.
 enum Attempt {
     Stored(Answer),
     /// Nobody knows; the same message id makes another attempt harmless.
     Unknown(String),
+    /// The stream has reached a limit and forgets nothing for what is new.
+    Full(String),
     Refused(String),
 }
 
@@ -122,6 +141,7 @@ async fn append(store: &Store, subject: &Subject, order: Order) -> Outcome {
                     receipt
                 });
             }
+            Attempt::Full(reason) => return Err(store.full(reason)),
             Attempt::Refused(reason) => return Err(store.failed(reason)),
             Attempt::Unknown(reason) if Instant::now() >= until => {
                 return Err(store.failed(format!("{reason}; the message may or may not be kept")));
@@ -183,6 +203,10 @@ async fn attempt(store: &Store, mut outgoing: OutboundMessage) -> Result<Attempt
     }
     Ok(match serde_json::from_slice(&answer.payload) {
         Ok(answer @ Answer { error: None, .. }) => Attempt::Stored(answer),
+        Ok(Answer {
+            error: Some(refusal),
+            ..
+        }) if refusal.is_full() => Attempt::Full(refusal.description),
         Ok(Answer {
             error: Some(refusal),
             ..

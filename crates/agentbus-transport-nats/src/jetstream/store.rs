@@ -92,6 +92,14 @@ impl Store {
         ))
     }
 
+    /// The error for a stream that takes nothing new.
+    pub(super) fn full(&self, reason: String) -> TransportError {
+        TransportError::StreamFull {
+            stream: self.name.clone(),
+            reason,
+        }
+    }
+
     /// The error for something that the stream API refused.
     pub(super) fn failed(&self, reason: impl std::fmt::Display) -> TransportError {
         self.link.failed(format!("stream {}: {reason}", self.name))
