@@ -163,10 +163,31 @@ async fn register(services: &Services, call: &Call, asked: Register) -> Result<R
         "capabilities": agent.capabilities, "skills": agent.skills,
         "last_activity": agent.last_activity, "last_activity_time": agent.last_activity_time,
         "deprecation_info": { "status": "deprecated", "recommended_replacement": "bus_connect",
-            "reason": "bus_connect registers and joins a thread in one call; this tool goes on \
-                working." },
+            "reason": "bus_connect registers and joins a thread in one call.",
+            "timeline": "none: this tool goes on working",
+            "migration_examples": migration_examples() },
     });
     Ok(Reply::data(&with(value, hint(&who))))
+}
+
+/// How to do with `bus_connect` what was done with other tools.
+fn migration_examples() -> Value {
+    let new = json!({ "ide": "<your IDE>", "model": "<your model>", "capabilities": ["<word>"] });
+    let known = json!({ "agent_id": "<agent_id>", "token": "<token>" });
+    let call = |tool: &str, input: &Value| json!({ "tool": tool, "input": input });
+    let topic = json!({ "thread_name": "<topic>" });
+    let join = |who: &Value| call("bus_connect", &with(topic.clone(), who.clone()));
+    let create = with(json!({ "topic": "<topic>" }), known.clone());
+    json!([
+        { "title": "Register", "before": call("agent_register", &new), "after": join(&new),
+          "benefit": "The answer also has the thread and what was said in it." },
+        { "title": "Register and make a thread",
+          "before": [call("agent_register", &new), call("thread_create", &create)],
+          "after": join(&new), "benefit": "One call instead of two." },
+        { "title": "Come back",
+          "before": [call("agent_register", &new), call("agent_resume", &known)],
+          "after": join(&known), "benefit": "One call instead of two." },
+    ])
 }
 
 async fn resume(services: &Services, call: &Call, asked: Who) -> Result<Reply, Fault> {

@@ -209,8 +209,7 @@ fn needs_credentials(topic: &str) -> Reply {
     let resume = json!({ "tool": "agent_resume",
         "input": { "agent_id": "<agent_id>", "token": "<token>" },
         "note": "If you have registered before." });
-    let connect = json!({ "tool": "bus_connect",
-        "input": { "thread_name": topic, "ide": "<your IDE>", "model": "<your model>" } });
+    let create = json!({ "tool": "thread_create", "input": input });
     refusal::refused_with(
         "thread_create requires explicit agent_id and token in input",
         json!({
@@ -219,13 +218,15 @@ fn needs_credentials(topic: &str) -> Reply {
             "credential_source": {
                 "from_agent_register": "the agent_id and token that agent_register returned",
                 "from_agent_resume": "the agent_id and token that you resumed with",
+                "from_bus_connect": "the agent_id and token that bus_connect returned; it makes \
+                    the thread as well",
             },
             "how_to_fix": [
                 { "tool": "agent_register", "input": { "ide": "<your IDE>", "model": "<your model>" },
                   "note": "Take agent_id and token from its answer." },
-                { "tool": "thread_create", "input": input },
+                create,
             ],
-            "alternative": [resume, connect],
+            "alternative": [resume, create],
         }),
     )
 }

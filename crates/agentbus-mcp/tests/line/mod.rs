@@ -1,5 +1,9 @@
 //! A client on lines, in the same process as the gateway.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::sync::Arc;
+
 use agentbus::Bus;
 use agentbus_chat::{Chat, ChatConfig};
 use agentbus_mcp::{Gateway, McpConfig, Principal, Profile, Visitor};
@@ -14,11 +18,13 @@ pub(crate) struct Client {
     writer: WriteHalf<DuplexStream>,
     next: u64,
     pub(crate) chat: Chat,
+    /// What it was answered when it introduced itself.
+    pub(crate) greeting: Value,
     /// What the bus said beside answers.
     pub(crate) heard: Vec<Value>,
     /// What to answer when asked for facts; none leaves the question open.
     pub(crate) fill: Option<Value>,
-    _directory: tempfile::TempDir,
+    directory: Arc<tempfile::TempDir>,
 }
 
 impl Client {
@@ -31,7 +37,7 @@ impl Client {
         change: impl FnOnce(&mut McpConfig, &Bus),
         capabilities: Value,
     ) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = Arc::new(tempfile::tempdir().unwrap());
         let config = ChatConfig {
             rate_limit: 0,
             ..ChatConfig::default()
@@ -43,8 +49,28 @@ impl Client {
         let mut told = McpConfig::default();
         change(&mut told, &bus);
         let gateway = Gateway::new(told, chat.clone(), bus).unwrap();
-        let (near, far) = tokio::io::duplex(1 << 20);
         let visitor = Visitor::new(Principal::new("test"), Profile::Core);
+        Self::of(gateway, visitor, chat, directory, capabilities).await
+    }
+
+    /// A second client of the same conversations, over a gateway of its own.
+    pub(crate) async fn beside(&self, profile: Profile, language: Option<&str>) -> Self {
+        let bus = Bus::builder("test").connect().await.unwrap();
+        let gateway = Gateway::new(McpConfig::default(), self.chat.clone(), bus).unwrap();
+        let mut visitor = Visitor::new(Principal::new("test"), profile);
+        visitor.language = language.map(str::to_owned);
+        let (chat, directory) = (self.chat.clone(), Arc::clone(&self.directory));
+        Self::of(gateway, visitor, chat, directory, json!({})).await
+    }
+
+    async fn of(
+        gateway: Gateway,
+        visitor: Visitor,
+        chat: Chat,
+        directory: Arc<tempfile::TempDir>,
+        capabilities: Value,
+    ) -> Self {
+        let (near, far) = tokio::io::duplex(1 << 20);
         tokio::spawn(async move { gateway.serve_lines(visitor, tokio::io::split(far)).await });
         let (reader, writer) = tokio::io::split(near);
         let mut client = Self {
@@ -52,13 +78,14 @@ impl Client {
             writer,
             next: 0,
             chat,
+            greeting: Value::Null,
             heard: Vec::new(),
             fill: None,
-            _directory: directory,
+            directory,
         };
         let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": capabilities,
             "clientInfo": { "name": "test", "version": "1" } });
-        client.request("initialize", hello).await;
+        client.greeting = client.request("initialize", hello).await;
         client
             .send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))
             .await;
