@@ -16,13 +16,13 @@ use super::mcp_session::McpSession;
 const GUARD: Duration = Duration::from_secs(60);
 
 /// Follows events, as a browser does.
-struct Events {
+pub(super) struct Events {
     body: Incoming,
     read: String,
 }
 
 impl Events {
-    async fn open(host: &Host, query: &str, last: Option<&str>) -> Self {
+    pub(super) async fn open(host: &Host, query: &str, last: Option<&str>) -> Self {
         let mut request = Request::builder()
             .uri(format!("/events{query}"))
             .header("host", "localhost");
@@ -63,7 +63,7 @@ impl Events {
     }
 
     /// The next event: its number and its data.
-    async fn next(&mut self) -> (String, Value) {
+    pub(super) async fn next(&mut self) -> (String, Value) {
         loop {
             let frame = self.frame().await;
             let Some(rest) = frame.strip_prefix("id: ") else {
