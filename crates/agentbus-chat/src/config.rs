@@ -11,6 +11,8 @@ pub struct ChatConfig {
     pub wait_timeout: Duration,
     /// Shortest wait; shorter ones are raised to it. Zero honours every wait.
     pub wait_min: Duration,
+    /// Whether a shorter wait is refused instead.
+    pub wait_min_enforced: bool,
     /// How many numbers a thread may have moved on before a strict post is refused.
     pub seq_tolerance: i64,
     /// Most messages that a refused post is shown.
@@ -43,6 +45,7 @@ impl Default for ChatConfig {
             heartbeat_timeout: Duration::from_secs(60),
             wait_timeout: Duration::from_secs(300),
             wait_min: Duration::ZERO,
+            wait_min_enforced: false,
             seq_tolerance: 0,
             mismatch_messages_max: 100,
             rate_limit: 30,

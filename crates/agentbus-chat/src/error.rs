@@ -97,6 +97,14 @@ pub enum ChatError {
     /// An idempotency key was used for another request.
     #[error("this idempotency key was used for another request; choose a new one")]
     KeyReused,
+    /// A wait is shorter than those that are honoured.
+    #[error("a wait lasts at least {min_ms} ms here, and {asked_ms} were asked for; wait longer")]
+    WaitTooShort {
+        /// What was asked for, in milliseconds.
+        asked_ms: u64,
+        /// What would have been accepted.
+        min_ms: u64,
+    },
     /// The agent that waits was sent away.
     #[error("the agent `{0}` was sent away; resume or register again")]
     Kicked(AgentId),

@@ -233,6 +233,28 @@ fn an_import_says_what_is_wrong() {
 }
 
 #[test]
+fn a_setting_of_agentchatbus_that_means_nothing_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let mut serve = agentbus(&directory.path().join("data"));
+    serve
+        .args(SERVE)
+        .env("AGENTCHATBUS_SHOW_AD", "1")
+        .env("AGENTCHATBUS_ALLOWED_HOSTS", "10.0.0.0/8")
+        .stderr(std::fs::File::create(&log).unwrap());
+    // What is in the log is written when it has ended.
+    Serving::start(&mut serve).process.end();
+    let log = std::fs::read_to_string(log).unwrap();
+    let told: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("mean nothing here"))
+        .collect();
+    assert_eq!(told.len(), 1, "{log}");
+    let names = "AGENTCHATBUS_ALLOWED_HOSTS, AGENTCHATBUS_SHOW_AD;";
+    assert!(told[0].contains(names), "{log}");
+}
+
+#[test]
 fn a_program_answers_when_it_is_mentioned_in_a_thread() {
     let bus = Bus::configured("chat_live_agents = [\"counter\"]\n");
     let mut handler = agentbus(&bus.directory.path().join("data"))

@@ -249,6 +249,20 @@ impl Core {
         asked.clamp(self.config.wait_min.min(limits::WAIT_MAX), limits::WAIT_MAX)
     }
 
+    /// Refuses a wait that is too short, where that is wanted.
+    fn check_long_enough(&self, asked: Option<Duration>) -> Result<(), ChatError> {
+        let asked = asked.unwrap_or(self.config.wait_timeout);
+        let min = self.config.wait_min.min(limits::WAIT_MAX);
+        if !self.config.wait_min_enforced || asked >= min {
+            return Ok(());
+        }
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Err(ChatError::WaitTooShort {
+            asked_ms: millis(asked),
+            min_ms: millis(min),
+        })
+    }
+
     fn enter(
         &self,
         tx: &mut dyn Tx,
@@ -260,6 +274,7 @@ impl Core {
         let known = self.waiter(tx, request)?;
         let current_seq = tx.current_seq(thread)?;
         let Some(known) = known else {
+            self.check_long_enough(request.timeout)?;
             return Ok(Entered {
                 agent: None,
                 at_once: false,
@@ -270,6 +285,10 @@ impl Core {
         let holds_none = tx.issued_tokens(thread, agent)?.is_empty();
         let at_once =
             tx.refresh_requested(thread, agent)? || (holds_none && request.after_seq < current_seq);
+        // Whoever is out of step is answered at once, so it may ask for little.
+        if !at_once {
+            self.check_long_enough(request.timeout)?;
+        }
         let now = self.now();
         let run = self.resumed_run(tx, thread, agent)?;
         let run = run.unwrap_or(WaitRun {

@@ -87,6 +87,7 @@ macro_rules! contract_tests {
             a_wait_that_times_out_keeps_its_token,
             a_wait_after_a_failed_post_answers_at_once,
             a_wait_needs_whole_credentials,
+            a_wait_that_is_too_short_is_raised_or_refused,
             a_wait_hears_only_what_is_handed_to_it,
             a_wait_that_is_dropped_is_forgotten,
             a_kicked_agent_waits_no_more,

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{At, Room, credentials, guarded, strict, until};
+use super::{At, Room, credentials, guarded, quiet, strict, until};
 use crate::{
-    AuthProblem, ChatError, Credentials, Draft, Registered, Seq, ThreadId, WaitRequest, Waited,
+    AuthProblem, ChatConfig, ChatError, Credentials, Draft, Registered, Seq, ThreadId, WaitRequest,
+    Waited,
 };
 
 fn wait_of(agent: &Registered, thread: &ThreadId, after: Seq) -> WaitRequest {
@@ -185,4 +186,47 @@ pub async fn a_kicked_agent_waits_no_more(at: At) {
     assert!(back.is_err(), "its token is worth nothing any more");
     let all = room.chat.agents().await.unwrap();
     assert_eq!(all.len(), 2, "the list can still be read");
+}
+
+pub async fn a_wait_that_is_too_short_is_raised_or_refused(at: At) {
+    let config = |wait_min_enforced| ChatConfig {
+        wait_min: Duration::from_secs(60),
+        wait_min_enforced,
+        ..quiet()
+    };
+    let room = Room::with(&at, config(true)).await;
+    let thread = room.thread("t").await;
+    let agent = room.agent().await;
+    room.token(&thread, &agent).await;
+    for short in [
+        wait_of(&agent, &thread, 0),
+        WaitRequest {
+            credentials: None,
+            ..wait_of(&agent, &thread, 0)
+        },
+    ] {
+        let refused = room.chat.wait(short).await;
+        let (asked_ms, min_ms) = match refused {
+            Err(ChatError::WaitTooShort { asked_ms, min_ms }) => (asked_ms, min_ms),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((asked_ms, min_ms), (30_000, 60_000));
+    }
+    room.flush().await;
+    assert!(room.chat.waiting(None).await.unwrap().is_empty());
+    // Whoever is out of step is answered at once.
+    let missed = room.agent().await;
+    room.say(&thread, "news").await;
+    let waited = guarded("news", room.chat.wait(wait_of(&missed, &thread, 0))).await;
+    assert_eq!(waited.unwrap().messages.len(), 1);
+    room.chat.close().await;
+
+    let room = Room::with(&at, config(false)).await;
+    room.token(&thread, &agent).await;
+    let waiting = sleeping(&room, wait_of(&agent, &thread, 1)).await;
+    room.flush().await;
+    let waits = room.chat.waiting(None).await.unwrap();
+    assert_eq!(waits[0].timeout_ms, 60_000, "it is raised");
+    room.clock.advance(Duration::from_secs(60));
+    assert!(over(waiting).await.messages.is_empty());
 }

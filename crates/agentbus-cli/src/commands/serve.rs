@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Auth;
-use crate::config::Config;
+use crate::config::{Config, not_kept};
 use crate::failure::{Exit, Failure};
 use crate::log::Log;
 use crate::output::Output;
@@ -93,6 +93,9 @@ pub(super) async fn start(
     config: &Config,
     telemetry: &Telemetry,
 ) -> Result<(RunningServer, Beside), Failure> {
+    if let Some(told) = not_kept() {
+        tracing::warn!("{told}");
+    }
     config.check_names()?;
     let (mut host, pools) = (server_config(config)?, config.pools()?);
     check_port(&host)?;

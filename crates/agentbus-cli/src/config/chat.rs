@@ -6,7 +6,11 @@ use std::time::Duration;
 use agentbus_chat::ChatConfig;
 
 use super::Config;
+use super::keys::NOT_KEPT;
 use crate::failure::{Exit, Failure};
+
+/// What the variables of AgentChatBus begin with.
+const PREFIX: &str = "AGENTCHATBUS_";
 
 /// Looks a variable of the environment up.
 type Look<'l> = &'l dyn Fn(&str) -> Option<String>;
@@ -18,6 +22,7 @@ impl Config {
             heartbeat_timeout: Duration::from_secs(self.chat_heartbeat_timeout_s),
             wait_timeout: Duration::from_secs(self.chat_wait_timeout_s),
             wait_min: Duration::from_millis(self.chat_wait_min_ms),
+            wait_min_enforced: self.chat_wait_min_enforced,
             seq_tolerance: self.chat_seq_tolerance,
             mismatch_messages_max: self.chat_mismatch_messages_max,
             rate_limit: self.chat_rate_limit,
@@ -68,6 +73,18 @@ impl Config {
             &mut self.chat_sweep_interval_s,
         )?;
         number(look, "MAX_IMAGE_BYTES", &mut self.chat_max_image_bytes)?;
+        self.read_switches(look);
+        Ok(())
+    }
+
+    fn read_switches(&mut self, look: Look<'_>) {
+        let mut limited = true;
+        switch(look, "RATE_LIMIT_ENABLED", &mut limited);
+        if !limited {
+            self.chat_rate_limit = 0;
+        }
+        let enforced = &mut self.chat_wait_min_enforced;
+        switch(look, "ENFORCE_MSG_WAIT_MIN_TIMEOUT", enforced);
         switch(
             look,
             "CONTENT_FILTER_ENABLED",
@@ -89,12 +106,29 @@ impl Config {
             "EXPOSE_THREAD_RESOURCES",
             &mut self.chat_expose_thread_resources,
         );
-        Ok(())
     }
 }
 
+/// A line for the log if variables are set that mean nothing here.
+pub(crate) fn not_kept() -> Option<String> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    told_of(names.filter_map(|name| name.into_string().ok()))
+}
+
+pub(super) fn told_of(set: impl Iterator<Item = String>) -> Option<String> {
+    let gone = |name: &str| NOT_KEPT.iter().any(|gone| gone.names.contains(&name));
+    let mut set: Vec<String> = set
+        .filter(|name| name.strip_prefix(PREFIX).is_some_and(gone))
+        .collect();
+    set.sort();
+    (!set.is_empty()).then(|| {
+        let names = set.join(", ");
+        format!("these variables mean nothing here: {names}; docs/configuration.md says what there is instead")
+    })
+}
+
 fn text(look: Look<'_>, name: &str) -> Option<String> {
-    look(&format!("AGENTCHATBUS_{name}")).filter(|value| !value.trim().is_empty())
+    look(&format!("{PREFIX}{name}")).filter(|value| !value.trim().is_empty())
 }
 
 fn parsed<T: FromStr>(look: Look<'_>, name: &str, what: &str) -> Result<Option<T>, Failure> {
@@ -102,7 +136,7 @@ fn parsed<T: FromStr>(look: Look<'_>, name: &str, what: &str) -> Result<Option<T
         return Ok(None);
     };
     value.trim().parse().map(Some).map_err(|_| {
-        let message = format!("AGENTCHATBUS_{name} is `{value}`, which is no {what}");
+        let message = format!("{PREFIX}{name} is `{value}`, which is no {what}");
         Failure::new(Exit::Configuration, message)
     })
 }

@@ -192,6 +192,14 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "Shortest wait; shorter ones are raised to it.",
     },
     Key {
+        name: "chat_wait_min_enforced",
+        kind: "true or false",
+        default: "false",
+        variable: "AGENTCHATBUS_ENFORCE_MSG_WAIT_MIN_TIMEOUT",
+        flag: "",
+        meaning: "Whether waits shorter than `chat_wait_min_ms` are refused instead of raised. An agent that has missed messages may always ask for less, because it is answered at once.",
+    },
+    Key {
         name: "chat_seq_tolerance",
         kind: "number",
         default: "0",
@@ -289,6 +297,70 @@ pub(crate) const KEYS: &[Key] = &[
     },
 ];
 
+/// Variables of AgentChatBus that mean nothing here.
+#[derive(Debug)]
+pub(crate) struct Gone {
+    /// Their names, after `AGENTCHATBUS_`.
+    pub(crate) names: &'static [&'static str],
+    /// What there is instead.
+    pub(crate) instead: &'static str,
+}
+
+/// All of them, in the order in which AgentChatBus lists them.
+pub(crate) const NOT_KEPT: &[Gone] = &[
+    Gone {
+        names: &["REPLY_TOKEN_LEASE_SECONDS"],
+        instead: "Nothing: it never had an effect. Reply tokens are good until they are used.",
+    },
+    Gone {
+        names: &["DB_TIMEOUT"],
+        instead: "Nothing: a database that another process holds is waited for for five seconds, then the answer is 503.",
+    },
+    Gone {
+        names: &["RELOAD", "SHOW_AD"],
+        instead: "Nothing: tools are not loaded anew, and there is no demonstration mode.",
+    },
+    Gone {
+        names: &["ALLOWED_HOSTS"],
+        instead: "`auth = \"token\"` and `allow_hosts`, which lists names and not the addresses of callers. Addresses are for a firewall.",
+    },
+    Gone {
+        names: &["APP_DIR", "CONFIG_FILE", "WEB_UI_DIR", "UPLOADS_DIR"],
+        instead: "`data_dir`, which holds the uploads too, and `--config FILE`. The page is part of the program.",
+    },
+    Gone {
+        names: &[
+            "CLI_WORKSPACE",
+            "CURSOR_AGENT_COMMAND",
+            "CODEX_COMMAND",
+            "GEMINI_COMMAND",
+            "COPILOT_COMMAND",
+            "PTY_USE_CONPTY",
+        ],
+        instead: "`[[agents]]`, whose `command` and `cwd` say what is started and where.",
+    },
+    Gone {
+        names: &["OWNER_BOOT_TOKEN", "IDE_HEARTBEAT_TIMEOUT", "WORKSPACE_DEV"],
+        instead: "Nothing: no editor owns the bus, so none ends it.",
+    },
+    Gone {
+        names: &[
+            "BASE_URL",
+            "THREAD_ID",
+            "THREAD_NAME",
+            "AGENT_ID",
+            "AGENT_TOKEN",
+            "AGENT_DISPLAY_NAME",
+            "CURSOR_SESSION_ID",
+            "CODEX_THREAD_ID",
+            "CLAUDE_SESSION_ID",
+            "GEMINI_SESSION_ID",
+            "COPILOT_SESSION_ID",
+        ],
+        instead: "Nothing: they told an agent that was started who it is. Agents of `[[agents]]` are told over ACP.",
+    },
+];
+
 /// Writes the reference, which is docs/configuration.md.
 pub(crate) fn reference() -> String {
     let mut text = String::from(
@@ -325,6 +397,23 @@ pub(crate) fn reference() -> String {
         "\n`AGENTCHATBUS_ADMIN_TOKEN` has no key, because it is a secret: with it set, changing settings over \
          `PUT /api/settings` needs it in `X-Admin-Token`.\n",
     );
+    text.push_str(&not_kept());
     text.push_str("\nThis page is generated from the table of keys in the source.\n");
+    text
+}
+
+/// What became of the other variables of AgentChatBus.
+fn not_kept() -> String {
+    let mut text = String::from(
+        "\n`AGENTCHATBUS_HOST` and `AGENTCHATBUS_PORT` are the two halves of `listen`, and \
+         `AGENTCHATBUS_RATE_LIMIT_ENABLED`, switched off, makes `chat_rate_limit` 0. The other variables of \
+         AgentChatBus mean nothing here, and a bus that starts with one of them says so in its log:\n\n\
+         | environment | instead |\n|---|---|\n",
+    );
+    for gone in NOT_KEPT {
+        let names = gone.names.iter();
+        let names: Vec<_> = names.map(|name| format!("`AGENTCHATBUS_{name}`")).collect();
+        text.push_str(&format!("| {} | {} |\n", names.join(", "), gone.instead));
+    }
     text
 }

@@ -18,6 +18,7 @@ use crate::args::{Auth, McpProfile};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
+pub(crate) use chat::not_kept;
 pub(crate) use keys::{KEYS, reference};
 pub(crate) use names::check_target;
 
@@ -52,6 +53,7 @@ pub(crate) struct Config {
     pub(crate) chat_heartbeat_timeout_s: u64,
     pub(crate) chat_wait_timeout_s: u64,
     pub(crate) chat_wait_min_ms: u64,
+    pub(crate) chat_wait_min_enforced: bool,
     pub(crate) chat_seq_tolerance: i64,
     pub(crate) chat_mismatch_messages_max: usize,
     pub(crate) chat_rate_limit: u32,
@@ -92,6 +94,7 @@ impl Default for Config {
             chat_heartbeat_timeout_s: chat.heartbeat_timeout.as_secs(),
             chat_wait_timeout_s: chat.wait_timeout.as_secs(),
             chat_wait_min_ms: 0,
+            chat_wait_min_enforced: chat.wait_min_enforced,
             chat_seq_tolerance: chat.seq_tolerance,
             chat_mismatch_messages_max: chat.mismatch_messages_max,
             chat_rate_limit: chat.rate_limit,

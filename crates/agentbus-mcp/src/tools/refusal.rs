@@ -45,6 +45,11 @@ pub(super) fn answer(error: &ChatError) -> Result<Reply, Fault> {
             let more = json!({ "limit": limit, "window": window_s, "retry_after": window_s });
             refused_with("Rate limit exceeded", more)
         }
+        ChatError::WaitTooShort { asked_ms, min_ms } => refused_with(
+            "MsgWaitTimeoutTooShort",
+            json!({ "detail": text, "requested_timeout_ms": asked_ms, "min_timeout_ms": min_ms,
+                "quick_return_eligible": false, "action": "RETRY_MSG_WAIT_WITH_MIN_TIMEOUT" }),
+        ),
         ChatError::TooLarge { .. } | ChatError::TooMany { .. } => {
             refused_with("LIMIT_EXCEEDED", json!({ "detail": text }))
         }
