@@ -26,5 +26,7 @@ mod live;
 mod mcp_agent;
 #[path = "chat/mcp_session.rs"]
 mod mcp_session;
+#[path = "chat/pages.rs"]
+mod pages;
 #[path = "chat/soak.rs"]
 mod soak;

@@ -1,7 +1,9 @@
 //! Looking: messages, search, and figures for operators.
 
-use crate::model::{Message, Reaction, SearchPage, SearchQuery, Thread, Waiting};
-use crate::store::{Figures, MessageQuery, Promise};
+use crate::model::{
+    Message, Reaction, SearchCursor, SearchOrder, SearchPage, SearchQuery, Thread, Waiting,
+};
+use crate::store::{Figures, MessageQuery, Promise, Tx};
 use crate::{Chat, ChatError, MessageId, ThreadId, limits};
 
 use super::guidance::system_row;
@@ -58,7 +60,7 @@ impl Chat {
         .await
     }
 
-    /// Searches messages.
+    /// Searches messages. A page says where the next one begins; that holds for the same query.
     ///
     /// # Errors
     /// Fails when the query is blank or too long.
@@ -75,7 +77,7 @@ impl Chat {
                 tracing::warn!(%error, "a search does not find the newest messages");
             }
         }
-        self.read(move |_, tx| Ok(tx.search(&query)?)).await
+        self.read(move |_, tx| page_of(tx, query)).await
     }
 
     /// Who waits, in one thread or in all.
@@ -124,4 +126,36 @@ impl Chat {
     pub async fn check_search(&self) -> Result<Option<String>, ChatError> {
         self.write(|_, tx| Ok(tx.check_search()?)).await
     }
+}
+
+/// Looks for one more than is shown, to know whether there is another page.
+fn page_of(tx: &dyn Tx, mut query: SearchQuery) -> Result<SearchPage, ChatError> {
+    let limit = query.limit;
+    let from = match (query.from, query.order) {
+        (Some(from), _) => from,
+        // The next page counts from here, so nothing may come in before it.
+        (None, SearchOrder::Ranked) => SearchCursor {
+            upto: tx.last_seq()?,
+            skip: 0,
+        },
+        (None, SearchOrder::Newest) => SearchCursor::BEGIN,
+    };
+    query.from = Some(from);
+    query.limit = limit + 1;
+    let mut page = tx.search(&query)?;
+    if page.hits.len() > limit {
+        page.hits.truncate(limit);
+        let last = page.hits.last().map_or(0, |hit| hit.seq);
+        page.next = Some(match query.order {
+            SearchOrder::Newest => SearchCursor {
+                upto: last - 1,
+                skip: 0,
+            },
+            SearchOrder::Ranked => SearchCursor {
+                skip: from.skip + limit,
+                ..from
+            },
+        });
+    }
+    Ok(page)
 }

@@ -107,6 +107,7 @@ macro_rules! contract_tests {
             searches_find_words_phrases_and_characters,
             searches_that_cannot_be_read_are_taken_literally,
             searches_can_be_narrowed_and_ranked,
+            a_search_has_pages_that_hold_still,
             the_index_follows_edits_and_deletions,
             the_index_survives_a_failed_job,
             events_come_in_order_and_survive_a_restart,

@@ -1,7 +1,7 @@
 //! Search.
 
 use super::{At, Room, guarded};
-use crate::model::{SearchOrder, SearchPage, SearchQuery};
+use crate::model::{SearchCursor, SearchOrder, SearchPage, SearchQuery};
 use crate::store::{Promise, perform};
 use crate::{ChatError, Draft, Proof};
 
@@ -192,4 +192,48 @@ pub async fn the_index_survives_a_failed_job(at: At) {
     holder.await.unwrap().unwrap();
     assert_eq!(seqs(&room, "needle").await, [1]);
     assert_eq!(room.chat.check_search().await.unwrap(), None);
+}
+
+pub async fn a_search_has_pages_that_hold_still(at: At) {
+    let room = Room::open(&at).await;
+    let thread = room.thread("t").await;
+    for n in 0..7 {
+        // The fewer words beside it, the better the match.
+        room.say(&thread, &format!("needle{} 部署", " hay".repeat(n)))
+            .await;
+    }
+    for (text, order, expected) in [
+        ("needle", SearchOrder::Newest, [7, 6, 5, 4, 3, 2, 1]),
+        ("部署", SearchOrder::Newest, [7, 6, 5, 4, 3, 2, 1]),
+        ("needle", SearchOrder::Ranked, [1, 2, 3, 4, 5, 6, 7]),
+    ] {
+        let (mut found, mut from, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let query = SearchQuery {
+                text: text.to_owned(),
+                order,
+                from,
+                limit: 3,
+                ..SearchQuery::default()
+            };
+            let page = room.chat.search(query).await.unwrap();
+            found.extend(page.hits.iter().map(|hit| hit.seq));
+            pages += 1;
+            // What comes in meanwhile moves nothing.
+            let late = room.say(&thread, "needle 部署").await;
+            let Some(next) = page.next else {
+                break;
+            };
+            assert_eq!(SearchCursor::parse(&next.to_string()), Some(next));
+            assert!(next.upto < late.seq);
+            from = Some(next);
+        }
+        // Those of the rounds before come first, and are the same in every round.
+        found.retain(|seq| *seq <= 7);
+        assert_eq!(found, expected, "{text} {order:?}");
+        assert!(pages >= 3, "{text} {order:?}");
+    }
+    for text in ["", "7", "x~0", "-1~0", "1~-1", "1~999999"] {
+        assert_eq!(SearchCursor::parse(text), None, "{text}");
+    }
 }

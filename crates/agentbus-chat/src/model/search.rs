@@ -1,6 +1,8 @@
 //! Searching messages.
 
-use crate::{MessageId, Seq, Stamp, ThreadId};
+use std::fmt;
+
+use crate::{MessageId, Seq, Stamp, ThreadId, limits};
 
 /// What to look for.
 #[derive(Debug, Clone, Default)]
@@ -23,8 +25,45 @@ pub struct SearchQuery {
     pub for_agents: bool,
     /// What comes first.
     pub order: SearchOrder,
+    /// Where a page begins; the first one without it.
+    pub from: Option<SearchCursor>,
     /// At most so many.
     pub limit: usize,
+}
+
+/// Where the next page of a search begins. What is posted after the first page moves no page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SearchCursor {
+    /// Only messages up to this number.
+    pub upto: Seq,
+    /// How many of them earlier pages have shown.
+    pub skip: usize,
+}
+
+impl SearchCursor {
+    /// The first page of everything that there is.
+    pub(crate) const BEGIN: Self = Self {
+        upto: Seq::MAX,
+        skip: 0,
+    };
+
+    /// Reads what [`fmt::Display`] has written.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (upto, skip) = text.split_once('~')?;
+        let cursor = Self {
+            upto: upto.parse().ok()?,
+            skip: skip.parse().ok()?,
+        };
+        let possible = cursor.upto >= 0 && cursor.skip <= limits::RANKED_CANDIDATES_MAX;
+        possible.then_some(cursor)
+    }
+}
+
+impl fmt::Display for SearchCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}~{}", self.upto, self.skip)
+    }
 }
 
 /// What comes first.
@@ -65,4 +104,6 @@ pub struct SearchPage {
     pub hits: Vec<Hit>,
     /// Why the query could not be read as it was, when every word of it was taken literally.
     pub query_error: Option<String>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<SearchCursor>,
 }

@@ -70,6 +70,8 @@ pub struct MessageQuery {
 
 /// Messages, their edits and reactions.
 pub trait MessageRows {
+    /// The number of the last message on the bus; 0 without one.
+    fn last_seq(&self) -> Result<Seq>;
     /// The number of the last message of a thread that agents may see; 0 without one.
     fn current_seq(&self, thread: &ThreadId) -> Result<Seq>;
     /// Finds a message.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use agentbus::Context;
 use agentbus_chat::model::Agent;
 use agentbus_chat::{
-    AgentId, AgentUpdate, AuthProblem, Chat, ChatError, Credentials, NewAgent, Registered,
+    AgentId, AgentUpdate, AuthProblem, Chat, ChatError, Credentials, NewAgent, Registered, Stamp,
 };
 use axum::Json;
 use axum::extract::{Path, State};
@@ -14,20 +14,52 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::paging::{self, Wanted};
 use super::refusal::Refusal;
-use super::request::Written;
+use super::request::{QueryFields, Written};
 use super::views;
 use crate::idempotency::{Asked, Stored};
 use crate::state::App;
 
 type Answer = Result<Json<Value>, Refusal>;
 
-/// All agents, in the order in which they registered.
-#[utoipa::path(get, path = "/api/agents", tag = "conversations", responses((status = 200, description = "Agents")))]
-pub(super) async fn list(State(app): State<Arc<App>>) -> Answer {
+/// Agents, in the order in which they registered.
+#[utoipa::path(get, path = "/api/agents", tag = "conversations",
+    params(
+        ("limit" = Option<i64>, Query, description = "At most so many; all without it"),
+        ("cursor" = Option<String>, Query, description = "The `X-Next-Cursor` of the page before"),
+    ),
+    responses((status = 200, description = "Agents; X-Next-Cursor if there are more"), (status = 400, description = "The cursor is none")))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    query: QueryFields,
+) -> Result<Response, Refusal> {
+    let mut fields = query.0;
+    let wanted = Wanted::of(&mut fields)?;
     let chat = &app.chat.chat;
-    let agents = chat.agents().await?;
-    Ok(Json(listed(chat, &agents).await?))
+    let mut agents = chat.agents().await?;
+    if let Some(after) = wanted.after() {
+        let last = place(after).ok_or_else(paging::no_cursor)?;
+        agents.drain(..passed(&agents, &last));
+    }
+    let (page, next) = wanted.cut(agents, |one| format!("{}~{}", one.registered_at, one.id));
+    Ok(next.beside(listed(chat, &page).await?))
+}
+
+/// When the last agent of a page registered, and which it was.
+fn place(cursor: &str) -> Option<(Stamp, AgentId)> {
+    let (at, id) = cursor.split_once('~')?;
+    Some((Stamp::parse(at)?, AgentId::new(id)))
+}
+
+/// How many agents were shown up to this one. If it has left, those of its microsecond come again,
+/// rather than not at all.
+fn passed(agents: &[Agent], (at, id): &(Stamp, AgentId)) -> usize {
+    let known = agents.iter().position(|agent| agent.id == *id);
+    known.map_or_else(
+        || agents.partition_point(|agent| agent.registered_at < *at),
+        |known| known + 1,
+    )
 }
 
 /// Agents as lists show them. Connected is who waits: the newer releases ask the same of sessions.

@@ -15,6 +15,7 @@ mod decisions;
 mod events;
 mod fields;
 mod messages;
+mod paging;
 mod posting;
 mod refusal;
 mod request;

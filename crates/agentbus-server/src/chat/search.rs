@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use agentbus_chat::model::{SearchOrder, SearchQuery};
+use agentbus_chat::model::{SearchCursor, SearchOrder, SearchQuery};
 use agentbus_chat::{Stamp, ThreadId};
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::fields::Fields;
+use super::paging;
 use super::refusal::Refusal;
 use super::request::QueryFields;
 use super::views;
@@ -29,8 +30,9 @@ const PAGE: usize = 50;
         ("after" = Option<String>, Query, description = "ISO date-time"), ("before" = Option<String>, Query, description = "ISO date-time"),
         ("order" = Option<String>, Query, description = "newest, or ranked: the best of the newest 5000 matches"),
         ("limit" = Option<i64>, Query, description = "1 to 200; 50 without it"),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before, with the same query"),
     ),
-    responses((status = 200, description = "results, total, query; query_error if the query was taken literally"), (status = 400), (status = 422))
+    responses((status = 200, description = "results, total, query, has_more, next_cursor; query_error if the query was taken literally"), (status = 400), (status = 422))
 )]
 pub(super) async fn search(
     State(app): State<Arc<App>>,
@@ -57,6 +59,7 @@ pub(super) async fn search(
             Some("ranked") => SearchOrder::Ranked,
             _ => SearchOrder::Newest,
         },
+        from: cursor(&mut fields)?,
         limit: fields.count("limit").unwrap_or(PAGE),
     };
     fields.check()?;
@@ -65,11 +68,21 @@ pub(super) async fn search(
     }
     let page = app.chat.chat.search(wanted).await?;
     let hits: Vec<_> = page.hits.iter().map(views::hit).collect();
-    let mut body = json!({ "results": hits, "total": hits.len(), "query": text });
+    let next = page.next.map(|next| next.to_string());
+    let mut body = json!({ "results": hits, "total": hits.len(), "query": text,
+        "has_more": next.is_some(), "next_cursor": next });
     if let Some(error) = page.query_error {
         body["query_error"] = Value::String(error);
     }
     Ok(Json(body))
+}
+
+fn cursor(fields: &mut Fields) -> Result<Option<SearchCursor>, Refusal> {
+    let Some(text) = fields.text("cursor") else {
+        return Ok(None);
+    };
+    let found = SearchCursor::parse(&text);
+    found.map(Some).ok_or_else(paging::no_cursor)
 }
 
 fn time(fields: &mut Fields, name: &str) -> Result<Option<Stamp>, Refusal> {

@@ -9,18 +9,35 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::paging::{self, Wanted};
 use super::refusal::Refusal;
-use super::request::Written;
+use super::request::{QueryFields, Written};
 use super::views;
 use crate::state::App;
 
 type Answer = Result<Json<Value>, Refusal>;
 
-/// All templates: those that come with the bus first.
-#[utoipa::path(get, path = "/api/templates", tag = "conversations", responses((status = 200, description = "Templates")))]
-pub(super) async fn list(State(app): State<Arc<App>>) -> Answer {
-    let templates = app.chat.chat.templates().await?;
-    Ok(Json(templates.iter().map(views::template).collect()))
+/// Templates: those that come with the bus first.
+#[utoipa::path(get, path = "/api/templates", tag = "conversations",
+    params(
+        ("limit" = Option<i64>, Query, description = "At most so many; all without it"),
+        ("cursor" = Option<String>, Query, description = "The `X-Next-Cursor` of the page before"),
+    ),
+    responses((status = 200, description = "Templates; X-Next-Cursor if there are more"), (status = 400, description = "The cursor is none, or of a template that is gone")))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    query: QueryFields,
+) -> Result<Response, Refusal> {
+    let mut fields = query.0;
+    let wanted = Wanted::of(&mut fields)?;
+    let mut templates = app.chat.chat.templates().await?;
+    if let Some(after) = wanted.after() {
+        let place = templates.iter().position(|one| one.id.as_str() == after);
+        let place = place.ok_or_else(paging::no_cursor)?;
+        templates.drain(..=place);
+    }
+    let (page, next) = wanted.cut(templates, |one| one.id.to_string());
+    Ok(next.beside(page.iter().map(views::template).collect()))
 }
 
 /// One template with its prompt. Its metadata is text, as it always was here.

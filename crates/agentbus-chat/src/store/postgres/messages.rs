@@ -75,6 +75,10 @@ macro_rules! page {
 }
 
 impl MessageRows for PgTx<'_> {
+    fn last_seq(&self) -> Result<Seq> {
+        self.value("SELECT seq FROM messages ORDER BY seq DESC LIMIT 1", &[])
+    }
+
     fn current_seq(&self, thread: &ThreadId) -> Result<Seq> {
         let sql = "SELECT seq FROM messages WHERE thread_id = $1 AND NOT human_only \
                    ORDER BY seq DESC LIMIT 1";

@@ -6,7 +6,7 @@ use super::query::{self, Query};
 use super::tx::{Param, PgTx, Result, get, limit_or_all, micros, stamp};
 use super::words;
 use crate::limits;
-use crate::model::{Hit, SearchOrder, SearchPage, SearchQuery};
+use crate::model::{Hit, SearchCursor, SearchOrder, SearchPage, SearchQuery};
 use crate::store::SearchRows;
 use crate::store::snippet::{around, has_no_spaces, literally, show};
 use crate::{MessageId, Seq, ThreadId};
@@ -21,7 +21,7 @@ const FILTERS: &str = " JOIN threads AS t ON t.id = m.thread_id \
                        AND ($5::text IS NULL OR t.status = $5) \
                        AND ($6::int8 IS NULL OR m.created_at >= $6) \
                        AND ($7::int8 IS NULL OR m.created_at < $7) \
-                       AND m.human_only <= $8";
+                       AND m.human_only <= $8 AND m.seq <= $10::int8";
 
 /// The shorter of two messages that have a word equally often comes first, as in the other store.
 const RANKED_BY: &str = "ts_rank(m.words, $1::text::tsquery, 2) DESC, m.seq DESC";
@@ -34,7 +34,7 @@ impl SearchRows for PgTx<'_> {
         if query.text.chars().any(has_no_spaces) {
             return Ok(SearchPage {
                 hits: by_characters(self, query)?,
-                query_error: None,
+                ..SearchPage::default()
             });
         }
         let (read, query_error) = match query::read(&query.text) {
@@ -45,7 +45,11 @@ impl SearchRows for PgTx<'_> {
             Some(read) => by_words(self, query, &read)?,
             None => Vec::new(),
         };
-        Ok(SearchPage { hits, query_error })
+        Ok(SearchPage {
+            hits,
+            query_error,
+            next: None,
+        })
     }
 
     fn catch_up(&mut self) -> Result<()> {
@@ -85,10 +89,13 @@ struct Filters<'q> {
     before: Option<i64>,
     human_only: bool,
     limit: Option<i64>,
+    upto: Seq,
+    skip: i64,
 }
 
 impl<'q> Filters<'q> {
     fn of(query: &'q SearchQuery) -> Self {
+        let from = query.from.unwrap_or(SearchCursor::BEGIN);
         Self {
             query,
             thread: query.thread_id.as_ref().map(ThreadId::as_str),
@@ -96,10 +103,12 @@ impl<'q> Filters<'q> {
             before: micros(query.before),
             human_only: !query.for_agents,
             limit: limit_or_all(query.limit),
+            upto: from.upto,
+            skip: i64::try_from(from.skip).unwrap_or(i64::MAX),
         }
     }
 
-    fn with<'p>(&'p self, first: Param<'p>) -> [Param<'p>; 9] {
+    fn with<'p>(&'p self, first: Param<'p>) -> [Param<'p>; 11] {
         [
             first,
             &self.thread,
@@ -110,6 +119,8 @@ impl<'q> Filters<'q> {
             &self.before,
             &self.human_only,
             &self.limit,
+            &self.upto,
+            &self.skip,
         ]
     }
 }
@@ -118,11 +129,12 @@ fn by_words(tx: &PgTx<'_>, query: &SearchQuery, read: &Query) -> Result<Vec<Hit>
     let sql = match query.order {
         SearchOrder::Newest => format!(
             "{HIT} FROM messages AS m{FILTERS} AND m.words @@ $1::text::tsquery \
-             ORDER BY m.seq DESC LIMIT $9"
+             ORDER BY m.seq DESC LIMIT $9 OFFSET $11::int8"
         ),
         SearchOrder::Ranked => format!(
             "{HIT} FROM (SELECT * FROM messages WHERE words @@ $1::text::tsquery \
-             ORDER BY seq DESC LIMIT {}) AS m{FILTERS} ORDER BY {RANKED_BY} LIMIT $9",
+             AND seq <= $10::int8 ORDER BY seq DESC LIMIT {}) AS m{FILTERS} ORDER BY {RANKED_BY} \
+             LIMIT $9 OFFSET $11::int8",
             limits::RANKED_CANDIDATES_MAX
         ),
     };
@@ -139,7 +151,7 @@ fn by_characters(tx: &PgTx<'_>, query: &SearchQuery) -> Result<Vec<Hit>> {
     let patterns: Vec<String> = words.iter().map(|word| pattern(word)).collect();
     let sql = format!(
         "{HIT} FROM messages AS m{FILTERS} AND m.content ILIKE ALL ($1) \
-         ORDER BY m.seq DESC LIMIT $9"
+         ORDER BY m.seq DESC LIMIT $9 OFFSET $11::int8"
     );
     let filters = Filters::of(query);
     tx.all(&sql, &filters.with(&patterns), |row| {

@@ -76,6 +76,10 @@ macro_rules! page {
 }
 
 impl MessageRows for SqliteTx<'_> {
+    fn last_seq(&self) -> Result<Seq> {
+        self.value("SELECT seq FROM messages ORDER BY seq DESC LIMIT 1", [])
+    }
+
     fn current_seq(&self, thread: &ThreadId) -> Result<Seq> {
         let sql = "SELECT seq FROM messages WHERE thread_id = ?1 AND human_only = 0 \
                    ORDER BY seq DESC LIMIT 1";

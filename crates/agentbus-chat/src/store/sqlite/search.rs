@@ -5,7 +5,7 @@ use rusqlite::types::ToSql;
 
 use super::tx::{Result, RowResult, SqliteTx, limit_or_all, stamp};
 use crate::limits;
-use crate::model::{Hit, SearchOrder, SearchPage, SearchQuery};
+use crate::model::{Hit, SearchCursor, SearchOrder, SearchPage, SearchQuery};
 use crate::store::snippet::{around, has_no_spaces, literally, show};
 use crate::store::{SearchRows, StoreError};
 use crate::{MessageId, Seq, ThreadId};
@@ -29,7 +29,7 @@ const FILTERS: &str = " AND (:thread IS NULL OR m.thread_id = :thread) \
                        AND (:status IS NULL OR t.status = :status) \
                        AND (:after IS NULL OR m.created_at >= :after) \
                        AND (:before IS NULL OR m.created_at < :before) \
-                       AND m.human_only <= :human_only";
+                       AND m.human_only <= :human_only AND s.rowid <= :upto";
 
 type Params<'p> = Vec<(&'static str, &'p dyn ToSql)>;
 
@@ -39,15 +39,20 @@ struct Filters {
     before: Option<String>,
     human_only: bool,
     limit: i64,
+    upto: Seq,
+    skip: i64,
 }
 
 impl Filters {
     fn of(query: &SearchQuery) -> Self {
+        let from = query.from.unwrap_or(SearchCursor::BEGIN);
         Self {
             after: query.after.map(|at| at.to_string()),
             before: query.before.map(|at| at.to_string()),
             human_only: !query.for_agents,
             limit: limit_or_all(query.limit),
+            upto: from.upto,
+            skip: i64::try_from(from.skip).unwrap_or(i64::MAX),
         }
     }
 
@@ -61,6 +66,8 @@ impl Filters {
             (":before", &self.before),
             (":human_only", &self.human_only),
             (":limit", &self.limit),
+            (":upto", &self.upto),
+            (":skip", &self.skip),
         ]
     }
 }
@@ -71,7 +78,7 @@ impl SearchRows for SqliteTx<'_> {
             let hits = by_characters(self, query)?;
             return Ok(SearchPage {
                 hits,
-                query_error: None,
+                ..SearchPage::default()
             });
         }
         match by_words(self, query, &query.text) {
@@ -81,11 +88,12 @@ impl SearchRows for SqliteTx<'_> {
                 Ok(SearchPage {
                     hits,
                     query_error: Some(reason),
+                    next: None,
                 })
             }
             found => Ok(SearchPage {
                 hits: found?,
-                query_error: None,
+                ..SearchPage::default()
             }),
         }
     }
@@ -111,11 +119,11 @@ impl SearchRows for SqliteTx<'_> {
 fn by_words(tx: &SqliteTx<'_>, query: &SearchQuery, text: &str) -> Result<Vec<Hit>> {
     let (floor, order) = match query.order {
         SearchOrder::Newest => (0, "s.rowid DESC"),
-        SearchOrder::Ranked => (floor_of(tx, text)?, "s.rank"),
+        SearchOrder::Ranked => (floor_of(tx, text, query)?, "s.rank"),
     };
     let sql = format!(
         "{HIT}{SNIPPET} FROM chat_search AS s{JOINED} WHERE chat_search MATCH :text AND s.rowid >= :floor\
-         {FILTERS} ORDER BY {order} LIMIT :limit"
+         {FILTERS} ORDER BY {order} LIMIT :limit OFFSET :skip"
     );
     let filters = Filters::of(query);
     let thread = query.thread_id.as_ref().map(ThreadId::as_str);
@@ -129,10 +137,12 @@ fn by_words(tx: &SqliteTx<'_>, query: &SearchQuery, text: &str) -> Result<Vec<Hi
 }
 
 /// The oldest message that a ranked search weighs.
-fn floor_of(tx: &SqliteTx<'_>, text: &str) -> Result<Seq> {
-    let sql = "SELECT rowid FROM chat_search WHERE chat_search MATCH ?1 \
+fn floor_of(tx: &SqliteTx<'_>, text: &str, query: &SearchQuery) -> Result<Seq> {
+    let sql = "SELECT rowid FROM chat_search WHERE chat_search MATCH ?1 AND rowid <= ?3 \
                ORDER BY rowid DESC LIMIT 1 OFFSET ?2";
-    tx.value(sql, (text, limit_or_all(limits::RANKED_CANDIDATES_MAX)))
+    let upto = query.from.unwrap_or(SearchCursor::BEGIN).upto;
+    let most = limit_or_all(limits::RANKED_CANDIDATES_MAX);
+    tx.value(sql, (text, most, upto))
 }
 
 fn by_characters(tx: &SqliteTx<'_>, query: &SearchQuery) -> Result<Vec<Hit>> {
@@ -144,7 +154,7 @@ fn by_characters(tx: &SqliteTx<'_>, query: &SearchQuery) -> Result<Vec<Hit>> {
         .collect();
     let sql = format!(
         "{HIT} FROM chat_search_cjk AS s{JOINED} WHERE {}{FILTERS} \
-         ORDER BY s.rowid DESC LIMIT :limit",
+         ORDER BY s.rowid DESC LIMIT :limit OFFSET :skip",
         matches.join(" AND ")
     );
     let filters = Filters::of(query);
