@@ -28,5 +28,7 @@ mod mcp_agent;
 mod mcp_session;
 #[path = "chat/pages.rs"]
 mod pages;
+#[path = "chat/repeats.rs"]
+mod repeats;
 #[path = "chat/soak.rs"]
 mod soak;

@@ -186,6 +186,21 @@ impl Chat {
         crate::store::sqlite::import_into(&*self.inner.store, file, progress).await
     }
 
+    /// Does something outside of the store, at most once under the handle's key, and one after
+    /// another. It holds the writer up, so it has to be short.
+    ///
+    /// # Errors
+    /// Fails when the work does, which is not kept, or when the key was used for another request.
+    pub async fn once<T>(
+        &self,
+        work: impl FnOnce() -> Result<T, ChatError> + Send + 'static,
+    ) -> Result<T, ChatError>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+    {
+        self.write(move |_, _| work()).await
+    }
+
     /// Changes something, at most once under the handle's key, and waits until it is stored.
     async fn write<T>(
         &self,

@@ -48,7 +48,8 @@ impl FromRequest<Arc<App>> for Written {
         let (parts, body) = request.into_parts();
         let body = context::body(body).await?;
         let fields = Fields::of("body", object(&parts.headers, &body)?);
-        let key = key(&parts, &body)?;
+        let asked = format!("{} {}", parts.method, parts.uri);
+        let key = key(&asked, &parts.headers, &String::from_utf8_lossy(&body))?;
         Ok(Self {
             fields,
             chat: app.chat.chat.under(key),
@@ -94,21 +95,19 @@ fn object(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Value>, Refus
 }
 
 /// A key is good for one request: what is asked, by whom, with which body.
-fn key(parts: &Parts, body: &Bytes) -> Result<Option<IdempotencyKey>, Refusal> {
-    let Some(key) = parts.headers.get("idempotency-key") else {
+pub(super) fn key(
+    asked: &str,
+    headers: &HeaderMap,
+    body: &str,
+) -> Result<Option<IdempotencyKey>, Refusal> {
+    let Some(key) = headers.get("idempotency-key") else {
         return Ok(None);
     };
-    let token = parts
-        .headers
+    let token = headers
         .get("x-agent-token")
         .map(axum::http::HeaderValue::as_bytes);
-    let request = format!(
-        "{} {}\n{}\n{}",
-        parts.method,
-        parts.uri,
-        String::from_utf8_lossy(token.unwrap_or_default()),
-        String::from_utf8_lossy(body)
-    );
+    let token = String::from_utf8_lossy(token.unwrap_or_default());
+    let request = format!("{asked}\n{token}\n{body}");
     let key = key.to_str().unwrap_or_default();
     Ok(Some(IdempotencyKey::new("rest", key, &request)?))
 }

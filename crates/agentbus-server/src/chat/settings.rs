@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentbus_chat::ChatConfig;
+use agentbus_chat::store::StoreError;
+use agentbus_chat::{ChatConfig, ChatError};
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
@@ -44,7 +44,10 @@ pub(super) async fn read(State(app): State<Arc<App>>) -> Json<Value> {
 
 /// Keeps settings for the next start.
 #[utoipa::path(put, path = "/api/settings", tag = "conversations",
-    params(("X-Admin-Token" = Option<String>, Header, description = "Where one is configured")),
+    params(
+        ("X-Admin-Token" = Option<String>, Header, description = "Where one is configured"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeat with the same key without saving twice, for a day"),
+    ),
     request_body(content = Value, description = "AGENT_HEARTBEAT_TIMEOUT, MSG_WAIT_TIMEOUT, ENABLE_HANDOFF_TARGET, ENABLE_STOP_REASON, ENABLE_PRIORITY"),
     responses((status = 200, description = "ok, message"), (status = 400, description = "HOST and PORT are settings of the bus"), (status = 401), (status = 422)))]
 pub(super) async fn write(State(app): State<Arc<App>>, mut asked: Written) -> Answer {
@@ -67,16 +70,21 @@ pub(super) async fn write(State(app): State<Arc<App>>, mut asked: Written) -> An
         let text = "where the bus listens is set with `listen` in agentbus.toml";
         return Err(Refusal::bad(text));
     }
-    let saving = keep(&app.config.data_dir, numbers.into_iter().chain(switches));
-    saving.map_err(|error| {
-        tracing::error!(%error, "settings could not be kept");
-        Refusal::text(
-            StatusCode::INSUFFICIENT_STORAGE,
-            "the settings could not be kept",
-        )
-    })?;
+    let directory = app.config.data_dir.clone();
+    let settings = numbers.into_iter().chain(switches);
+    let keeping = asked
+        .chat
+        .once(move || keep(&directory, settings).map_err(|error| not_kept(&error)));
+    keeping.await?;
     let message = "Settings saved. Restart the server to apply changes.";
     Ok(Json(json!({ "ok": true, "message": message })))
+}
+
+fn not_kept(error: &std::io::Error) -> ChatError {
+    ChatError::Store(match error.kind() {
+        std::io::ErrorKind::StorageFull => StoreError::Full,
+        _ => StoreError::Failed(format!("the settings could not be kept: {error}")),
+    })
 }
 
 const FILE: &str = "settings.json";

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::refusal::Refusal;
+use super::request::key;
 use crate::limits::BODY_TIMEOUT;
 use crate::state::App;
 
@@ -41,14 +42,16 @@ const NAME_CHARS: usize = 255;
 
 /// Uploads an image.
 #[utoipa::path(post, path = "/api/upload/image", tag = "conversations",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Refuses another image under the same key, for a day; the same image is kept once in any case")),
     request_body(content = String, content_type = "multipart/form-data", description = "The field `file`: .jpg, .jpeg, .png, .gif or .webp"),
-    responses((status = 200, description = "url, name"), (status = 400, description = "No image"), (status = 413)))]
+    responses((status = 200, description = "url, name"), (status = 400, description = "No image"), (status = 413), (status = 422, description = "The key was used for another image")))]
 pub(super) async fn upload(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Json<Value>, Refusal> {
     // All of the body is limited, not only the file: the parser keeps what it has not understood.
     let limit = app.config.chat.max_image_bytes.saturating_add(FORM_BYTES);
+    let headers = request.headers().clone();
     let request = request.map(|body| Body::new(Limited::new(body, limit)));
     let parts = Multipart::from_request(request, &()).await;
     let parts = parts.map_err(|_| Refusal::bad("the body is not a form with a file"))?;
@@ -65,6 +68,12 @@ pub(super) async fn upload(
         return Err(Refusal::bad("File content does not match its extension"));
     }
     let (directory, kept_as) = (app.chat.uploads.clone(), *kept_as);
+    if headers.contains_key("idempotency-key") {
+        let body = format!("{name}\n{}", name_of(kept_as, &bytes));
+        let key = key("POST /api/upload/image", &headers, &body)?;
+        // Before the image is kept, or one that is refused would stay.
+        app.chat.chat.under(key).once(|| Ok(())).await?;
+    }
     let saving = tokio::task::spawn_blocking(move || save(&directory, kept_as, &bytes)).await;
     let stored = match saving.map_err(std::io::Error::other) {
         Ok(Ok(stored)) => stored,
@@ -137,12 +146,17 @@ fn begins_like(kind: &str, bytes: &[u8]) -> bool {
     }
 }
 
-/// Keeps an image under the beginning of its hash: its name.
-fn save(directory: &FilePath, kept_as: &str, bytes: &[u8]) -> std::io::Result<String> {
+/// The beginning of an image's hash is its name.
+fn name_of(kept_as: &str, bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
     let half = &hash[..16];
     let stem: String = half.iter().map(|byte| format!("{byte:02x}")).collect();
-    let name = format!("{stem}{kept_as}");
+    format!("{stem}{kept_as}")
+}
+
+/// Keeps an image under its name.
+fn save(directory: &FilePath, kept_as: &str, bytes: &[u8]) -> std::io::Result<String> {
+    let name = name_of(kept_as, bytes);
     let path = directory.join(&name);
     if !path.is_file() {
         std::fs::create_dir_all(directory)?;
