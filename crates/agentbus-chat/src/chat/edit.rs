@@ -137,13 +137,19 @@ fn may_edit(
             message.author
         )));
     }
-    let Some(author) = author else { return Ok(()) };
-    let author = AgentId::new(author);
+    match author {
+        Some(author) => check_proof(tx, &AgentId::new(author), proof),
+        None => Ok(()),
+    }
+}
+
+/// Checks that whoever acts is the agent that they name.
+pub(super) fn check_proof(tx: &dyn Tx, agent: &AgentId, proof: &Proof) -> Result<(), ChatError> {
     let proven = match proof {
-        Proof::Agent(known) => *known.id() == author && known.holds(tx)?,
-        Proof::Live(known) => *known == author,
+        Proof::Agent(known) => known.id() == agent && known.holds(tx)?,
+        Proof::Live(known) => known == agent,
         Proof::Token(offered) => {
-            let kept = tx.agent_token(&author)?.unwrap_or_default();
+            let kept = tx.agent_token(agent)?.unwrap_or_default();
             secret::fits(&kept, offered)
         }
         Proof::Nothing | Proof::ReplyToken => {

@@ -5,18 +5,23 @@ use serde_json::json;
 use crate::model::Reaction;
 use crate::{AgentId, Chat, ChatError, MessageId, limits};
 
+use super::edit::check_proof;
+use super::post::Proof;
 use super::within;
 
 impl Chat {
-    /// Reacts to a message. Reacting again gives the first reaction back.
+    /// Reacts to a message. Reacting again gives the first reaction back. A registered agent has to
+    /// prove itself where a proof is asked for.
     ///
     /// # Errors
-    /// Fails when there is no such message, or the label is blank or too long.
+    /// Fails when there is no such message, the label is blank or too long, or the agent is
+    /// registered and the proof is not its own.
     pub async fn react(
         &self,
         message: MessageId,
         agent: Option<AgentId>,
         label: String,
+        proof: Option<Proof>,
     ) -> Result<Reaction, ChatError> {
         if label.trim().is_empty() {
             return Err(ChatError::invalid("Reaction must be a non-empty string"));
@@ -24,6 +29,10 @@ impl Chat {
         within("reaction", label.len(), limits::NAME_BYTES_MAX)?;
         self.write(move |core, tx| {
             let found = core.message(tx, &message)?;
+            let who = agent.as_ref().map(|id| tx.agent(id)).transpose()?.flatten();
+            if let (Some(who), Some(proof)) = (&who, &proof) {
+                check_proof(tx, &who.id, proof)?;
+            }
             let there = tx.reactions(std::slice::from_ref(&message))?;
             let same = |one: &&Reaction| one.agent_id == agent && one.reaction == label;
             if let Some(first) = there.iter().find(same) {
@@ -33,7 +42,6 @@ impl Chat {
                 let (what, limit) = ("reactions to this message", limits::REACTIONS_MAX);
                 return Err(ChatError::TooMany { what, limit });
             }
-            let who = agent.as_ref().map(|id| tx.agent(id)).transpose()?.flatten();
             let reaction = Reaction {
                 id: core.ambient.uuid(),
                 message_id: message,
@@ -55,20 +63,24 @@ impl Chat {
         .await
     }
 
-    /// Takes a reaction back; whether there was one.
+    /// Takes a reaction back; whether there was one. The same proof is asked for.
     ///
     /// # Errors
-    /// Fails when the store does.
+    /// Fails when the agent is registered and the proof is not its own.
     pub async fn unreact(
         &self,
         message: MessageId,
         agent: AgentId,
         label: String,
+        proof: Option<Proof>,
     ) -> Result<bool, ChatError> {
         self.write(move |core, tx| {
             let Some(found) = tx.message(&message)? else {
                 return Ok(false);
             };
+            if let (Some(who), Some(proof)) = (tx.agent(&agent)?, &proof) {
+                check_proof(tx, &who.id, proof)?;
+            }
             if !tx.delete_reaction(&message, agent.as_str(), &label)? {
                 return Ok(false);
             }

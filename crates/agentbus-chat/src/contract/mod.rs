@@ -83,6 +83,7 @@ macro_rules! contract_tests {
             what_is_for_people_never_reaches_agents,
             edits_keep_what_was_there,
             reactions_are_there_once,
+            a_reaction_is_its_agents_own,
             a_wait_ends_with_the_commit,
             a_wait_that_times_out_keeps_its_token,
             a_wait_after_a_failed_post_answers_at_once,

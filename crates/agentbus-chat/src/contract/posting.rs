@@ -383,7 +383,7 @@ pub async fn reactions_are_there_once(at: At) {
     let message = room.say(&thread, "x").await;
     let react = |label: &str| {
         let (id, agent) = (message.id.clone(), Some(agent.id.clone()));
-        room.chat.react(id, agent, label.to_owned())
+        room.chat.react(id, agent, label.to_owned(), None)
     };
     let first = react("agree").await.unwrap();
     assert_eq!(first.agent_name.as_deref(), Some(agent.name.as_str()));
@@ -392,7 +392,7 @@ pub async fn reactions_are_there_once(at: At) {
     assert!(matches!(react(" ").await, Err(ChatError::Invalid(_))));
     let remove = || {
         room.chat
-            .unreact(message.id.clone(), agent.id.clone(), "agree".into())
+            .unreact(message.id.clone(), agent.id.clone(), "agree".into(), None)
     };
     assert!(remove().await.unwrap());
     assert!(!remove().await.unwrap());
@@ -400,4 +400,60 @@ pub async fn reactions_are_there_once(at: At) {
     let (_, left) = room.chat.messages(thread, query, false).await.unwrap();
     assert_eq!(left.len(), 1);
     assert!(room.chat.reactions("nope".into()).await.unwrap().is_empty());
+}
+
+pub async fn a_reaction_is_its_agents_own(at: At) {
+    let room = Room::open(&at).await;
+    let thread = room.thread("t").await;
+    let (agent, other) = (room.agent().await, room.agent().await);
+    let message = room.say(&thread, "x").await.id;
+    let react = |proof: Option<Proof>| {
+        let id = Some(agent.agent.id.clone());
+        room.chat.react(message.clone(), id, "agree".into(), proof)
+    };
+    let unreact = |proof: Option<Proof>| {
+        let id = agent.agent.id.clone();
+        room.chat
+            .unreact(message.clone(), id, "agree".into(), proof)
+    };
+    let own = || Some(Proof::Token(agent.token.clone()));
+    let foreign = [
+        Proof::Nothing,
+        Proof::Token("bad".into()),
+        Proof::Token(other.token.clone()),
+        Proof::Agent(proven(&other)),
+    ];
+    for proof in foreign.clone() {
+        let refused = react(Some(proof)).await;
+        assert!(matches!(refused, Err(ChatError::Unauthenticated(_))));
+    }
+    assert!(
+        room.chat
+            .reactions(message.clone())
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    react(own()).await.unwrap();
+    for proof in foreign {
+        let refused = unreact(Some(proof)).await;
+        assert!(matches!(refused, Err(ChatError::Unauthenticated(_))));
+    }
+    assert!(unreact(own()).await.unwrap());
+    react(Some(Proof::Agent(proven(&agent)))).await.unwrap();
+    // A name that nobody registered is anybody's.
+    let anybody = Some("ann".into());
+    let free = room.chat.react(
+        message.clone(),
+        anybody,
+        "agree".into(),
+        Some(Proof::Nothing),
+    );
+    assert_eq!(free.await.unwrap().agent_name, None);
+    room.chat.kick(agent.agent.id.clone()).await.unwrap();
+    let late = unreact(Some(Proof::Agent(proven(&agent)))).await;
+    assert!(
+        matches!(late, Err(ChatError::Unauthenticated(_))),
+        "{late:?}"
+    );
 }

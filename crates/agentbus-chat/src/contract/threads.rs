@@ -139,7 +139,7 @@ pub async fn deleting_leaves_nothing(at: At) {
     let (thread, agent) = (room.thread("t").await, room.agent().await);
     let message = room.say(&thread, "gone").await;
     room.chat
-        .react(message.id.clone(), None, "x".into())
+        .react(message.id.clone(), None, "x".into(), None)
         .await
         .unwrap();
     let proof = Proof::Nothing;
@@ -267,7 +267,7 @@ pub async fn exports_tell_everything(at: At) {
         .await
         .unwrap();
     room.chat
-        .react(message.id, None, "agree".into())
+        .react(message.id, None, "agree".into(), None)
         .await
         .unwrap();
     let (name, text) = room.chat.export_markdown(thread.clone()).await.unwrap();

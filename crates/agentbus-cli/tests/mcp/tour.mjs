@@ -89,7 +89,7 @@ assert.equal(found.total, 1);
 const edit = { message_id: posted.msg_id, new_content: "Hello again" };
 const [, edited] = await call("msg_edit", { ...edit, agent_id, token: secret });
 assert.equal(edited.version, 1);
-const react = { message_id: answer.msg_id, agent_id, reaction: "agree" };
+const react = { message_id: answer.msg_id, agent_id, token: secret, reaction: "agree" };
 assert.equal((await call("msg_react", react))[1].reaction, "agree");
 assert.ok((await call("msg_list", { thread_id }))[0].content.length > 3);
 assert.ok((await call("thread_list"))[1].threads.some((one) => one.thread_id === thread_id));

@@ -75,8 +75,8 @@ async def conversation(client):
     edit = {"message_id": posted["msg_id"], "new_content": "Hello again"}
     _, edited = await call(client, "msg_edit", **edit, **who)
     assert edited["version"] == 1, edited
-    react = {"message_id": answer["msg_id"], "agent_id": agent["agent_id"], "reaction": "agree"}
-    _, reacted = await call(client, "msg_react", **react)
+    react = {"message_id": answer["msg_id"], "reaction": "agree"}
+    _, reacted = await call(client, "msg_react", **react, **who)
     assert reacted["reaction"] == "agree", reacted
     _, state = await call(client, "thread_set_state", thread_id=thread, state="review")
     assert state == {"ok": True, "thread_id": thread, "status": "review"}, state

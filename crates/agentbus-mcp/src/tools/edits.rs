@@ -20,6 +20,21 @@ struct React {
     agent_id: String,
     /// Such as `agree`, `disagree` or `important`.
     reaction: String,
+    /// Your token, if this connection does not know you.
+    token: Option<String>,
+}
+
+/// What a caller is told that nobody knows.
+const WHO: &str = "say who you are: pass agent_id and token, or join with bus_connect first";
+
+impl React {
+    /// The agent speaks for itself: by its token, or on its connection.
+    fn proof(&self, call: &Call) -> Proof {
+        match &self.token {
+            Some(token) => Proof::Token(token.clone()),
+            None => call.session().proven().map_or(Proof::Nothing, Proof::Agent),
+        }
+    }
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -96,10 +111,14 @@ pub(super) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(),
     tool!(catalog, services, about, history)
 }
 
-async fn react(_: &Services, _: &Call, (asked, chat): (React, Chat)) -> Result<Reply, Fault> {
+async fn react(_: &Services, call: &Call, (asked, chat): (React, Chat)) -> Result<Reply, Fault> {
     let message = MessageId::new(asked.message_id.as_str());
+    let proof = Some(asked.proof(call));
     let agent = AgentId::new(asked.agent_id);
-    match chat.react(message, Some(agent), asked.reaction).await {
+    match chat
+        .react(message, Some(agent), asked.reaction, proof)
+        .await
+    {
         Ok(reaction) => Ok(Reply::data(&Reacted {
             reaction_id: reaction.id,
             message_id: reaction.message_id.to_string(),
@@ -113,19 +132,27 @@ async fn react(_: &Services, _: &Call, (asked, chat): (React, Chat)) -> Result<R
             json!({ "message_id": id }),
         )),
         Err(ChatError::Invalid(text)) => Ok(refusal::refused(&text)),
+        Err(ChatError::Unauthenticated(AuthProblem::Missing)) => Ok(refusal::refused(WHO)),
         Err(error) => refusal::answer(&error),
     }
 }
 
-async fn unreact(_: &Services, _: &Call, (asked, chat): (React, Chat)) -> Result<Reply, Fault> {
+async fn unreact(_: &Services, call: &Call, (asked, chat): (React, Chat)) -> Result<Reply, Fault> {
     let message = MessageId::new(asked.message_id.as_str());
-    let agent = AgentId::new(asked.agent_id);
-    match chat.unreact(message, agent, asked.reaction.clone()).await {
+    let (agent, label) = (
+        AgentId::new(asked.agent_id.as_str()),
+        asked.reaction.clone(),
+    );
+    match chat
+        .unreact(message, agent, label, Some(asked.proof(call)))
+        .await
+    {
         Ok(removed) => Ok(Reply::data(&Unreacted {
             removed,
             message_id: asked.message_id,
             reaction: asked.reaction,
         })),
+        Err(ChatError::Unauthenticated(AuthProblem::Missing)) => Ok(refusal::refused(WHO)),
         Err(error) => refusal::answer(&error),
     }
 }
@@ -153,10 +180,7 @@ async fn edit(
     let (by, proof) = match editor {
         Some(agent) => (agent.id().to_string(), Proof::Agent(agent)),
         // What people wrote they edit over HTTP. A name proves nothing, and here agents call.
-        None => {
-            let text = "say who you are: pass agent_id and token, or join with bus_connect first";
-            return Ok(refusal::refused(text));
-        }
+        None => return Ok(refusal::refused(WHO)),
     };
     match chat.edit(message.id, content.to_owned(), by, proof).await {
         Ok(edited) if edited.changed => Ok(Reply::data(&Edited {

@@ -148,9 +148,10 @@ pub(super) async fn reactions(State(app): State<Arc<App>>, Path(id): Path<Messag
 }
 
 /// Reacts to a message.
-#[utoipa::path(post, path = "/api/messages/{id}/reactions", tag = "conversations", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/messages/{id}/reactions", tag = "conversations",
+    params(("id" = String, Path), ("X-Agent-Token" = Option<String>, Header, description = "Where it is shown, it is that of the agent")),
     request_body(content = Value, description = "agent_id*, reaction*"),
-    responses((status = 201, description = "The reaction; the first one, if it was there"), (status = 400), (status = 404), (status = 422)))]
+    responses((status = 201, description = "The reaction; the first one, if it was there"), (status = 400), (status = 401), (status = 404), (status = 422)))]
 pub(super) async fn react(
     Path(id): Path<MessageId>,
     mut asked: Written,
@@ -159,14 +160,16 @@ pub(super) async fn react(
     let label = asked.fields.required("reaction");
     asked.fields.check()?;
     let label = label.trim().to_owned();
-    let reaction = asked.chat.react(id, Some(agent), label).await?;
+    let proof = asked.agent_token().map(Proof::Token);
+    let reaction = asked.chat.react(id, Some(agent), label, proof).await?;
     Ok((StatusCode::CREATED, Json(reaction)).into_response())
 }
 
 /// Takes a reaction back.
 #[utoipa::path(delete, path = "/api/messages/{id}/reactions/{reaction}", tag = "conversations",
-    params(("id" = String, Path), ("reaction" = String, Path), ("agent_id" = String, Query)),
-    responses((status = 200, description = "removed, message_id, reaction, agent_id"), (status = 422)))]
+    params(("id" = String, Path), ("reaction" = String, Path), ("agent_id" = String, Query),
+        ("X-Agent-Token" = Option<String>, Header, description = "Where it is shown, it is that of the agent")),
+    responses((status = 200, description = "removed, message_id, reaction, agent_id"), (status = 401), (status = 422)))]
 pub(super) async fn unreact(
     Path((id, label)): Path<(MessageId, String)>,
     query: QueryFields,
@@ -175,9 +178,9 @@ pub(super) async fn unreact(
     let mut fields = query.0;
     let agent = fields.required("agent_id");
     fields.check()?;
-    let removed = asked
-        .chat
-        .unreact(id.clone(), AgentId::new(agent.as_str()), label.clone());
+    let proof = asked.agent_token().map(Proof::Token);
+    let who = AgentId::new(agent.as_str());
+    let removed = asked.chat.unreact(id.clone(), who, label.clone(), proof);
     let removed = removed.await?;
     Ok(Json(
         json!({ "removed": removed, "message_id": id, "reaction": label,

@@ -41,6 +41,42 @@ async fn a_repeated_upload_is_answered_alike_and_another_is_refused() {
     host.server.shutdown().await;
 }
 
+async fn put(host: &Host, headers: &[(&str, &str)]) -> Answer {
+    let settings = json!({ "MSG_WAIT_TIMEOUT": 10 });
+    host.json_as("PUT", "/api/settings", headers, settings)
+        .await
+}
+
+#[tokio::test]
+async fn settings_need_the_admin_token_where_there_is_one() {
+    let host = Host::start_with(|config, _| {
+        config.chat = quiet();
+        config.admin_token = Some("secret".to_owned());
+    })
+    .await;
+    let file = host.server.data_dir().token_path();
+    let file = file.with_file_name("settings.json");
+    for offered in ["", "secre", "secret2", "SECRET"] {
+        // Under the key, too, nothing is told to whoever has no token.
+        let refused = put(&host, &[("x-admin-token", offered), KEY]).await;
+        assert_eq!(refused.status, 401, "{offered}: {}", refused.text);
+        assert_eq!(refused.body["detail"], "Invalid admin token");
+    }
+    assert_eq!(put(&host, &[]).await.status, 401);
+    assert!(!file.exists(), "nothing was saved");
+    let saved = put(&host, &[("x-admin-token", "secret"), KEY]).await;
+    assert_eq!(saved.status, 200, "{}", saved.text);
+    assert!(file.exists());
+    assert_eq!(
+        put(&host, &[KEY]).await.status,
+        401,
+        "a repetition needs it as well"
+    );
+    let shown = host.get("/api/settings").await;
+    assert!(!shown.text.contains("secret"), "{}", shown.text);
+    host.server.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_repeated_setting_does_not_come_back() {
     let host = Host::start(quiet()).await;
