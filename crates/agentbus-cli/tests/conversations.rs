@@ -222,6 +222,76 @@ fn mistakes_have_exit_codes() {
 }
 
 #[test]
+fn a_mistake_in_a_conversation_says_what_to_do() {
+    let bus = Bus::start();
+    bus.says(&["thread", "create", "t"]);
+    bus.says(&["thread", "create", "shut"]);
+    bus.says(&["thread", "close", "shut"]);
+    let unknown = "no thread with the id or topic `nowhere`; `agentbus thread list` shows them";
+    let cases: [(&[&str], &str); 10] = [
+        (&["thread", "show", "nowhere"], unknown),
+        (&["thread", "close", "nowhere"], unknown),
+        (&["thread", "reopen", "nowhere"], unknown),
+        (&["thread", "export", "nowhere"], unknown),
+        (&["post", "nowhere", "x"], unknown),
+        (&["wait", "nowhere"], unknown),
+        (&["search", "x", "--thread", "nowhere"], unknown),
+        (
+            &["post", "shut", "x"],
+            "`agentbus thread reopen THREAD` opens it again",
+        ),
+        (
+            &["thread", "list", "--cursor", "x"],
+            "Invalid 'before' cursor",
+        ),
+        (
+            &["search", "x", "--cursor", "x"],
+            "leave it out to begin anew",
+        ),
+    ];
+    for (arguments, says) in cases {
+        let refused = bus.run(arguments);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(says), "{arguments:?}: {said}");
+        assert!(refused.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_list_that_is_cut_says_how_to_go_on() {
+    let bus = Bus::start();
+    for topic in ["one", "two", "three"] {
+        bus.says(&["thread", "create", topic]);
+    }
+    for text in ["needle a", "needle b", "needle c"] {
+        bus.says(&["post", "one", text]);
+    }
+    for list in [&["thread", "list"][..], &["search", "needle"]] {
+        let (mut lines, mut cursor) = (Vec::new(), None::<String>);
+        loop {
+            let given = cursor.take();
+            let mut arguments = [list, &["--limit", "2"][..]].concat();
+            if let Some(given) = &given {
+                arguments.extend(["--cursor", given.as_str()]);
+            }
+            let page = bus.run(&arguments);
+            let said = String::from_utf8_lossy(&page.stderr);
+            assert!(page.status.success(), "{said}");
+            let shown = String::from_utf8_lossy(&page.stdout);
+            lines.extend(shown.lines().map(str::to_owned));
+            let Some((_, rest)) = said.split_once("--cursor '") else {
+                break;
+            };
+            cursor = Some(rest.split('\'').next().unwrap().to_owned());
+        }
+        lines.sort();
+        lines.dedup();
+        assert_eq!(lines.len(), 3, "{list:?}: {lines:?}");
+    }
+}
+
+#[test]
 fn an_import_says_what_is_wrong() {
     let directory = tempfile::tempdir().unwrap();
     let missing = agentbus(&directory.path().join("data"))

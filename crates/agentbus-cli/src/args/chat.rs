@@ -17,6 +17,9 @@ pub(crate) enum ThreadVerb {
         /// At most so many, up to 200.
         #[arg(long, default_value_t = 50)]
         limit: u32,
+        /// Go on after a page, which said so.
+        #[arg(long)]
+        cursor: Option<String>,
     },
     /// Print the latest messages of a thread.
     Show {
@@ -108,6 +111,9 @@ pub(crate) struct SearchArgs {
     /// At most so many, up to 200.
     #[arg(long, default_value_t = 20)]
     pub(crate) limit: u32,
+    /// Go on after a page, which said so.
+    #[arg(long)]
+    pub(crate) cursor: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -318,6 +318,10 @@ fn refused(status: StatusCode, body: &Value) -> Failure {
         &body["message"],
     ];
     let text = told.into_iter().find_map(Value::as_str);
+    if body["detail"]["error"] == "THREAD_CLOSED" {
+        let message = "the thread is closed; `agentbus thread reopen THREAD` opens it again";
+        return Failure::new(exit, message);
+    }
     if let (429, Some(limit), Some(wait)) = (
         status.as_u16(),
         body["limit"].as_u64(),

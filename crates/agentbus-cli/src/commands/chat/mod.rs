@@ -19,7 +19,16 @@ use super::client::standard_input;
 
 pub(crate) async fn thread(api: &Api, verb: ThreadVerb) -> Result<(), Failure> {
     match verb {
-        ThreadVerb::List { status, all, limit } => list(api, status, all, limit).await,
+        ThreadVerb::List {
+            status,
+            all,
+            limit,
+            cursor,
+        } => {
+            let path = format!("/api/threads?limit={limit}&include_archived={all}");
+            let path = with(path, "status", status.as_deref());
+            list(api, &with(path, "before", cursor.as_deref())).await
+        }
         ThreadVerb::Show { thread, limit } => show(api, &thread, limit).await,
         ThreadVerb::Create {
             topic,
@@ -48,13 +57,27 @@ pub(crate) async fn thread(api: &Api, verb: ThreadVerb) -> Result<(), Failure> {
     }
 }
 
-async fn list(api: &Api, status: Option<String>, all: bool, limit: u32) -> Result<(), Failure> {
-    let mut path = format!("/api/threads?limit={limit}&include_archived={all}");
-    if let Some(status) = status {
-        path = format!("{path}&status={}", escaped(&status));
+async fn list(api: &Api, path: &str) -> Result<(), Failure> {
+    let page = api.get(path).await?;
+    api.rows(&page["threads"], print::thread)?;
+    tell_more(api, &page);
+    Ok(())
+}
+
+/// Puts a value into a query, if there is one.
+fn with(path: String, name: &str, value: Option<&str>) -> String {
+    match value {
+        Some(value) => format!("{path}&{name}={}", escaped(value)),
+        None => path,
     }
-    let page = api.get(&path).await?;
-    api.rows(&page["threads"], print::thread)
+}
+
+/// Says how to go on where a page is not all.
+fn tell_more(api: &Api, page: &Value) {
+    if let Some(next) = page["next_cursor"].as_str() {
+        api.output
+            .note(&format!("there are more: add --cursor '{next}'"));
+    }
 }
 
 async fn show(api: &Api, thread: &str, limit: u32) -> Result<(), Failure> {
@@ -120,15 +143,16 @@ pub(crate) async fn search(api: &Api, args: SearchArgs) -> Result<(), Failure> {
     if let Some(thread) = &args.thread {
         path = format!("{path}&thread_id={}", find(api, thread).await?);
     }
-    if let Some(author) = &args.author {
-        path = format!("{path}&author={}", escaped(author));
-    }
+    path = with(path, "author", args.author.as_deref());
+    path = with(path, "cursor", args.cursor.as_deref());
     let page = api.get(&path).await?;
     if let Some(error) = page["query_error"].as_str() {
         api.output
             .note(&format!("taken literally, word by word: {error}"));
     }
-    api.rows(&page["results"], print::hit)
+    api.rows(&page["results"], print::hit)?;
+    tell_more(api, &page);
+    Ok(())
 }
 
 pub(crate) async fn agents(api: &Api) -> Result<(), Failure> {
