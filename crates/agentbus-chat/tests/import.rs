@@ -4,52 +4,16 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "support/old.rs"]
+mod old;
+
 use std::path::Path;
 
 use agentbus_chat::store::{MessageQuery, StoreError};
 use agentbus_chat::{Chat, ChatConfig, ChatError, Credentials, Draft, MessageId};
-use rusqlite::Connection;
+use old::write_old;
 
 const MESSAGES: i64 = 2_500;
-
-/// Writes a database as AgentChatBus 0.1.8 leaves it.
-fn write_old(path: &Path) {
-    let connection = Connection::open(path).unwrap();
-    connection
-        .execute_batch(include_str!(
-            "../src/store/sqlite/migrations/0001_agentchatbus.sql"
-        ))
-        .unwrap();
-    connection
-        .execute_batch(
-            "INSERT INTO threads (id, topic, created_at, status) VALUES
-                 ('t1', 'plans', '2026-01-01T00:00:00+00:00', 'archived');
-             INSERT INTO thread_settings (thread_id, timeout_seconds, created_at, updated_at,
-                 creator_admin_id) VALUES ('t1', 90, '2026-01-01T00:00:00+00:00',
-                 '2026-01-01T00:00:00+00:00', 'a1');
-             INSERT INTO agents (id, name, registered_at, last_heartbeat, token) VALUES
-                 ('a1', 'IDE (m)', '2026-01-01T00:00:00+00:00', '2026-01-01T00:00:00+00:00', 'secret');",
-        )
-        .unwrap();
-    for n in 1..=MESSAGES {
-        let sql = "INSERT INTO messages (id, thread_id, author, content, seq, created_at, \
-                   edit_version) VALUES (?1, 't1', 'IDE (m)', 'text', ?2, \
-                   '2026-01-01T00:00:01+00:00', ?3)";
-        // Gaps were legal, and stay.
-        connection
-            .execute(sql, (format!("m{n}"), 2 * n, n == 1))
-            .unwrap();
-    }
-    connection
-        .execute_batch(
-            "INSERT INTO message_edits VALUES ('e1', 'm1', 'before', 'IDE (m)', 1,
-                 '2026-01-01T00:00:02+00:00');
-             INSERT INTO reactions VALUES ('r1', 'm2', 'a1', 'IDE (m)', 'agree',
-                 '2026-01-01T00:00:02+00:00');
-             UPDATE seq_counter SET val = 6000;",
-        )
-        .unwrap();
-}
 
 async fn open(directory: &Path) -> Chat {
     Chat::open(directory.join("chat.db"), ChatConfig::default())
@@ -61,7 +25,7 @@ async fn open(directory: &Path) -> Chat {
 async fn an_old_database_is_imported_once_and_as_it_was() {
     let directory = tempfile::tempdir().unwrap();
     let old = directory.path().join("bus.db");
-    write_old(&old);
+    write_old(&old, MESSAGES);
     let before = std::fs::read(&old).unwrap();
     let chat = open(directory.path()).await;
     let mut told = Vec::new();
@@ -112,7 +76,7 @@ async fn an_old_database_is_imported_once_and_as_it_was() {
 async fn numbers_that_are_taken_are_not_renumbered() {
     let directory = tempfile::tempdir().unwrap();
     let old = directory.path().join("bus.db");
-    write_old(&old);
+    write_old(&old, MESSAGES);
     let chat = open(directory.path()).await;
     let who = chat
         .register(agentbus_chat::NewAgent::new("a", "b"))

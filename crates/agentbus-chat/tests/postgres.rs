@@ -8,6 +8,12 @@
 #[path = "support/postgres.rs"]
 mod server;
 
+#[path = "support/old.rs"]
+mod old;
+
+#[path = "postgres/importing.rs"]
+mod importing;
+
 #[path = "postgres/killed.rs"]
 mod killed;
 

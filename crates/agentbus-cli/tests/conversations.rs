@@ -4,6 +4,8 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "../../agentbus-chat/tests/support/old.rs"]
+mod old;
 #[path = "support/readme.rs"]
 mod readme;
 #[path = "support/serving.rs"]
@@ -289,6 +291,47 @@ fn a_list_that_is_cut_says_how_to_go_on() {
         lines.dedup();
         assert_eq!(lines.len(), 3, "{list:?}: {lines:?}");
     }
+}
+
+#[test]
+fn an_import_takes_over_what_was_said_and_can_be_repeated() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, file) = (
+        directory.path().join("data"),
+        directory.path().join("bus.db"),
+    );
+    old::write_old(&file, 5);
+    let import = |more: &[&str]| {
+        let mut command = agentbus(&data);
+        command.args(more).args(["import", "agentchatbus"]);
+        let output = command.arg(&file).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{error}");
+        (String::from_utf8(output.stdout).unwrap(), error)
+    };
+    let (said, progress) = import(&[]);
+    let counts = "imported 1 threads, 5 messages, 1 agents";
+    assert!(said.starts_with(counts), "{said}");
+    assert!(said.ends_with("0 messages were there already\n"), "{said}");
+    assert!(progress.contains("5 of 5 messages"), "{progress}");
+    let again: Value = serde_json::from_str(&import(&["--json"]).0).unwrap();
+    assert_eq!(
+        (&again["messages"], &again["known"]),
+        (&0.into(), &5.into())
+    );
+
+    let mut serve = agentbus(&data);
+    let serving = Serving::start(serve.args(SERVE).stderr(Stdio::null()));
+    let bus = Bus { serving, directory };
+    let listed = bus.says(&["thread", "list", "--all"]);
+    assert!(listed.contains("plans"), "{listed}");
+    let shown = bus.says(&["thread", "show", "plans", "--limit", "2"]);
+    assert_eq!(
+        shown,
+        "[8] IDE (m) (user): text\n[10] IDE (m) (user): text\n"
+    );
+    let posted = bus.says(&["post", "plans", "we are here now"]);
+    assert_eq!(posted, "posted as number 11\n", "no number comes twice");
 }
 
 #[test]

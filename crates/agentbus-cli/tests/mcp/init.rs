@@ -139,3 +139,44 @@ fn a_file_that_cannot_be_read_is_left_alone() {
     );
     assert_eq!(init(home.path(), &["emacs"]).status.code(), Some(2));
 }
+
+#[test]
+fn every_host_gets_an_entry_of_its_own_form() {
+    const VSCODE: &str = ".config/Code/User/mcp.json";
+    const GEMINI: &str = ".gemini/settings.json";
+    let gemini = "{\n  // mine\n  \"theme\": \"x\",\n  \"mcpServers\": { \"other\": { \"command\": \"o\" } }\n}\n";
+    let home = home(&[(GEMINI, gemini), (".config/Code/User/settings.json", "{}")]);
+    let home = home.path();
+    let looked = said(&init(home, &["--dry-run"]));
+    for name in ["Gemini CLI", "VS Code", "agentbus"] {
+        assert!(looked.contains(name), "{looked}");
+    }
+    assert!(
+        looked
+            .lines()
+            .any(|line| line.trim_start().starts_with('+')),
+        "{looked}"
+    );
+    assert_eq!(read(home, GEMINI), gemini, "only looked");
+    assert!(!home.join(VSCODE).exists(), "only looked");
+
+    said(&init(home, &["vscode", "--yes"]));
+    assert_eq!(read(home, GEMINI), gemini, "only the one that was named");
+    let code: Value = serde_json::from_str(&read(home, VSCODE)).unwrap();
+    let entry = &code["servers"]["agentbus"];
+    assert_eq!(
+        (&entry["type"], &entry["command"]),
+        (&"stdio".into(), &PROGRAM.into())
+    );
+    said(&init(home, &["gemini", "--yes"]));
+    let written = read(home, GEMINI);
+    assert!(written.contains("// mine"), "{written}");
+    let plain: Value = serde_json::from_str(&written.replace("// mine", "")).unwrap();
+    assert_eq!(plain["mcpServers"]["other"]["command"], "o");
+    assert_eq!(plain["mcpServers"]["agentbus"]["command"], PROGRAM);
+    assert_eq!(plain["mcpServers"]["agentbus"]["args"][0], "mcp");
+
+    said(&init(home, &["--undo", "--yes"]));
+    assert_eq!(read(home, GEMINI), gemini);
+    assert!(!home.join(VSCODE).exists(), "there was none");
+}
