@@ -70,6 +70,7 @@ pub struct Envelope {
 impl Envelope {
     /// Makes an envelope of any type with everything else empty.
     #[must_use]
+    #[inline]
     pub fn new(stamp: Stamp, event_type: EventType) -> Self {
         Self {
             spec_version: Text::new_static(SPEC_VERSION),
@@ -92,6 +93,7 @@ impl Envelope {
 
     /// Makes a request to `target`.
     #[must_use]
+    #[inline]
     pub fn request(stamp: Stamp, from: Text, target: Text, payload: Option<Payload>) -> Self {
         let mut request = Self::new(stamp, EventType::MESSAGE_RECEIVED);
         request.frame_type = FrameKind::Request.text();

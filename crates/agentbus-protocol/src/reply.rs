@@ -6,6 +6,7 @@ impl Envelope {
     /// Makes an empty reply of the given type: addressed back to the caller, correlated with the
     /// request, with its context and its inherited metadata, and never with a `reply_to`.
     #[must_use]
+    #[inline]
     pub fn reply_shell(&self, stamp: Stamp, from: Text, event_type: EventType) -> Self {
         let mut reply = Self::new(stamp, event_type);
         if let Some(kind) = reply.event_type.frame_kind() {
@@ -21,6 +22,7 @@ impl Envelope {
 
     /// Makes the one reply of an invoked handler that returned a value.
     #[must_use]
+    #[inline]
     pub fn final_reply(&self, stamp: Stamp, from: Text, payload: Option<Payload>) -> Self {
         let mut reply = self.reply_shell(stamp, from, EventType::RESPONSE_FINAL);
         reply.is_final = true;

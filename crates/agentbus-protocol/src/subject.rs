@@ -5,7 +5,7 @@
 //! invoke   {prefix}[.{tenant}].invoke.{target}
 //! cancel   {prefix}[.{tenant}].cancel.{target}
 //! dlq      {prefix}.dlq.{event_type}
-//! inbox    _INBOX.{26 random letters and digits}
+//! inbox    _INBOX.{16 random letters, digits, - and _}
 //! ```
 //!
 //! Event types and targets may contain dots; a tenant is one token. Unlike other implementations
@@ -24,6 +24,9 @@ pub const DEFAULT_PREFIX: &str = "acp.v1";
 
 /// What the subject of every inbox begins with.
 const INBOX_PREFIX: &str = "_INBOX.";
+
+/// The random part of an inbox's subject, in bytes.
+pub const INBOX_TOKEN: usize = 16;
 
 /// Tokens that mean something right after the prefix and so cannot name a tenant.
 const RESERVED_TENANTS: [&str; 4] = ["events", "invoke", "cancel", "dlq"];
@@ -75,6 +78,9 @@ pub enum SubjectError {
 }
 
 impl Subject {
+    /// No subject yet: what a message has until it is addressed.
+    pub const UNSET: Self = Self(Text::new_static(""));
+
     /// Reads a full subject.
     ///
     /// # Errors
@@ -89,7 +95,9 @@ impl Subject {
     /// # Errors
     /// As [`Subject::parse`].
     pub fn from_text(text: &Text) -> Result<Self, SubjectError> {
-        check_name("subject", text, SUBJECT_BYTES_MAX)?;
+        if !is_own_inbox(text) {
+            check_name("subject", text, SUBJECT_BYTES_MAX)?;
+        }
         Ok(Self(text.clone()))
     }
 
@@ -99,17 +107,20 @@ impl Subject {
         &self.0
     }
 
-    /// Makes the subject of an inbox from 128 random bits. Nobody must be able to guess it, since
-    /// whoever knows it can answer the call.
+    /// Makes the subject of an inbox from 96 of these random bits. Nobody must be able to guess it,
+    /// since whoever knows it can answer the call. It is short enough for a [`Text`] that needs no
+    /// allocation.
     #[must_use]
-    pub fn inbox(random: u128) -> Self {
-        const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
-        const PREFIX: usize = INBOX_PREFIX.len();
-        let mut bytes = [0; PREFIX + 26];
-        bytes[..PREFIX].copy_from_slice(INBOX_PREFIX.as_bytes());
-        for (digit, byte) in bytes[PREFIX..].iter_mut().enumerate() {
-            let value = (random >> (5 * digit)) & 31;
-            *byte = DIGITS[value as usize];
+    pub fn inbox(random: [u64; 2]) -> Self {
+        const DIGITS: &[u8; 64] =
+            b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz-";
+        let mut bytes = *b"_INBOX.0123456789abcdef";
+        let (_, digits) = bytes.split_at_mut(INBOX_PREFIX.len());
+        for (digits, mut bits) in digits.chunks_exact_mut(8).zip(random) {
+            for digit in digits {
+                *digit = DIGITS[(bits & 63) as usize];
+                bits >>= 6;
+            }
         }
         // All of it is ASCII, so it always is text.
         Self(Text::new(std::str::from_utf8(&bytes).unwrap_or_default()))
@@ -119,6 +130,13 @@ impl Subject {
     #[must_use]
     pub fn is_inbox(&self) -> bool {
         self.0.starts_with(INBOX_PREFIX)
+    }
+
+    /// The random part of a subject that [`inbox`](Self::inbox) made; `None` for every other one.
+    #[must_use]
+    pub fn inbox_token(&self) -> Option<[u8; INBOX_TOKEN]> {
+        let token = self.0.strip_prefix(INBOX_PREFIX)?;
+        token.as_bytes().try_into().ok()
     }
 
     /// The subject as text.
@@ -145,6 +163,17 @@ impl fmt::Debug for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Subject({})", self.0)
     }
+}
+
+/// Whether this looks like what [`Subject::inbox`] makes, as nearly every `reply_to` does. Sixteen
+/// bytes are compared at once where the general check goes from one to the next.
+fn is_own_inbox(text: &str) -> bool {
+    let token = text.as_bytes().strip_prefix(INBOX_PREFIX.as_bytes());
+    let Some(Ok(token)) = token.map(<&[u8; INBOX_TOKEN]>::try_from) else {
+        return false;
+    };
+    let ours = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    token.iter().fold(true, |all, byte| all & ours(*byte))
 }
 
 /// What no name can hold: blanks, control characters and wildcards. A table, because names are
@@ -218,29 +247,36 @@ fn check_tenant(tenant: &str) -> Result<(), SubjectError> {
 pub struct SubjectSpace {
     prefix: Text,
     tenant: Text,
+    /// `{prefix}[.{tenant}]`, with which most subjects begin.
+    root: Text,
 }
 
 impl Default for SubjectSpace {
     fn default() -> Self {
-        Self {
-            prefix: Text::new_static(DEFAULT_PREFIX),
-            tenant: Text::new_static(""),
-        }
+        Self::within(Text::new_static(DEFAULT_PREFIX), Text::new_static(""))
     }
 }
 
 impl SubjectSpace {
+    fn within(prefix: Text, tenant: Text) -> Self {
+        let root = match tenant.is_empty() {
+            true => prefix.clone(),
+            false => Text::from(format!("{prefix}.{tenant}")),
+        };
+        Self {
+            prefix,
+            tenant,
+            root,
+        }
+    }
+
     /// Makes a space; an empty `tenant` is the tenant-less space.
     ///
     /// # Errors
     /// Fails when a name cannot be part of a subject.
     pub fn new(prefix: &str, tenant: &str) -> Result<Self, SubjectError> {
         check_name("prefix", prefix, NAME_BYTES_MAX)?;
-        Self {
-            prefix: prefix.into(),
-            tenant: Text::new_static(""),
-        }
-        .with_tenant(tenant)
+        Self::within(prefix.into(), Text::new_static("")).with_tenant(tenant)
     }
 
     /// The same prefix with another tenant.
@@ -251,10 +287,7 @@ impl SubjectSpace {
         if !tenant.is_empty() {
             check_tenant(tenant)?;
         }
-        Ok(Self {
-            prefix: self.prefix.clone(),
-            tenant: tenant.into(),
-        })
+        Ok(Self::within(self.prefix.clone(), tenant.into()))
     }
 
     /// The prefix.
@@ -275,7 +308,7 @@ impl SubjectSpace {
     /// Fails when the event type is empty or cannot be part of a subject.
     pub fn events(&self, event_type: &str) -> Result<Subject, SubjectError> {
         check_name("event type", event_type, NAME_BYTES_MAX)?;
-        Ok(self.join(".events.", event_type))
+        Ok(join(&self.root, ".events.", event_type))
     }
 
     /// The pattern of a subscription; `event_type` may use the wildcards `*` and `>`.
@@ -284,7 +317,7 @@ impl SubjectSpace {
     /// Fails when the event type is no pattern.
     pub fn events_pattern(&self, event_type: &str) -> Result<Pattern, PatternError> {
         Pattern::check_name(event_type)?;
-        Pattern::parse(&self.join(".events.", event_type).0)
+        Pattern::parse(&join(&self.root, ".events.", event_type).0)
     }
 
     /// The subject on which requests to a target travel.
@@ -293,7 +326,7 @@ impl SubjectSpace {
     /// Fails when the target is empty or cannot be part of a subject.
     pub fn invoke(&self, target: &str) -> Result<Subject, SubjectError> {
         check_name("target", target, NAME_BYTES_MAX)?;
-        Ok(self.join(".invoke.", target))
+        Ok(join(&self.root, ".invoke.", target))
     }
 
     /// The subject on which callers tell the handlers of a target that they gave up.
@@ -302,7 +335,7 @@ impl SubjectSpace {
     /// Fails when the target is empty or cannot be part of a subject.
     pub fn cancel(&self, target: &str) -> Result<Subject, SubjectError> {
         check_name("target", target, NAME_BYTES_MAX)?;
-        Ok(self.join(".cancel.", target))
+        Ok(join(&self.root, ".cancel.", target))
     }
 
     /// The subject of dead letters; it never has a tenant segment.
@@ -311,11 +344,7 @@ impl SubjectSpace {
     /// Fails when the event type is empty or cannot be part of a subject.
     pub fn dlq(&self, event_type: &str) -> Result<Subject, SubjectError> {
         check_name("event type", event_type, NAME_BYTES_MAX)?;
-        Ok(Self {
-            prefix: self.prefix.clone(),
-            tenant: Text::new_static(""),
-        }
-        .join(".dlq.", event_type))
+        Ok(join(&self.prefix, ".dlq.", event_type))
     }
 
     /// The event type inside a subject of this space's events, if it is one.
@@ -360,11 +389,8 @@ impl SubjectSpace {
                 (tenant, rest.strip_prefix(from)?)
             }
         };
-        let space = Self {
-            prefix: self.prefix.clone(),
-            tenant: tenant.into(),
-        };
-        Some(space.join(to, name))
+        let space = Self::within(self.prefix.clone(), tenant.into());
+        Some(join(&space.root, to, name))
     }
 
     fn strip<'a>(&self, kind: &str, subject: &'a str) -> Option<&'a str> {
@@ -376,16 +402,12 @@ impl SubjectSpace {
         }
         rest.strip_prefix(kind)?.strip_prefix('.')
     }
+}
 
-    fn join(&self, kind: &str, name: &str) -> Subject {
-        let mut text = SmolStrBuilder::new();
-        text.push_str(&self.prefix);
-        if !self.tenant.is_empty() {
-            text.push('.');
-            text.push_str(&self.tenant);
-        }
-        text.push_str(kind);
-        text.push_str(name);
-        Subject(text.finish())
-    }
+fn join(root: &str, kind: &str, name: &str) -> Subject {
+    let mut text = SmolStrBuilder::new();
+    text.push_str(root);
+    text.push_str(kind);
+    text.push_str(name);
+    Subject(text.finish())
 }

@@ -29,7 +29,18 @@ impl Timestamp {
     /// Makes a timestamp from the system clock's type.
     #[must_use]
     pub fn from_system_time(time: std::time::SystemTime) -> Self {
-        let saturated = if time < std::time::UNIX_EPOCH {
+        let since = time.duration_since(std::time::UNIX_EPOCH);
+        // The usual case, without the calendar library's checks of what a span can be.
+        if let Ok(since) = since
+            && let (Ok(seconds), Ok(nanos)) = (
+                i64::try_from(since.as_secs()),
+                i32::try_from(since.subsec_nanos()),
+            )
+        {
+            let timestamp = jiff::Timestamp::new(seconds, nanos);
+            return Self(timestamp.unwrap_or(jiff::Timestamp::MAX));
+        }
+        let saturated = if since.is_err() {
             jiff::Timestamp::MIN
         } else {
             jiff::Timestamp::MAX

@@ -49,7 +49,18 @@ proptest! {
     }
 
     #[test]
-    fn inboxes_are_inboxes(random in any::<u128>()) {
+    fn what_a_subject_is(text in "[ab.*> é\\x00-\\x22\\x7f]{0,40}|([ab]{1,2}[.]){60,66}a|[a]{1020,1028}") {
+        let printable = |c: char| c > ' ' && c != '\u{7f}' && c != '*' && c != '>';
+        let tokens: Vec<_> = text.split('.').collect();
+        let sound = tokens.iter().all(|token| !token.is_empty() && token.chars().all(printable));
+        prop_assert_eq!(
+            Subject::parse(&text).is_ok(),
+            sound && tokens.len() <= 64 && text.len() <= 1024
+        );
+    }
+
+    #[test]
+    fn inboxes_are_inboxes(random in any::<[u64; 2]>()) {
         let inbox = Subject::inbox(random);
         prop_assert!(inbox.is_inbox());
         prop_assert_eq!(Subject::parse(inbox.as_str()).unwrap(), inbox);
