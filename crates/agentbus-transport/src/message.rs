@@ -22,6 +22,7 @@ pub struct Message {
 impl Message {
     /// Makes a message of normal priority that does not expire.
     #[must_use]
+    #[inline]
     pub const fn new(subject: Subject, envelope: Envelope) -> Self {
         Self {
             subject,

@@ -22,6 +22,13 @@ pub trait Source: fmt::Debug + Send + Sync {
         max: usize,
     ) -> Poll<usize>;
 
+    /// Takes the next message; `None` when no more will ever come. Cancel-safe. Worth an
+    /// implementation of its own only where messages are taken one by one.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+        let mut one = Vec::with_capacity(1);
+        self.poll_receive(cx, &mut one, 1).map(|_| one.pop())
+    }
+
     /// Takes no new messages from now on; what is queued can still be received.
     fn stop(&mut self);
 
@@ -43,9 +50,8 @@ impl Subscription {
 
     /// Receives the next message; `None` when there will be no more. Cancel-safe.
     pub async fn receive(&mut self) -> Option<Received> {
-        let mut one = Vec::with_capacity(1);
-        self.receive_many(&mut one, 1).await;
-        one.pop()
+        let waiting = Waiting(self);
+        poll_fn(|cx| waiting.0.0.poll_next(cx)).await
     }
 
     /// Receives what is there, at least one and at most `max`; 0 when there will be no more.
@@ -117,6 +123,11 @@ impl Inbox {
     /// Receives the next reply; `None` when the transport closed. Cancel-safe.
     pub async fn receive(&mut self) -> Option<Received> {
         self.replies.receive().await
+    }
+
+    /// Polls for the next reply; see [`Source::poll_next`].
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+        self.replies.0.poll_next(cx)
     }
 
     /// Polls for replies; see [`Source::poll_receive`].

@@ -1,18 +1,23 @@
 //! Calls that wait for one reply.
 
-use std::future::{Future, IntoFuture, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use agentbus_protocol::{Envelope, ErrorPayload, EventType, FrameKind, Text};
-use agentbus_transport::{BoxFuture, Inbox, Message, PublishOptions, Received, TransportError};
+use agentbus_protocol::{
+    Envelope, ErrorPayload, EventType, FrameKind, Subject, SubjectError, SubjectSpace, Text,
+};
+use agentbus_transport::{
+    Completion, Inbox, Message, PublishOptions, Receipt, Received, TransportError,
+};
 
 use crate::bus::PreparedPayload;
-use crate::cancel::CancelOnDrop;
+use crate::deadline::Deadline;
 use crate::draft::{Draft, draft_setters};
-use crate::{Bus, Error, mint};
+use crate::telemetry::OpenSpan;
+use crate::{Bus, Error, cancel, mint};
 
 /// A request must find somebody at once, or its caller would wait for nothing.
 pub(crate) const REQUEST: PublishOptions = PublishOptions {
@@ -63,41 +68,32 @@ impl<'a> Invoke<'a> {
         self
     }
 
-    /// Makes the call.
+    /// Makes the call: the request is on its way when this returns, and what it returns waits for
+    /// the reply.
     ///
     /// Cancel-safe in the sense that matters: dropping the future tells the handler to stop.
     ///
     /// # Errors
     /// [`Error::NoHandler`] at once when nobody serves the target, [`Error::Remote`] when the
     /// handler answered with an error, [`Error::Timeout`] when it did not answer in time.
-    pub async fn send(self) -> Result<Envelope, Error> {
-        let bus = self.draft.bus;
+    pub fn send(self) -> Calling<'a> {
         let target = self.target;
-        let mut inbox = bus.transport().open_inbox()?;
-        let (message, mut span) = self
-            .draft
-            .into_message(Some(inbox.subject()), |space, _| space.invoke(&target))?;
-        let mut cancel = CancelOnDrop::new(bus, &message);
-        let exchange = async {
-            bus.transport().publish(message, REQUEST).await?;
-            first_answer(&mut inbox, &target).await
-        };
-        let reply = within(bus, self.timeout, &target, exchange).await;
-        if !matches!(reply, Err(Error::Timeout { .. })) {
-            cancel.disarm();
-        }
-        let reply = accept(reply, &target);
-        span.end(reply.as_ref());
-        reply
+        Calling(
+            Exchange::begin(self.draft, self.timeout, target, |space, target| {
+                space.invoke(target)
+            })
+            .map(Exchange::cancelled_on_drop)
+            .map_err(Some),
+        )
     }
 }
 
 impl<'a> IntoFuture for Invoke<'a> {
     type Output = Result<Envelope, Error>;
-    type IntoFuture = BoxFuture<'a, Self::Output>;
+    type IntoFuture = Calling<'a>;
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.send())
+    fn into_future(self) -> Calling<'a> {
+        self.send()
     }
 }
 
@@ -126,97 +122,181 @@ impl<'a> TopicRequest<'a> {
         self
     }
 
-    /// Publishes the request and waits for the first reply. Replies travel to a private inbox,
-    /// so that no replier ever hears its own answer.
+    /// Publishes the request; what this returns waits for the first reply. Replies travel to a
+    /// private inbox, so that no replier ever hears its own answer.
     ///
     /// # Errors
     /// As [`Invoke::send`]; without a subscriber it fails at once.
-    pub async fn send(self) -> Result<Envelope, Error> {
-        let bus = self.draft.bus;
-        let topic = self.draft.envelope.event_type.clone();
-        let mut inbox = bus.transport().open_inbox()?;
-        let (message, mut span) = self.draft.into_message(Some(inbox.subject()), |space, _| {
-            space.events(topic.as_str())
-        })?;
-        let exchange = async {
-            bus.transport().publish(message, REQUEST).await?;
-            first_answer(&mut inbox, topic.as_str()).await
-        };
-        let reply = within(bus, self.timeout, topic.as_str(), exchange).await;
-        let reply = accept(reply, topic.as_str());
-        span.end(reply.as_ref());
-        reply
+    pub fn send(self) -> Calling<'a> {
+        let topic = self.draft.envelope().event_type.as_str().into();
+        Calling(
+            Exchange::begin(self.draft, self.timeout, topic, |space, topic| {
+                space.events(topic)
+            })
+            .map_err(Some),
+        )
     }
 }
 
 impl<'a> IntoFuture for TopicRequest<'a> {
     type Output = Result<Envelope, Error>;
-    type IntoFuture = BoxFuture<'a, Self::Output>;
+    type IntoFuture = Calling<'a>;
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.send())
+    fn into_future(self) -> Calling<'a> {
+        self.send()
     }
 }
 
-/// Bounds an exchange by the bus's own deadlines; see [`crate::deadline`].
-async fn within<T>(
-    bus: &Bus,
-    timeout: Option<Duration>,
-    target: &str,
-    exchange: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    let Some(after) = timeout else {
-        return exchange.await;
-    };
-    let deadlines = &bus.inner().deadlines;
-    deadlines.watch();
-    let mut deadline = deadlines.after(after);
-    let mut exchange = pin!(exchange);
-    poll_fn(|cx| match exchange.as_mut().poll(cx) {
-        Poll::Ready(outcome) => Poll::Ready(outcome),
-        Poll::Pending => Pin::new(&mut deadline).poll(cx).map(|()| {
-            Err(Error::Timeout {
-                target: target.to_owned(),
-                after,
-            })
-        }),
-    })
-    .await
-}
+/// A call under way; ready with its reply. Dropping it before that tells the handler to stop.
+#[derive(Debug)]
+#[must_use = "a call that nobody waits for is cancelled"]
+pub struct Calling<'a>(Result<Exchange<'a>, Option<Error>>);
 
-/// Waits for the reply; frames that only lead up to one, from a target that streams, are skipped.
-async fn first_answer(inbox: &mut Inbox, target: &str) -> Result<Arc<Message>, Error> {
-    loop {
-        match inbox.receive().await {
-            Some(Received::Live(delivery)) => {
-                let (message, _) = delivery.into_parts();
-                let kind = message.envelope.event_type.frame_kind();
-                if !matches!(kind, Some(FrameKind::Started | FrameKind::Delta)) {
-                    return Ok(message);
-                }
-            }
-            Some(Received::Expired(_)) => {}
-            Some(Received::Lost) => {
-                return Err(Error::Abandoned {
-                    target: target.to_owned(),
-                });
-            }
-            Some(Received::NoResponder) => {
-                return Err(Error::NoHandler {
-                    target: target.to_owned(),
-                });
-            }
-            None => return Err(TransportError::Closed.into()),
+impl Future for Calling<'_> {
+    type Output = Result<Envelope, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Ok(exchange) => match ready!(exchange.poll_reply(cx)) {
+                Ok(reply) => Poll::Ready(Ok(Arc::unwrap_or_clone(reply).envelope)),
+                Err(error) => Poll::Ready(Err(error)),
+            },
+            Err(refused) => match refused.take() {
+                Some(error) => Poll::Ready(Err(error)),
+                None => Poll::Pending,
+            },
         }
     }
 }
 
+/// A request that was sent, and the wait for its reply.
+///
+/// Written by hand because every call is one: the envelope is in the carrier's hands by now, and
+/// an async function would keep the room for it.
+#[derive(Debug)]
+struct Exchange<'a> {
+    bus: &'a Bus,
+    /// Whom an error names: the target or the topic.
+    target: Text,
+    /// Set until the carrier has taken the request.
+    sending: Option<Completion<Result<Receipt, TransportError>>>,
+    inbox: Inbox,
+    request: Arc<Message>,
+    /// Whether the handlers are to be told when nobody waits for the reply any more.
+    cancels: bool,
+    timeout: Option<Duration>,
+    /// Set up only when there is something to wait for.
+    deadline: Option<Deadline<'a>>,
+    span: OpenSpan,
+}
+
+impl<'a> Exchange<'a> {
+    /// Sends the request.
+    fn begin(
+        draft: Draft<'a>,
+        timeout: Option<Duration>,
+        target: Text,
+        resolve: fn(&SubjectSpace, &str) -> Result<Subject, SubjectError>,
+    ) -> Result<Self, Error> {
+        let bus = draft.bus;
+        let inbox = bus.transport().open_inbox()?;
+        let (request, span) =
+            draft.into_message(Some(inbox.subject()), |space, _| resolve(space, &target))?;
+        let sending = bus.transport().publish(Arc::clone(&request), REQUEST);
+        Ok(Self {
+            bus,
+            target,
+            sending: Some(sending),
+            inbox,
+            request,
+            cancels: false,
+            timeout,
+            deadline: None,
+            span,
+        })
+    }
+
+    fn cancelled_on_drop(mut self) -> Self {
+        self.cancels = true;
+        self
+    }
+
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Message>, Error>> {
+        let outcome = match self.poll_answer(cx) {
+            Poll::Ready(answer) => {
+                self.cancels = false;
+                accept(answer, &self.target)
+            }
+            Poll::Pending => Err(ready!(self.poll_deadline(cx))),
+        };
+        self.span.end(outcome.as_ref());
+        Poll::Ready(outcome)
+    }
+
+    /// Waits for the reply; frames that only lead up to one, from a target that streams, are
+    /// skipped.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Message>, Error>> {
+        if let Some(sending) = &mut self.sending {
+            let sent = ready!(Pin::new(sending).poll(cx));
+            self.sending = None;
+            sent?;
+        }
+        loop {
+            match ready!(self.inbox.poll_next(cx)) {
+                Some(Received::Live(delivery)) => {
+                    let (message, _) = delivery.into_parts();
+                    let kind = message.envelope.event_type.frame_kind();
+                    if !matches!(kind, Some(FrameKind::Started | FrameKind::Delta)) {
+                        return Poll::Ready(Ok(message));
+                    }
+                }
+                Some(Received::Expired(_)) => {}
+                Some(Received::Lost) => {
+                    let target = self.target.to_string();
+                    return Poll::Ready(Err(Error::Abandoned { target }));
+                }
+                Some(Received::NoResponder) => {
+                    let target = self.target.to_string();
+                    return Poll::Ready(Err(Error::NoHandler { target }));
+                }
+                None => return Poll::Ready(Err(TransportError::Closed.into())),
+            }
+        }
+    }
+
+    /// Ready with the error once the time is over; the handlers are told at once.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let Some(after) = self.timeout else {
+            return Poll::Pending;
+        };
+        let deadlines = &self.bus.inner().deadlines;
+        let deadline = self.deadline.get_or_insert_with(|| deadlines.after(after));
+        ready!(Pin::new(deadline).poll(cx));
+        self.cancel();
+        let target = self.target.to_string();
+        Poll::Ready(Error::Timeout { target, after })
+    }
+
+    fn cancel(&mut self) {
+        if std::mem::take(&mut self.cancels) {
+            cancel::send(self.bus, &self.request);
+        }
+    }
+}
+
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        // Before the inbox goes, which the cancellation names.
+        self.cancel();
+    }
+}
+
 /// Turns an error reply and the notice that nobody listens into errors.
-fn accept(reply: Result<Arc<Message>, Error>, target: &str) -> Result<Envelope, Error> {
+fn accept(reply: Result<Arc<Message>, Error>, target: &str) -> Result<Arc<Message>, Error> {
     let reply = reply.map_err(|error| unserved(error, target))?;
     match ErrorPayload::of(&reply.envelope) {
         Some(error) => Err(Error::Remote(error)),
-        None => Ok(Arc::unwrap_or_clone(reply).envelope),
+        None => Ok(reply),
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 /// As good as never, and still a point in time that the clock can hold.
@@ -29,7 +29,6 @@ pub(crate) fn from_now(span: Duration) -> Instant {
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
     shared: Arc<Shared>,
-    keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug, Default)]
@@ -39,35 +38,42 @@ struct Shared {
     earlier: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// Never empty, because an empty map would give its memory back, and ask for it again with
+    /// the next call.
     due: BTreeMap<(Instant, u64), Waker>,
     next_number: u64,
     sleeping_until: Option<Instant>,
+    /// Begins with the first deadline, so that a bus without calls has no such task.
+    keeper: Option<AbortHandle>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            due: BTreeMap::from([((from_now(FAR_AWAY), 0), Waker::noop().clone())]),
+            next_number: 0,
+            sleeping_until: None,
+            keeper: None,
+        }
+    }
 }
 
 impl Deadlines {
     /// Makes a deadline; it is watched from its first poll on.
-    pub(crate) fn after(&self, span: Duration) -> Deadline {
+    pub(crate) fn after(&self, span: Duration) -> Deadline<'_> {
         Deadline {
-            shared: Arc::clone(&self.shared),
+            shared: &self.shared,
             at: from_now(span),
             number: None,
-        }
-    }
-
-    /// Starts the keeper with the first deadline, so that a bus without calls has no such task.
-    pub(crate) fn watch(&self) {
-        let mut keeper = self.keeper.lock();
-        if keeper.as_ref().is_none_or(JoinHandle::is_finished) {
-            *keeper = Some(tokio::spawn(keep(Arc::downgrade(&self.shared))));
         }
     }
 }
 
 impl Drop for Deadlines {
     fn drop(&mut self) {
-        if let Some(keeper) = self.keeper.lock().take() {
+        if let Some(keeper) = self.shared.state.lock().keeper.take() {
             keeper.abort();
         }
     }
@@ -75,14 +81,14 @@ impl Drop for Deadlines {
 
 /// A future that is ready once its time has come.
 #[derive(Debug)]
-pub(crate) struct Deadline {
-    shared: Arc<Shared>,
+pub(crate) struct Deadline<'a> {
+    shared: &'a Arc<Shared>,
     at: Instant,
     /// Set while it stands in the map.
     number: Option<u64>,
 }
 
-impl Future for Deadline {
+impl Future for Deadline<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -90,13 +96,18 @@ impl Future for Deadline {
         if self.number.is_some() && Instant::now() >= self.at {
             return Poll::Ready(());
         }
-        let shared = Arc::clone(&self.shared);
+        let shared = self.shared;
         let mut state = shared.state.lock();
         let number = *self.number.get_or_insert_with(|| {
             state.next_number += 1;
             state.next_number
         });
         state.due.insert((self.at, number), cx.waker().clone());
+        // The runtime of an earlier keeper may be gone, and the keeper with it.
+        if state.keeper.as_ref().is_none_or(AbortHandle::is_finished) {
+            let keeper = tokio::spawn(keep(Arc::downgrade(shared)));
+            state.keeper = Some(keeper.abort_handle());
+        }
         let earlier = state.sleeping_until.is_none_or(|until| self.at < until);
         if earlier {
             state.sleeping_until = Some(self.at);
@@ -109,7 +120,7 @@ impl Future for Deadline {
     }
 }
 
-impl Drop for Deadline {
+impl Drop for Deadline<'_> {
     fn drop(&mut self) {
         if let Some(number) = self.number {
             self.shared.state.lock().due.remove(&(self.at, number));

@@ -14,21 +14,31 @@ use crate::{Bus, Error};
 #[derive(Debug)]
 pub(crate) struct Draft<'a> {
     pub(crate) bus: &'a Bus,
-    pub(crate) envelope: Envelope,
-    pub(crate) payload: PreparedPayload,
+    /// In the place where it will travel, because an envelope is large and every move of the
+    /// builder would copy it. Nobody shares it yet.
+    message: Arc<Message>,
+    payload: PreparedPayload,
     pub(crate) priority: Priority,
     pub(crate) ttl: Option<Duration>,
 }
 
 impl<'a> Draft<'a> {
-    pub(crate) const fn new(bus: &'a Bus, envelope: Envelope, payload: PreparedPayload) -> Self {
+    pub(crate) fn new(bus: &'a Bus, envelope: Envelope, payload: PreparedPayload) -> Self {
         Self {
             bus,
-            envelope,
+            message: Arc::new(Message::new(Subject::UNSET, envelope)),
             payload,
             priority: Priority::Normal,
             ttl: None,
         }
+    }
+
+    pub(crate) fn envelope(&self) -> &Envelope {
+        &self.message.envelope
+    }
+
+    pub(crate) fn envelope_mut(&mut self) -> &mut Envelope {
+        &mut Arc::make_mut(&mut self.message).envelope
     }
 
     /// Takes over a request that came from elsewhere; its payload counts unless it has none, and
@@ -37,12 +47,13 @@ impl<'a> Draft<'a> {
         if envelope.payload.is_some() {
             self.payload = Ok(envelope.payload.clone());
         }
-        let target = std::mem::replace(&mut self.envelope, envelope).to;
-        if self.envelope.to.is_empty() {
-            self.envelope.to = target;
+        let draft = self.envelope_mut();
+        let target = std::mem::replace(draft, envelope).to;
+        if draft.to.is_empty() {
+            draft.to = target;
         }
-        if self.envelope.frame_type.is_empty() {
-            self.envelope.frame_type = FrameKind::Request.text();
+        if draft.frame_type.is_empty() {
+            draft.frame_type = FrameKind::Request.text();
         }
     }
 
@@ -53,22 +64,23 @@ impl<'a> Draft<'a> {
         resolve: impl FnOnce(&SubjectSpace, &Envelope) -> Result<Subject, SubjectError>,
     ) -> Result<(Arc<Message>, OpenSpan), Error> {
         self.bus.check_open()?;
-        self.envelope.payload = self.payload?;
+        let message = Arc::make_mut(&mut self.message);
+        let envelope = &mut message.envelope;
+        envelope.payload = self.payload?;
         if let Some(inbox) = reply_to {
-            self.envelope.reply_to = inbox.text().clone();
+            envelope.reply_to = inbox.text().clone();
         }
-        self.bus.prepare(&mut self.envelope);
+        self.bus.prepare(envelope);
         let sink = self.bus.inner().spans.as_ref();
-        let span = match self.envelope.frame_type.is_empty() {
-            true => OpenSpan::publish(sink, &mut self.envelope),
-            false => OpenSpan::call(sink, &mut self.envelope),
+        let span = match envelope.frame_type.is_empty() {
+            true => OpenSpan::publish(sink, envelope),
+            false => OpenSpan::call(sink, envelope),
         };
-        let subject = self.bus.subject(&self.envelope, resolve)?;
-        let mut message = Message::new(subject, self.envelope);
+        message.subject = self.bus.subject(envelope, resolve)?;
         message.priority = self.priority;
         message.expires_at = self.ttl.and_then(|ttl| Instant::now().checked_add(ttl));
         let span = span.addressed(message.subject.as_str());
-        Ok((Arc::new(message), span))
+        Ok((self.message, span))
     }
 }
 
@@ -89,37 +101,37 @@ macro_rules! draft_setters {
 
         /// Sets session, tenant, user and trace.
         pub fn context(mut self, context: agentbus_protocol::Context) -> Self {
-            self.draft.envelope.context = context;
+            self.draft.envelope_mut().context = context;
             self
         }
 
         /// Sets the session: with pools, all messages of one session reach one worker.
         pub fn session(mut self, session_id: impl Into<agentbus_protocol::Text>) -> Self {
-            self.draft.envelope.context.edit().session_id = session_id.into();
+            self.draft.envelope_mut().context.edit().session_id = session_id.into();
             self
         }
 
         /// Sets the W3C trace context.
         pub fn traceparent(mut self, traceparent: impl Into<agentbus_protocol::Text>) -> Self {
-            self.draft.envelope.context.edit().traceparent = traceparent.into();
+            self.draft.envelope_mut().context.edit().traceparent = traceparent.into();
             self
         }
 
         /// Sets metadata.
         pub fn metadata(mut self, metadata: agentbus_protocol::Metadata) -> Self {
-            self.draft.envelope.metadata = metadata;
+            self.draft.envelope_mut().metadata = metadata;
             self
         }
 
         /// Says which request or task this belongs to.
         pub fn correlation_id(mut self, id: agentbus_protocol::EventId) -> Self {
-            self.draft.envelope.correlation_id = id;
+            self.draft.envelope_mut().correlation_id = id;
             self
         }
 
         /// Names another sender than this bus's agent; for gateways that speak for others.
         pub fn sender(mut self, agent_id: impl Into<agentbus_protocol::Text>) -> Self {
-            self.draft.envelope.from = agent_id.into();
+            self.draft.envelope_mut().from = agent_id.into();
             self
         }
     };

@@ -2,9 +2,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use agentbus_transport::{Completion, Settlement, TransportError, Verdict};
+use agentbus_transport::{Completion, Message, Settlement, TransportError, Verdict};
 use pin_project_lite::pin_project;
 
 use crate::handler::{Reply, Request};
@@ -41,6 +42,14 @@ where
             concluding: None,
             ledger: Ledger::open(request, settlement, span),
         }
+    }
+
+    /// The message that is handled.
+    pub(crate) fn message(&self) -> Option<Arc<Message>> {
+        self.ledger
+            .request
+            .as_ref()
+            .map(|request| Arc::clone(request.message()))
     }
 }
 

@@ -49,8 +49,8 @@ impl<'a> Publish<'a> {
     /// Takes id and time from elsewhere: for whoever tells of something that has both already, and
     /// may tell of it twice.
     pub fn stamp(mut self, stamp: Stamp) -> Self {
-        self.draft.envelope.event_id = stamp.event_id;
-        self.draft.envelope.occurred_at = stamp.occurred_at;
+        self.draft.envelope_mut().event_id = stamp.event_id;
+        self.draft.envelope_mut().occurred_at = stamp.occurred_at;
         self
     }
 
@@ -62,7 +62,7 @@ impl<'a> Publish<'a> {
 
     /// Says where replies are wanted.
     pub fn reply_to(mut self, subject: impl Into<Text>) -> Self {
-        self.draft.envelope.reply_to = subject.into();
+        self.draft.envelope_mut().reply_to = subject.into();
         self
     }
 

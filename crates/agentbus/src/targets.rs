@@ -94,9 +94,13 @@ pub(crate) struct Target {
     /// Fires when the worker has ended.
     pub(crate) over: CancellationToken,
     worker: OnceLock<AbortHandle>,
-    in_flight: AtomicU64,
+    /// Counted by the worker alone.
+    begun: AtomicU64,
     handled: AtomicU64,
     failed: AtomicU64,
+    /// Begun, and dropped before the end.
+    abandoned: AtomicU64,
+    /// Never begun.
     cancelled: AtomicU64,
     expired: AtomicU64,
 }
@@ -110,9 +114,10 @@ impl Target {
             stop: StopSignal::default(),
             over: CancellationToken::new(),
             worker: OnceLock::new(),
-            in_flight: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
             handled: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            abandoned: AtomicU64::new(0),
             cancelled: AtomicU64::new(0),
             expired: AtomicU64::new(0),
         }
@@ -123,22 +128,23 @@ impl Target {
         let _ = self.worker.set(worker);
     }
 
+    /// Begins a message. Only the worker does that, so this needs no atomic addition.
     pub(crate) fn begin(&self) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let begun = self.begun.load(Ordering::Relaxed);
+        self.begun.store(begun.wrapping_add(1), Ordering::Relaxed);
     }
 
     pub(crate) fn end(&self, success: bool) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
         let counter = if success { &self.handled } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Ends a message whose handler was dropped.
     pub(crate) fn abandon(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.cancelled();
+        self.abandoned.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a message that was cancelled before it began.
     pub(crate) fn cancelled(&self) {
         self.cancelled.fetch_add(1, Ordering::Relaxed);
     }
@@ -149,14 +155,17 @@ impl Target {
 
     fn info(&self) -> TargetInfo {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // The ends before the beginnings, so that no message ends that has not begun.
+        let (handled, failed) = (read(&self.handled), read(&self.failed));
+        let abandoned = read(&self.abandoned);
         TargetInfo {
             name: self.name.to_string(),
             kind: self.kind,
             group: self.group.as_ref().map(ToString::to_string),
-            in_flight: read(&self.in_flight),
-            handled: read(&self.handled),
-            failed: read(&self.failed),
-            cancelled: read(&self.cancelled),
+            in_flight: read(&self.begun).saturating_sub(handled + failed + abandoned),
+            handled,
+            failed,
+            cancelled: read(&self.cancelled) + abandoned,
             expired: read(&self.expired),
         }
     }

@@ -5,10 +5,11 @@
 //! requests run side by side up to the handler's concurrency. Beyond it the worker takes no more
 //! from the queue, which then fills and slows its publishers.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::vec::Drain;
 
 use agentbus_protocol::Subject;
@@ -17,7 +18,6 @@ use agentbus_transport::{
 };
 use futures_util::task::AtomicWaker;
 use tokio::task::coop;
-use tokio_util::sync::ReusableBoxFuture;
 use tower::Layer;
 
 use crate::cancel::Cancellations;
@@ -28,9 +28,6 @@ use crate::targets::TargetKind;
 use crate::telemetry::OpenSpan;
 use crate::{Error, StreamWriter, answer, dead_letters, limits};
 
-/// The room for one future, used again for each message whose handler does not have to wait.
-type Task = ReusableBoxFuture<'static, ()>;
-
 /// Puts the bus's layers around a handler.
 pub(crate) type Layers = Arc<dyn Fn(HandlerService) -> Box<dyn Start> + Send + Sync>;
 
@@ -38,11 +35,23 @@ pub(crate) type Layers = Arc<dyn Fn(HandlerService) -> Box<dyn Start> + Send + S
 pub(crate) trait Start: Send {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>>;
 
-    /// Puts the whole handling of a request, up to its answer, into `task`.
-    fn start(&mut self, request: Request, settlement: Settlement, span: OpenSpan, task: &mut Task);
+    /// Handles a request up to its answer, or as far as that goes without a wait.
+    fn start(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: Request,
+        settlement: Settlement,
+        span: OpenSpan,
+    ) -> Option<Unfinished>;
 
     /// Runs a request through the layers; whoever asked is not answered.
     fn call(&mut self, request: Request) -> BoxFuture<'static, ()>;
+}
+
+/// What is left to do of a request whose handler has to wait.
+pub(crate) struct Unfinished {
+    message: Arc<Message>,
+    rest: BoxFuture<'static, ()>,
 }
 
 /// Keeps the layers as one service whose type is known to the compiler, so that they cost no
@@ -53,10 +62,19 @@ where
     L::Service: Handler + Send + 'static,
     <L::Service as tower::Service<Request>>::Future: Send,
 {
-    Arc::new(move |handler| Box::new(Layered(Recover.layer(layer.layer(handler)))))
+    Arc::new(move |handler| {
+        Box::new(Layered {
+            service: Recover.layer(layer.layer(handler)),
+            room: Box::pin(None),
+        })
+    })
 }
 
-struct Layered<S>(S);
+struct Layered<S: Handler> {
+    service: S,
+    /// The room for one handling, used again for each message whose handler does not have to wait.
+    room: Pin<Box<Option<Handling<S::Future>>>>,
+}
 
 impl<S> Start for Layered<S>
 where
@@ -64,16 +82,39 @@ where
     S::Future: Send + 'static,
 {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.0.poll_ready(cx)
+        self.service.poll_ready(cx)
     }
 
-    fn start(&mut self, request: Request, settlement: Settlement, span: OpenSpan, task: &mut Task) {
-        let handled = self.0.call(request.clone());
-        task.set(Handling::new(request, settlement, span, handled));
+    fn start(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: Request,
+        settlement: Settlement,
+        span: OpenSpan,
+    ) -> Option<Unfinished> {
+        let handled = self.service.call(request.clone());
+        let handling = Handling::new(request, settlement, span, handled);
+        self.room.set(Some(handling));
+        let mut handling = self.room.as_mut().as_pin_mut()?;
+        if handling.as_mut().poll(cx).is_ready() {
+            self.room.set(None);
+            return None;
+        }
+        // There, because it is elsewhere only while the handler is being polled.
+        let message = handling.message()?;
+        let mut room = std::mem::replace(&mut self.room, Box::pin(None));
+        let rest = poll_fn(move |cx| match room.as_mut().as_pin_mut() {
+            Some(handling) => handling.poll(cx),
+            None => Poll::Ready(()),
+        });
+        Some(Unfinished {
+            message,
+            rest: Box::pin(rest),
+        })
     }
 
     fn call(&mut self, request: Request) -> BoxFuture<'static, ()> {
-        let handled = self.0.call(request);
+        let handled = self.service.call(request);
         Box::pin(async move { drop(handled.await) })
     }
 }
@@ -81,8 +122,9 @@ where
 pub(crate) struct Worker {
     served: Arc<Served>,
     start: Box<dyn Start>,
-    task: Task,
     places: Arc<Places>,
+    /// Who was told to be woken by the stop signal.
+    watching: Option<Waker>,
 }
 
 impl Worker {
@@ -90,12 +132,12 @@ impl Worker {
         Self {
             served,
             start,
-            task: Task::new(std::future::ready(())),
             places: Arc::new(Places {
                 max: concurrency,
                 taken: AtomicUsize::new(0),
                 waiting: AtomicWaker::new(),
             }),
+            watching: None,
         }
     }
 
@@ -120,9 +162,8 @@ impl Worker {
     ) -> Poll<bool> {
         // A queue that never runs empty must not keep the thread to itself.
         let budget = ready!(coop::poll_proceed(cx));
-        let stop = &self.served.target.stop;
         loop {
-            if !*stopped && stop.is_given() {
+            if !*stopped && self.served.target.stop.is_given() {
                 *stopped = true;
                 subscription.stop();
             }
@@ -130,10 +171,25 @@ impl Worker {
                 budget.made_progress();
                 return Poll::Ready(count > 0);
             }
-            if *stopped || !stop.is_given_or_watch(cx) {
+            if *stopped || !self.watch(cx) {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Whether the stop signal was given; if not, the worker is woken when it is. A task has the
+    /// same waker for all its life, so this is rarely more than a look.
+    fn watch(&mut self, cx: &Context<'_>) -> bool {
+        let stop = &self.served.target.stop;
+        if self
+            .watching
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            return stop.is_given();
+        }
+        self.watching = Some(cx.waker().clone());
+        stop.is_given_or_watch(cx)
     }
 
     /// A member of a group takes only what it can start at once and leaves the rest to the others.
@@ -181,16 +237,14 @@ impl Worker {
         let writer = self.writer(&message);
         let served = Arc::clone(&self.served);
         let request = Request::new(message, served, attempt, writer);
-        self.start
-            .start(request.clone(), settlement, span, &mut self.task);
-        if self.task.poll(cx).is_pending() {
-            let task = std::mem::replace(&mut self.task, Task::new(std::future::ready(())));
+        if let Some(unfinished) = self.start.start(cx, request, settlement, span) {
+            let Unfinished { message, rest } = unfinished;
             let place = Places::take(&self.places);
             let rest = async move {
-                task.await;
+                rest.await;
                 drop(place);
             };
-            Cancellations::spawn(bus, request.message(), rest);
+            Cancellations::spawn(&self.served.bus, &message, rest);
         }
     }
 

@@ -1,11 +1,11 @@
 //! Private subjects for replies.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use agentbus_protocol::Subject;
-use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 
 use super::NAME;
@@ -15,10 +15,35 @@ use crate::{TransportError, limits};
 /// Calls from several threads open inboxes at the same time; sixteen locks keep them apart.
 const SHARDS: usize = 16;
 
-/// Where the random part of `_INBOX.…` begins.
-const RANDOM_BYTE: usize = 7;
+type Shard = HashMap<u128, Arc<Mailbox>, BuildHasherDefault<AsItIs>>;
 
-type Shard = HashMap<Subject, Arc<Mailbox>, RandomState>;
+/// Takes the token of an inbox for its hash: it is random, and nobody but us chooses one that
+/// becomes a key.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, token: &[u8]) {
+        // Letters and digits have few bits that differ. Multiplied, these reach the upper half,
+        // which becomes the lower one, by which a map chooses.
+        let halves = token
+            .chunks_exact(8)
+            .map(|half| half.try_into().unwrap_or_default());
+        let mixed = halves
+            .map(u64::from_ne_bytes)
+            .fold(0, |mixed, half| mixed ^ half);
+        self.0 = mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// The name of an inbox within this broker.
+fn token(subject: &Subject) -> Option<u128> {
+    subject.inbox_token().map(u128::from_ne_bytes)
+}
 
 /// All open inboxes.
 #[derive(Debug, Default)]
@@ -28,7 +53,8 @@ pub(super) struct Inboxes {
 }
 
 impl Inboxes {
-    pub(super) fn open(&self, subject: Subject) -> Result<Arc<Mailbox>, TransportError> {
+    /// Opens the inbox of a new subject.
+    pub(super) fn open(&self, subject: &Subject) -> Result<Arc<Mailbox>, TransportError> {
         if self.open.fetch_add(1, Ordering::Relaxed) >= limits::INBOXES_MAX {
             self.open.fetch_sub(1, Ordering::Relaxed);
             let limit = limits::INBOXES_MAX;
@@ -38,18 +64,16 @@ impl Inboxes {
                 limit,
             });
         }
-        let mailbox = Arc::new(Mailbox::new(subject.clone()));
-        self.shard(subject.as_str())
-            .lock()
-            .insert(subject, Arc::clone(&mailbox));
+        // Every subject of an inbox that was made here has one.
+        let token = token(subject).unwrap_or_default();
+        let mailbox = Arc::new(Mailbox::new(token));
+        self.shard(token).lock().insert(token, Arc::clone(&mailbox));
         Ok(mailbox)
     }
 
     pub(super) fn find(&self, subject: &Subject) -> Option<Arc<Mailbox>> {
-        self.shard(subject.as_str())
-            .lock()
-            .get(subject)
-            .map(Arc::clone)
+        let token = token(subject)?;
+        self.shard(token).lock().get(&token).map(Arc::clone)
     }
 
     /// Tells the caller behind an inbox, if it is still there, that its request was given up.
@@ -60,8 +84,8 @@ impl Inboxes {
     }
 
     pub(super) fn close(&self, mailbox: &Mailbox) {
-        let subject = mailbox.subject.as_str();
-        if self.shard(subject).lock().remove(subject).is_some() {
+        let token = mailbox.token;
+        if self.shard(token).lock().remove(&token).is_some() {
             self.open.fetch_sub(1, Ordering::Relaxed);
         }
         mailbox.end();
@@ -78,13 +102,8 @@ impl Inboxes {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Inboxes spread evenly over the locks because their subjects are random.
-    fn shard(&self, subject: &str) -> &Mutex<Shard> {
-        let byte = subject
-            .as_bytes()
-            .get(RANDOM_BYTE)
-            .copied()
-            .unwrap_or_default();
-        &self.shards[usize::from(byte) % SHARDS]
+    /// Inboxes spread evenly over the locks because their tokens are random.
+    fn shard(&self, token: u128) -> &Mutex<Shard> {
+        &self.shards[(token % SHARDS as u128) as usize]
     }
 }

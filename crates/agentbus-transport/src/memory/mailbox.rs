@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use agentbus_protocol::Subject;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -15,7 +14,7 @@ use crate::{Message, Received, Source, limits};
 
 #[derive(Debug)]
 pub(super) struct Mailbox {
-    pub(super) subject: Subject,
+    pub(super) token: u128,
     state: Mutex<State>,
     /// Wakes repliers when there is room again.
     room: Notify,
@@ -24,11 +23,42 @@ pub(super) struct Mailbox {
 #[derive(Debug, Default)]
 struct State {
     phase: Phase,
-    replies: VecDeque<Arc<Message>>,
+    replies: Replies,
     receiver: Option<Waker>,
     repliers_waiting: bool,
     /// Whether the request was given up, which the caller has not been told.
     lost: bool,
+}
+
+/// The replies that wait. Most calls have one, for which nothing is allocated.
+#[derive(Debug, Default)]
+struct Replies {
+    first: Option<Arc<Message>>,
+    /// Empty while there is no first.
+    rest: VecDeque<Arc<Message>>,
+}
+
+impl Replies {
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    fn push(&mut self, reply: Arc<Message>) {
+        if self.first.is_none() {
+            self.first = Some(reply);
+        } else {
+            self.rest.push_back(reply);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Arc<Message>> {
+        let next = self.rest.pop_front();
+        std::mem::replace(&mut self.first, next)
+    }
 }
 
 /// What became of a reply.
@@ -42,9 +72,9 @@ pub(super) enum Posted {
 }
 
 impl Mailbox {
-    pub(super) fn new(subject: Subject) -> Self {
+    pub(super) fn new(token: u128) -> Self {
         Self {
-            subject,
+            token,
             state: Mutex::default(),
             room: Notify::new(),
         }
@@ -60,7 +90,7 @@ impl Mailbox {
             state.repliers_waiting = true;
             return Posted::Full(reply);
         }
-        state.replies.push_back(reply);
+        state.replies.push(reply);
         let receiver = state.receiver.take();
         drop(state);
         if let Some(receiver) = receiver {
@@ -94,17 +124,18 @@ impl Mailbox {
         }
     }
 
+    /// Gives out up to `max` replies and returns how many; 0 when no more will come.
     fn poll_receive(
         &self,
         cx: &Context<'_>,
-        batch: &mut Vec<Received>,
         max: usize,
         common: &Common,
+        mut give: impl FnMut(Received),
     ) -> Poll<usize> {
         let mut state = self.state.lock();
         if state.replies.is_empty() {
             if std::mem::take(&mut state.lost) {
-                batch.push(Received::Lost);
+                give(Received::Lost);
                 return Poll::Ready(1);
             }
             if state.phase != Phase::Open {
@@ -114,7 +145,8 @@ impl Mailbox {
             return Poll::Pending;
         }
         let taken = max.min(state.replies.len());
-        batch.extend(state.replies.drain(..taken).map(Received::reply));
+        let replies = std::iter::from_fn(|| state.replies.pop());
+        replies.take(taken).map(Received::reply).for_each(&mut give);
         // Repliers are woken when half of the mailbox is free; see the queue.
         let half_free = state.replies.len() <= limits::INBOX_CAPACITY / 2;
         let wake_repliers = half_free && std::mem::take(&mut state.repliers_waiting);
@@ -179,8 +211,16 @@ impl Source for MailboxSource {
         batch: &mut Vec<Received>,
         max: usize,
     ) -> Poll<usize> {
+        let give = |reply| batch.push(reply);
         self.mailbox
-            .poll_receive(cx, batch, max.max(1), &self.broker.common)
+            .poll_receive(cx, max.max(1), &self.broker.common, give)
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+        let mut next = None;
+        let give = |reply| next = Some(reply);
+        let polled = self.mailbox.poll_receive(cx, 1, &self.broker.common, give);
+        polled.map(|_| next)
     }
 
     fn stop(&mut self) {

@@ -193,7 +193,7 @@ impl Broker {
             return Err(TransportError::Closed);
         }
         let subject = Subject::inbox(rand::rng().random());
-        let mailbox = self.common.inboxes.open(subject.clone())?;
+        let mailbox = self.common.inboxes.open(&subject)?;
         let broker = Arc::clone(self);
         Ok(Inbox::new(subject, MailboxSource { broker, mailbox }))
     }

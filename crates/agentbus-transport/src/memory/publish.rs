@@ -9,6 +9,7 @@ use super::Broker;
 use super::confirm::Confirm;
 use super::mailbox::Posted;
 use super::queue::{Entry, Pushed, Queue};
+use super::registry::Group;
 use crate::{Completion, Durability, Message, PublishOptions, Receipt, TransportError};
 
 type Outcome = Result<Receipt, TransportError>;
@@ -33,13 +34,35 @@ pub(super) fn publish(
         return publish_reply(broker, message);
     }
     let route = broker.registry.route(&message.subject);
-    let mut round = Round::new(message, options, route.receivers());
-    route.all.iter().for_each(|queue| round.push(queue));
-    route
-        .groups
-        .iter()
-        .for_each(|group| round.push(group.next()));
+    if let Some(queue) = route.only()
+        && !options.confirm
+    {
+        return publish_to_one(broker, queue, message, options);
+    }
+    let mut round = Round::new(message.subject.clone(), options, route.receivers());
+    let groups = route.groups.iter().map(Group::next);
+    for queue in route.all.iter().chain(groups) {
+        round.push(queue, Arc::clone(&message));
+    }
     round.finish(broker)
+}
+
+/// The usual case: the message is handed over to its one receiver, and shared with nobody.
+fn publish_to_one(
+    broker: &Arc<Broker>,
+    queue: &Arc<Queue>,
+    message: Arc<Message>,
+    options: PublishOptions,
+) -> Completion<Outcome> {
+    let subject = message.subject.clone();
+    match queue.push(Entry::new(message, None, true)) {
+        Pushed::Taken => Completion::ready(Ok(Receipt::new(Durability::Memory, Some(1)))),
+        otherwise => {
+            let mut round = Round::new(subject, options, 1);
+            round.note(queue, otherwise);
+            round.finish(broker)
+        }
+    }
 }
 
 /// A reply goes to one inbox or to nobody, and the replier is told which.
@@ -69,7 +92,7 @@ fn replied(subject: &Subject, posted: &Posted) -> Outcome {
 
 /// One message on its round through the queues of its receivers.
 struct Round {
-    message: Arc<Message>,
+    subject: Subject,
     options: PublishOptions,
     receivers: usize,
     confirm: Option<Arc<Confirm>>,
@@ -81,10 +104,10 @@ struct Round {
 }
 
 impl Round {
-    fn new(message: Arc<Message>, options: PublishOptions, receivers: usize) -> Self {
+    fn new(subject: Subject, options: PublishOptions, receivers: usize) -> Self {
         let confirm = options.confirm.then(|| Arc::new(Confirm::new(receivers)));
         Self {
-            message,
+            subject,
             options,
             receivers,
             confirm,
@@ -94,15 +117,9 @@ impl Round {
         }
     }
 
-    fn push(&mut self, queue: &Arc<Queue>) {
-        let message = Arc::clone(&self.message);
-        let entry = Entry {
-            message,
-            attempt: 1,
-            confirm: self.confirm.clone(),
-            sole: self.receivers == 1,
-        };
-        let pushed = queue.push(entry);
+    fn push(&mut self, queue: &Arc<Queue>, message: Arc<Message>) {
+        let sole = self.receivers == 1;
+        let pushed = queue.push(Entry::new(message, self.confirm.clone(), sole));
         self.note(queue, pushed);
     }
 
@@ -132,13 +149,13 @@ impl Round {
         }
         let receipt = self.outcome()?;
         if let Some(confirm) = &self.confirm {
-            confirm.outcome(&self.message.subject).await?;
+            confirm.outcome(&self.subject).await?;
         }
         Ok(receipt)
     }
 
     fn outcome(&self) -> Outcome {
-        let subject = || self.message.subject.clone();
+        let subject = || self.subject.clone();
         if let Some(capacity) = self.refused {
             return Err(TransportError::QueueFull {
                 subject: subject(),

@@ -32,6 +32,20 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// The first attempt of a message.
+    pub(super) const fn new(
+        message: Arc<Message>,
+        confirm: Option<Arc<Confirm>>,
+        sole: bool,
+    ) -> Self {
+        Self {
+            message,
+            attempt: 1,
+            confirm,
+            sole,
+        }
+    }
+
     /// The bytes that it keeps.
     fn size(&self) -> usize {
         let payload = self.message.envelope.payload.as_ref();
@@ -88,8 +102,7 @@ pub(super) struct Queue {
     pub(super) group: Option<Text>,
     pub(super) options: QueueOptions,
     state: Mutex<State>,
-    /// Counted without the lock, once for each batch.
-    delivered: AtomicU64,
+    /// Counted without the lock.
     expired: AtomicU64,
     /// Wakes publishers when there is room again.
     room: Notify,
@@ -119,6 +132,8 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Counts {
+    /// Handed out, expired or not.
+    taken: u64,
     dropped: u64,
     redelivered: u64,
     stalled: u64,
@@ -137,7 +152,6 @@ impl Queue {
             group,
             options,
             state,
-            delivered: AtomicU64::new(0),
             expired: AtomicU64::new(0),
             room: Notify::new(),
             common,
@@ -209,15 +223,20 @@ impl Queue {
         if self.group.is_some() {
             return room.await;
         }
-        let taken =
-            || self.delivered.load(Ordering::Relaxed) + self.expired.load(Ordering::Relaxed);
-        let before = taken();
+        let before = self.state.lock().counts.taken;
         let overdue = tokio::time::timeout(limits::STALL_MAX, room).await.is_err();
-        if overdue && taken() == before {
-            self.state.lock().stuck = true;
+        if overdue && self.still_stuck_at(before) {
             // Nobody waits for it any more, now that it loses its oldest.
             self.room.notify_waiters();
         }
+    }
+
+    /// Notes that the subscriber is stuck if it has taken nothing since then.
+    fn still_stuck_at(&self, taken: u64) -> bool {
+        let mut state = self.state.lock();
+        let stuck = state.counts.taken == taken;
+        state.stuck |= stuck;
+        stuck
     }
 
     /// Takes up to `max` messages for the receiver of this number. `taken` is the receiver's own
@@ -234,7 +253,9 @@ impl Queue {
         if state.depth == 0 {
             return state.wait(receiver, cx);
         }
-        state.waiting.retain(|(waiting, _)| *waiting != receiver);
+        if !state.waiting.is_empty() {
+            state.waiting.retain(|(waiting, _)| *waiting != receiver);
+        }
         state.stuck = false;
         state.take(taken, max);
         let missed = std::mem::take(&mut state.missed);
@@ -256,12 +277,12 @@ impl Queue {
         missed: u64,
         batch: &mut Vec<Received>,
     ) -> usize {
-        let (all, mut expired) = (taken.len(), 0);
+        let all = taken.len();
         let mut missed = Some(missed);
         for entry in taken.drain(..) {
             let missed = missed.take().unwrap_or_default();
             batch.push(if entry.message.is_expired() {
-                expired += 1;
+                self.expired.fetch_add(1, Ordering::Relaxed);
                 let delivery = Delivery::new(Arc::clone(&entry.message), entry.attempt);
                 entry.fail("expired");
                 Received::Expired(delivery.after_missing(missed))
@@ -269,9 +290,6 @@ impl Queue {
                 Received::Live(self.delivery(entry).after_missing(missed))
             });
         }
-        self.delivered
-            .fetch_add((all - expired) as u64, Ordering::Relaxed);
-        self.expired.fetch_add(expired as u64, Ordering::Relaxed);
         all
     }
 
@@ -347,14 +365,15 @@ impl Queue {
 
     pub(super) fn stats(&self) -> QueueStats {
         let state = self.state.lock();
+        let expired = self.expired.load(Ordering::Relaxed);
         QueueStats {
             pattern: self.pattern.to_string(),
             group: self.group.as_ref().map(ToString::to_string),
             depth: state.depth,
             capacity: self.options.capacity,
-            delivered: self.delivered.load(Ordering::Relaxed),
+            delivered: state.counts.taken.saturating_sub(expired),
             dropped: state.counts.dropped,
-            expired: self.expired.load(Ordering::Relaxed),
+            expired,
             redelivered: state.counts.redelivered,
             stalled: state.counts.stalled,
         }
@@ -397,11 +416,15 @@ impl State {
     fn take(&mut self, taken: &mut Vec<Entry>, max: usize) {
         let mut left = max.min(self.depth);
         self.depth -= left;
+        self.counts.taken += left as u64;
         for lane in self.lanes.iter_mut().filter(|lane| !lane.is_empty()) {
-            let part = left.min(lane.len());
-            let bytes = &mut self.bytes;
-            taken.extend(lane.drain(..part).inspect(|entry| *bytes -= entry.size()));
-            left -= part;
+            while left > 0
+                && let Some(entry) = lane.pop_front()
+            {
+                self.bytes -= entry.size();
+                taken.push(entry);
+                left -= 1;
+            }
         }
     }
 

@@ -69,6 +69,15 @@ impl Route {
     pub(super) fn receivers(&self) -> usize {
         self.all.len() + self.groups.len()
     }
+
+    /// The queue that gets the message, if it is the only one.
+    pub(super) fn only(&self) -> Option<&Arc<Queue>> {
+        match (self.all.as_slice(), self.groups.as_slice()) {
+            ([queue], []) => Some(queue),
+            ([], [group]) => Some(group.next()),
+            _ => None,
+        }
+    }
 }
 
 impl Registry {

@@ -38,11 +38,10 @@ impl<S: Handler> Service<Request> for LoggingService<S> {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let begun = enabled!(Level::ERROR).then(Instant::now);
+        let line = enabled!(Level::ERROR).then(|| (request.clone(), Instant::now()));
         Logged {
-            handled: self.0.call(request.clone()),
-            request,
-            begun,
+            handled: self.0.call(request),
+            line,
         }
     }
 }
@@ -53,9 +52,8 @@ pin_project! {
     pub struct Logged<F> {
         #[pin]
         handled: F,
-        request: Request,
         // Nothing when nobody reads the log, which then costs no look at the clock.
-        begun: Option<Instant>,
+        line: Option<(Request, Instant)>,
     }
 }
 
@@ -65,8 +63,8 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for Logged<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let outcome = ready!(this.handled.poll(cx));
-        if let Some(begun) = *this.begun {
-            log(this.request, begun, &outcome);
+        if let Some((request, begun)) = this.line.take() {
+            log(&request, begun, &outcome);
         }
         Poll::Ready(outcome)
     }
