@@ -122,10 +122,9 @@ impl DeadLetters {
         request.overflow = Overflow::DropOldest;
         let subscription = bus.transport().subscribe(request).await?;
         let kept = Arc::new(Mutex::new(Kept::default()));
-        let collector = bus
-            .inner()
-            .tasks
-            .spawn(collect(subscription, Arc::clone(&kept)));
+        // None of the bus's own tasks, whose end it waits for when it closes: this one collects
+        // what they bury until then, and ends with the transport.
+        let collector = tokio::spawn(collect(subscription, Arc::clone(&kept)));
         Ok(Self {
             bus: bus.clone(),
             kept,

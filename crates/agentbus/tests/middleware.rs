@@ -5,7 +5,6 @@
     reason = "a test that cannot go on should say where"
 )]
 
-use std::io;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -334,47 +333,4 @@ async fn a_panic_is_buried_like_any_other_failure() {
     };
     let said: Option<String> = letter.envelope().metadata.get(dead_letter::LAST_ERROR);
     assert!(said.unwrap().contains("out of paper"));
-}
-
-/// A log in memory.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[inline(never)]
-fn runs_out_of_ink() {
-    panic!("out of ink");
-}
-
-#[tokio::test]
-async fn a_panic_is_logged_with_its_place_and_its_backtrace() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_writer(move || writer.clone());
-    // For this thread alone, on which the whole test runs.
-    let _logging = tracing::subscriber::set_default(subscriber.finish());
-    let bus = Bus::builder("t").connect().await.unwrap();
-    bus.handle("prints", |_: Request| async {
-        runs_out_of_ink();
-        Ok(())
-    })
-    .await
-    .unwrap();
-    let error = bus.invoke("prints", &1).await.unwrap_err();
-    assert!(error.to_string().contains("out of ink"), "{error}");
-    let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    for part in ["handler panicked", "out of ink", file!(), "runs_out_of_ink"] {
-        assert!(said.contains(part), "{part}: {said}");
-    }
 }
