@@ -127,6 +127,8 @@ impl Fixture {
     fn start(workspace: &Workspace, home: &Path) -> Result<Self, Failure> {
         let broken = |error: std::io::Error| Failure::new(format!("cannot start it: {error}"));
         let data = home.join("data");
+        // What an earlier run left is another version's, perhaps, and no part of this one.
+        let _ = std::fs::remove_dir_all(&data);
         let mut child = Command::new(cargo::target(workspace).join("debug/examples/mcp_fixture"))
             .arg(&data)
             .stdin(Stdio::piped())
