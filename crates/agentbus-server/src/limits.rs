@@ -78,3 +78,8 @@ pub const CLOUD_EVENT_BATCH: usize = 1000;
 
 /// Most attributes of a CloudEvent beside the required ones; each stands in the metadata.
 pub const CLOUD_EVENT_ATTRIBUTES: usize = 64;
+
+/// The shortest and the longest pause before an event of a conversation is given again to a
+/// carrier that could not take it.
+pub const CARRIER_RETRY: (Duration, Duration) =
+    (Duration::from_millis(50), Duration::from_secs(10));

@@ -86,7 +86,7 @@ pub use agentbus_transport as transport;
 pub use agentbus_transport::{Delivery, Overflow, Priority, Receipt, Start, TransportError};
 pub use builder::Builder;
 pub use bus::Bus;
-pub use call::{Invoke, TopicRequest};
+pub use call::{Calling, Invoke, TopicRequest};
 pub use current::current;
 pub use dead_letters::DeadLetters;
 pub use error::Error;

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use agentbus::protocol::{Stamp, Timestamp};
+use agentbus::transport::remote::Backoff;
 use agentbus::{EventId, Payload};
 use agentbus_chat::model::Event;
 use agentbus_chat::{ChatError, EventReader, Followed};
@@ -15,6 +16,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::cards;
+use crate::limits;
 use crate::state::App;
 
 /// Follows the events of the conversations and passes them on.
@@ -40,7 +42,14 @@ impl Bridge {
                 next = self.events.next_patiently() => next,
             };
             match next {
-                Some(Followed::Event(event)) => self.pass_on(&event).await,
+                Some(Followed::Event(event)) => {
+                    // The console hears at once, whatever the carrier does.
+                    self.announce(&event);
+                    tokio::select! {
+                        () = hang_up.cancelled() => return,
+                        () = self.pass_on(&event) => {}
+                    }
+                }
                 Some(Followed::Gap(upto)) => {
                     tracing::warn!(upto, "events were forgotten before they reached the bus");
                 }
@@ -49,11 +58,33 @@ impl Bridge {
         }
     }
 
+    /// Tells the bus of an event, and goes on trying while the carrier cannot take it: the next
+    /// event must not come before it. The id tells a subscriber that hears it twice.
     async fn pass_on(&self, event: &Event) {
         let payload = Bytes::copy_from_slice(event.payload.as_bytes());
         let Ok(payload) = Payload::from_bytes(&payload) else {
             return;
         };
+        let (shortest, longest) = limits::CARRIER_RETRY;
+        let mut pause = Backoff::new(shortest, longest).jittered();
+        let mut told = false;
+        while let Err(error) = self.publish(event, payload.clone()).await {
+            if !error.is_retryable() {
+                return tracing::warn!(%error, id = event.id, "the bus takes no such event");
+            }
+            // Told once for each trouble: a carrier may be away for hours.
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(%error, id = event.id, "the bus is told again until it takes it");
+            }
+            pause.wait().await;
+        }
+    }
+
+    async fn publish(
+        &self,
+        event: &Event,
+        payload: Option<Payload>,
+    ) -> Result<(), agentbus::Error> {
         let kind = format!("chat.{}", event.kind);
         let (bus, stamp) = (&self.app.bus, stamp_of(event));
         let key = stamp.event_id.to_string();
@@ -61,11 +92,7 @@ impl Bridge {
         if bus.transport().capabilities().idempotency {
             publish = publish.idempotency_key(key);
         }
-        let published = publish.await;
-        if let Err(error) = published {
-            tracing::debug!(%error, id = event.id, "an event was not taken by the bus");
-        }
-        self.announce(event);
+        publish.await.map(drop)
     }
 
     /// Tells of cards what the board tells of its own questions.

@@ -39,8 +39,12 @@ impl Host {
 
     /// A host whose configuration is changed first.
     pub(crate) async fn start_with(change: impl FnOnce(&mut ServerConfig, &Bus)) -> Self {
+        Self::over(Bus::builder("test").connect().await.unwrap(), change).await
+    }
+
+    /// The same over a bus of the test's own.
+    pub(crate) async fn over(bus: Bus, change: impl FnOnce(&mut ServerConfig, &Bus)) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let bus = Bus::builder("test").connect().await.unwrap();
         let mut config = ServerConfig::new(directory.path().join("data"));
         config.listen = "127.0.0.1:0".parse().unwrap();
         config.auth = AuthMode::Off;

@@ -1,13 +1,18 @@
-//! A database that fails while it is used, and works again.
+//! A database or a carrier that fails while it is used, and works again.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use agentbus::Subscription;
+use agentbus::transport::{
+    self, BoxFuture, Capabilities, Completion, Drained, Inbox, MemoryTransport, Message,
+    PublishOptions, Receipt, Subscribe, Transport, TransportError,
+};
+use agentbus::{Bus, Subscription};
 use rusqlite::Connection;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
@@ -100,6 +105,76 @@ async fn the_bus_hears_everything_once_and_in_order_after_the_store_could_not_be
     let path = format!("/api/threads/{thread}/messages");
     host.json("POST", &path, json!({ "content": "last" })).await;
     assert_eq!(next_seq(&mut new, GUARD).await, Some(POSTS + 2));
+}
+
+/// A carrier that takes nothing for a while.
+#[derive(Debug, Default)]
+struct Moody {
+    inner: MemoryTransport,
+    refuses: AtomicBool,
+    refused: AtomicUsize,
+}
+
+impl Transport for Moody {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn publish(
+        &self,
+        message: Arc<Message>,
+        options: PublishOptions,
+    ) -> Completion<Result<Receipt, TransportError>> {
+        if self.refuses.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            let reason = "away for a while".to_owned();
+            let transport = "moody";
+            return Completion::ready(Err(TransportError::Carrier { transport, reason }));
+        }
+        self.inner.publish(message, options)
+    }
+
+    fn subscribe(
+        &self,
+        request: Subscribe,
+    ) -> BoxFuture<'_, Result<transport::Subscription, TransportError>> {
+        self.inner.subscribe(request)
+    }
+
+    fn open_inbox(&self) -> Result<Inbox, TransportError> {
+        self.inner.open_inbox()
+    }
+
+    fn close(&self, drain: Duration) -> BoxFuture<'_, Drained> {
+        self.inner.close(drain)
+    }
+}
+
+#[tokio::test]
+async fn the_bus_hears_everything_in_order_after_its_carrier_was_away() {
+    let carrier = Arc::new(Moody::default());
+    let builder = Bus::builder("test").transport_instance(Arc::<Moody>::clone(&carrier));
+    let bus = builder.connect().await.unwrap();
+    let host = Host::over(bus, |config, _| config.chat = quiet()).await;
+    let thread = host.thread("t").await;
+    let mut new = host.bus.subscribe("chat.msg.new").await.unwrap();
+    carrier.refuses.store(true, Ordering::SeqCst);
+    let path = format!("/api/threads/{thread}/messages");
+    for content in ["a", "b", "c"] {
+        let posted = host.json("POST", &path, json!({ "content": content }));
+        assert_eq!(posted.await.status, 201);
+    }
+    tokio::time::timeout(GUARD, async {
+        while carrier.refused.load(Ordering::SeqCst) < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+    carrier.refuses.store(false, Ordering::SeqCst);
+    for seq in 1..=3 {
+        assert_eq!(next_seq(&mut new, GUARD).await, Some(seq));
+    }
 }
 
 /// The answer of a post: its status, its number where it was taken, and what it says.
