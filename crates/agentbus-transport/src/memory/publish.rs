@@ -34,8 +34,9 @@ pub(super) fn publish(
         return publish_reply(broker, message);
     }
     let route = broker.registry.route(&message.subject);
-    if let Some(queue) = route.only()
-        && !options.confirm
+    // In this order: a group that is asked for its next queue has given a turn.
+    if !options.confirm
+        && let Some(queue) = route.only()
     {
         return publish_to_one(broker, queue, message, options);
     }
