@@ -11,7 +11,8 @@ use parking_lot::RwLock;
 use crate::limits;
 
 /// The patterns of the durable names that were used over this transport. Their queues outlive their
-/// members, so nothing is taken out.
+/// members, so nothing is taken out: after an operator has removed a queue of ours, receipts of this
+/// connection go on to claim it.
 #[derive(Debug, Default)]
 pub(crate) struct Kept(RwLock<Vec<Pattern>>);
 

@@ -68,8 +68,9 @@ impl<'a> Invoke<'a> {
         self
     }
 
-    /// Makes the call: the request is on its way when this returns, and what it returns waits for
-    /// the reply.
+    /// Makes the call; what this returns waits for the reply. The request sets out at once where
+    /// the carrier does not make it wait, else when the future is first polled, and from then on
+    /// the timeout counts.
     ///
     /// Cancel-safe in the sense that matters: dropping the future tells the handler to stop.
     ///
@@ -122,8 +123,8 @@ impl<'a> TopicRequest<'a> {
         self
     }
 
-    /// Publishes the request; what this returns waits for the first reply. Replies travel to a
-    /// private inbox, so that no replier ever hears its own answer.
+    /// Publishes the request, as [`Invoke::send`] does; what this returns waits for the first
+    /// reply. Replies travel to a private inbox, so that no replier ever hears its own answer.
     ///
     /// # Errors
     /// As [`Invoke::send`]; without a subscriber it fails at once.

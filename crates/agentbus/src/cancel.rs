@@ -18,7 +18,7 @@ use agentbus_transport::{
 };
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Bus, Error, limits, mint};
@@ -121,12 +121,12 @@ impl Cancellations {
         Ok(())
     }
 
-    /// Spawns the rest of a handler so that a cancel finds it.
+    /// Spawns the rest of a handler so that a cancel finds it, and the end of the bus.
     pub(crate) fn spawn(
         bus: &Bus,
         request: &Message,
         task: impl Future<Output = ()> + Send + 'static,
-    ) {
+    ) -> JoinHandle<()> {
         let this = &bus.inner().cancellations;
         let (number, key) = (
             this.numbers.fetch_add(1, Ordering::Relaxed),
@@ -153,6 +153,7 @@ impl Cancellations {
             .entry(key)
             .or_default()
             .push((number, handle.abort_handle()));
+        handle
     }
 
     fn cancel(&self, bus: &Bus, key: Key) {

@@ -222,9 +222,7 @@ pub(crate) async fn tell_expired(served: Arc<Served>, delivery: Delivery) {
     let mut layered = (served.bus.inner().layers)(handler);
     // A layer that takes nothing any more has said so where it could.
     if poll_fn(|cx| layered.poll_ready(cx)).await.is_ok() {
-        layered
-            .call(Request::new(message, served, attempt, None))
-            .await;
+        layered.call(Request::late(message, served, attempt)).await;
     }
     // The carrier only has to know that nobody will act on it.
     let _ = settlement.settle(Verdict::Reject).await;

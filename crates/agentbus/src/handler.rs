@@ -34,6 +34,8 @@ struct Inner {
     message: Arc<Message>,
     served: Arc<Served>,
     attempt: u32,
+    /// Whether it expired before its handler took it.
+    late: bool,
     stream: Option<StreamWriter>,
 }
 
@@ -56,8 +58,24 @@ impl Request {
             message,
             served,
             attempt,
+            late: false,
             stream,
         }))
+    }
+
+    /// An event that expired before its handler took it: no work, so no limit counts it.
+    pub(crate) fn late(message: Arc<Message>, served: Arc<Served>, attempt: u32) -> Self {
+        Self(Arc::new(Inner {
+            message,
+            served,
+            attempt,
+            late: true,
+            stream: None,
+        }))
+    }
+
+    pub(crate) fn is_late(&self) -> bool {
+        self.0.late
     }
 
     pub(crate) fn served(&self) -> &Served {

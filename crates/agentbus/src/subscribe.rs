@@ -2,6 +2,7 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use agentbus_transport::{BoxFuture, Delivery, Overflow, Received, Start, Subscri
 use futures_util::Stream;
 use tokio::task::JoinHandle;
 
+use crate::cancel::Cancellations;
 use crate::{Bus, Error, dead_letters, limits};
 
 /// A subscription about to begin.
@@ -210,8 +212,9 @@ impl Subscription {
     fn give_up(&mut self, delivery: Delivery) {
         match &self.buries {
             Some(bus) => {
+                let message = Arc::clone(delivery.message());
                 let burial = dead_letters::bury_expired(bus.clone(), delivery);
-                self.burying = Some(bus.inner().tasks.spawn(burial));
+                self.burying = Some(Cancellations::spawn(bus, &message, burial));
             }
             // The carrier only has to know that nobody will act on it.
             None => drop(delivery.reject()),

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on should say where"
 )]
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 #[cfg(feature = "sqlite")]
 use agentbus::Start;
 use agentbus::dead_letters::{Filter, RedriveError};
-use agentbus::middleware::{DeadLetter, Retry};
+use agentbus::middleware::{DeadLetter, RateLimit, Retry};
 use agentbus::{Bus, DeadLetters, Error, Request, limits};
 use tokio::sync::Semaphore;
 
@@ -122,9 +123,12 @@ async fn a_letter_is_sent_again_until_it_is_handled_or_has_failed_too_often() {
 
 #[tokio::test]
 async fn an_event_that_expires_before_its_handler_takes_it_is_buried() {
-    // A retry, to show that nobody tries again what came too late.
+    // A retry, to show that nobody tries again what came too late, and a limit that it does not
+    // count towards.
     let builder = Bus::builder("t").layer(DeadLetter);
-    let bus = builder.layer(Retry::attempts(3)).connect().await.unwrap();
+    let builder = builder.layer(Retry::attempts(3));
+    let limit = RateLimit::per_second(NonZeroU32::MIN);
+    let bus = builder.layer(limit).connect().await.unwrap();
     let letters = DeadLetters::collect(&bus).await.unwrap();
     let (gate, seen) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicU32::new(0)));
     let (entered, handled) = (Arc::clone(&gate), Arc::clone(&seen));

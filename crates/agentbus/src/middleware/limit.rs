@@ -123,6 +123,10 @@ impl<S: Handler> Service<Request> for RateLimitService<S> {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
+        // What expired is only told of; it must not cost what is alive its place.
+        if request.is_late() {
+            return Either::Right(self.inner.call(request));
+        }
         let Err(until) = self.limiter.check() else {
             return Either::Right(self.inner.call(request));
         };
