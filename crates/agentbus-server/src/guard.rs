@@ -64,9 +64,12 @@ impl AllowList {
         if plain && self.hosts.iter().any(|known| known == name) {
             return true;
         }
-        host.parse::<Authority>().is_ok_and(|authority| {
-            self.hosts.contains(&authority.host().to_lowercase()) && !host.contains('@')
-        })
+        // A name, an address and a port hold nothing else, and it is shown in lines for a shell.
+        let usual = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+        host.bytes().all(usual)
+            && host
+                .parse::<Authority>()
+                .is_ok_and(|authority| self.hosts.contains(&authority.host().to_lowercase()))
     }
 
     /// Accepts no origin at all, the host's own, and those that were configured.

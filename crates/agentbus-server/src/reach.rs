@@ -28,9 +28,10 @@ pub(crate) fn lines(config: &ServerConfig, url: &str) -> Vec<String> {
     let secret = config.auth == AuthMode::Token;
     if secret && !credentials::is_local(url) {
         // The token is on another machine; once somebody has brought it here, every line finds it.
+        // Not a comment: shells differ in whether a line that is typed may have one.
+        let ask = "printf 'What \"agentbus token\" prints on the machine of the bus: '";
         let bring = format!("read -rs {TOKEN_VARIABLE} && export {TOKEN_VARIABLE}");
-        let note = "# what `agentbus token` prints on the machine of the bus";
-        let first = format!("{bring}   {note}");
+        let first = format!("{ask} && {bring}");
         return [first]
             .into_iter()
             .chain(with_token(url, "", &format!("${TOKEN_VARIABLE}")))
@@ -129,7 +130,7 @@ mod tests {
         let mut config = ServerConfig::new("/no/such data");
         let first = lines(&config, url).remove(0);
         assert!(
-            first.starts_with("read -rs AGENTBUS_TOKEN && export AGENTBUS_TOKEN "),
+            first.ends_with(" && read -rs AGENTBUS_TOKEN && export AGENTBUS_TOKEN"),
             "{first}"
         );
         assert_eq!(

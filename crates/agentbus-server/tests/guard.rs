@@ -85,6 +85,8 @@ async fn no_route_answers_a_stranger() {
         let foreign = [
             "Host: evil.example\r\n".to_owned(),
             "Host: localhost.evil.example\r\n".to_owned(),
+            "Host: localhost:1;id\r\n".to_owned(),
+            "Host: localhost:$(id)\r\n".to_owned(),
             format!("Host: {authority}\r\nHost: {authority}\r\n"),
             format!("Host: {authority}@evil.example\r\n"),
             format!("Host: {authority}\r\nOrigin: http://evil.example\r\n"),

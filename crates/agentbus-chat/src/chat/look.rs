@@ -3,7 +3,7 @@
 use crate::model::{
     Message, Reaction, SearchCursor, SearchOrder, SearchPage, SearchQuery, Thread, Waiting,
 };
-use crate::store::{Figures, MessageQuery, Promise, Tx};
+use crate::store::{Figures, MessageQuery, Promise, Tx, has_no_spaces};
 use crate::{Chat, ChatError, MessageId, ThreadId, limits};
 
 use super::guidance::system_row;
@@ -131,6 +131,10 @@ impl Chat {
 /// Looks for one more than is shown, to know whether there is another page.
 fn page_of(tx: &dyn Tx, mut query: SearchQuery) -> Result<SearchPage, ChatError> {
     let limit = query.limit;
+    if query.text.chars().any(has_no_spaces) {
+        // Looked for by characters, which no store ranks.
+        query.order = SearchOrder::Newest;
+    }
     let from = match (query.from, query.order) {
         (Some(from), _) => from,
         // The next page counts from here, so nothing may come in before it.

@@ -249,9 +249,10 @@ impl Core {
         asked.clamp(self.config.wait_min.min(limits::WAIT_MAX), limits::WAIT_MAX)
     }
 
-    /// Refuses a wait that is too short, where that is wanted.
+    /// Refuses a wait that is too short, where that is wanted. Who named no time gets one that is
+    /// long enough.
     fn check_long_enough(&self, asked: Option<Duration>) -> Result<(), ChatError> {
-        let asked = asked.unwrap_or(self.config.wait_timeout);
+        let Some(asked) = asked else { return Ok(()) };
         let min = self.config.wait_min.min(limits::WAIT_MAX);
         if !self.config.wait_min_enforced || asked >= min {
             return Ok(());

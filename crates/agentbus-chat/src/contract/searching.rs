@@ -205,6 +205,7 @@ pub async fn a_search_has_pages_that_hold_still(at: At) {
     for (text, order, expected) in [
         ("needle", SearchOrder::Newest, [7, 6, 5, 4, 3, 2, 1]),
         ("部署", SearchOrder::Newest, [7, 6, 5, 4, 3, 2, 1]),
+        ("部署", SearchOrder::Ranked, [7, 6, 5, 4, 3, 2, 1]),
         ("needle", SearchOrder::Ranked, [1, 2, 3, 4, 5, 6, 7]),
     ] {
         let (mut found, mut from, mut pages) = (Vec::new(), None, 0);

@@ -31,7 +31,8 @@ pub struct SearchQuery {
     pub limit: usize,
 }
 
-/// Where the next page of a search begins. What is posted after the first page moves no page.
+/// Where the next page of a search begins. What is posted after the first page is on none; where
+/// SQLite ranks, it can still change the order of what is, by how common it makes a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SearchCursor {
     /// Only messages up to this number.

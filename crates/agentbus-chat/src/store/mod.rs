@@ -34,6 +34,7 @@ pub use rows::{
     AgentRows, EventRows, MessageQuery, MessageRows, OutcomeRows, SearchRows, SyncRows,
     TemplateRows, ThreadRows, Tx, WaitRun,
 };
+pub(crate) use snippet::has_no_spaces;
 pub use sqlite::SqliteStore;
 
 use crate::ambient::BoxFuture;

@@ -11,7 +11,7 @@ pub(super) const MARKS: [char; 2] = ['\u{1}', '\u{2}'];
 const SNIPPET_CHARS: usize = 30;
 
 /// Whether a character belongs to a script that puts no spaces between words.
-pub(super) const fn has_no_spaces(c: char) -> bool {
+pub(crate) const fn has_no_spaces(c: char) -> bool {
     matches!(c, '\u{2e80}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}')
 }
 

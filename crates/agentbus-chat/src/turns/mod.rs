@@ -167,12 +167,17 @@ impl Turns {
 
 impl Room {
     /// A message, however often the store fails meanwhile: nobody else would notice the mention in
-    /// it. None where the message is gone already, with its thread.
+    /// it. None where the message is gone already, with its thread, or cannot be read at all.
     async fn message(&self, id: MessageId) -> Option<Message> {
         let mut patience = Patience::new();
         loop {
             match self.chat.message(id.clone()).await {
                 Ok((message, _)) => return Some(message),
+                // Asked again, a page that is damaged stays so, and would silence all that follow.
+                Err(ChatError::Store(error)) if !error.is_retryable() => {
+                    tracing::error!(%error, message = id.as_str(), "a mention cannot be read");
+                    return None;
+                }
                 Err(error) => patience.after(error).await.ok()?,
             }
         }

@@ -70,7 +70,7 @@ fn a_session_name_has_at_most_4096_bytes() {
 
 #[test]
 fn a_request_that_takes_too_long_is_answered_and_its_late_answer_reaches_nobody() {
-    let config = config(&[pool("p", 1)], &json!({ "request_timeout_sec": 1 }));
+    let config = config(&[pool("p", 1)], &json!({ "request_timeout_sec": 3 }));
     over(&ALL, &config, |bus| {
         let mut client = bus.client();
         let late = client.ask(&json!({ "id": "x", "method": "hold" }));

@@ -89,7 +89,9 @@ impl Bridge {
         let (bus, stamp) = (&self.app.bus, stamp_of(event));
         let key = stamp.event_id.to_string();
         let mut publish = bus.publish_payload(kind, payload).stamp(stamp);
-        if bus.transport().capabilities().idempotency {
+        // Remembered by the carrier for a day, so only where another node may publish it as well.
+        let shared = self.app.config.chat_store.is_some();
+        if shared && bus.transport().capabilities().idempotency {
             publish = publish.idempotency_key(key);
         }
         publish.await.map(drop)

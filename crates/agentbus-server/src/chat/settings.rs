@@ -83,7 +83,9 @@ pub(super) async fn write(State(app): State<Arc<App>>, mut asked: Written) -> An
 fn not_kept(error: &std::io::Error) -> ChatError {
     ChatError::Store(match error.kind() {
         std::io::ErrorKind::StorageFull => StoreError::Full,
-        _ => StoreError::Failed(format!("the settings could not be kept: {error}")),
+        _ => StoreError::Unwritable {
+            reason: error.to_string(),
+        },
     })
 }
 
