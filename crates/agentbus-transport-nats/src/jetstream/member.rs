@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use agentbus_protocol::{Subject, Text};
 use agentbus_transport::{
-    Delivery, Message, QueueStats, Received, Source, Subscribe, Subscription, TransportError,
-    limits as common,
+    Completion, Delivery, Message, QueueStats, Received, Source, Subscribe, Subscription,
+    TransportError, limits as common,
 };
 use async_nats::Subscriber;
 use async_nats::jetstream::AckKind;
@@ -66,6 +66,8 @@ struct State {
     held: HashMap<u64, Held>,
     /// How many of them are still this member's to decide about.
     leased: usize,
+    /// Verdicts that the connection does not have yet.
+    saying: usize,
     /// Asked for and not arrived.
     asked: usize,
     tokens: u64,
@@ -292,18 +294,15 @@ impl Member {
         chores
     }
 
-    /// Ends a delivery and returns it.
-    pub(super) fn end(&self, token: u64) -> Option<Held> {
+    /// Ends a delivery and returns it, for a verdict that is to be said.
+    pub(super) fn end(self: &Arc<Self>, token: u64) -> Option<(Held, Saying)> {
         let mut state = self.state.lock();
         let held = state.held.remove(&token)?;
         state.leased -= usize::from(!held.ended);
-        let drained = state.is_drained();
+        state.saying += 1;
         drop(state);
         self.changed.notify_one();
-        if drained {
-            self.store.link.note_drained();
-        }
-        Some(held)
+        Some((held, Saying(Arc::clone(self))))
     }
 
     /// Forgets a delivery that waits here, because its message was settled after all.
@@ -425,6 +424,35 @@ impl Member {
     }
 }
 
+/// A verdict on its way to the connection. The member is not drained before: a close that went on
+/// would hang up, the verdict would be lost, and the message would come again.
+pub(super) struct Saying(Arc<Member>);
+
+impl Saying {
+    pub(super) fn until<T: Send + 'static>(self, said: Completion<T>) -> Completion<T> {
+        let Completion::Waiting(saying) = said else {
+            return said;
+        };
+        Completion::waiting(async move {
+            let outcome = saying.await;
+            drop(self);
+            outcome
+        })
+    }
+}
+
+impl Drop for Saying {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.saying -= 1;
+        let drained = state.is_drained();
+        drop(state);
+        if drained {
+            self.0.store.link.note_drained();
+        }
+    }
+}
+
 impl State {
     /// Ends older deliveries of a message that was given out again.
     fn end_older(&mut self, sequence: u64) {
@@ -437,7 +465,7 @@ impl State {
     }
 
     fn is_drained(&self) -> bool {
-        self.ended && self.ready.is_empty() && self.leased == 0
+        self.ended && self.ready.is_empty() && self.leased == 0 && self.saying == 0
     }
 
     fn wake(&mut self) {

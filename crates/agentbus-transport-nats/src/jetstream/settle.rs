@@ -29,10 +29,10 @@ impl Settle for Member {
                 None => Completion::ready(Ok(())),
             };
         }
-        let Some(held) = self.end(token) else {
+        let Some((held, saying)) = self.end(token) else {
             return Completion::ready(Ok(()));
         };
-        match verdict {
+        let said = match verdict {
             Verdict::Ack => {
                 // Whoever has done the work has done it, even if it took too long.
                 self.history.acknowledge(held.taken.sequence);
@@ -48,7 +48,8 @@ impl Settle for Member {
             Verdict::Nak { delay, .. } => self.give_up(&held, delay.min(common::NAK_DELAY_MAX)),
             Verdict::Abandoned if held.ended => Completion::ready(Ok(())),
             _ => self.give_up(&held, limits::ABANDONED_DELAY),
-        }
+        };
+        saying.until(said)
     }
 }
 
