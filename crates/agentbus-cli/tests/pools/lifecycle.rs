@@ -158,10 +158,12 @@ fn v38_what_two_pools_have_and_what_waits_for_them_is_answered_before_the_end() 
         }
         client.nothing_before("read");
         bus.signal("-TERM");
-        eventually("new work is refused", || {
-            let answer = client.ask(&json!({ "id": "new", "method": "m", "pool": "a" }));
-            (fault(&answer) == "SHUTTING_DOWN").then_some(())
+        eventually("the bus has heard it", || {
+            let health = client.ask(&json!({ "id": "h", "method": "stdio_bus/health" }));
+            (health["result"]["stopping"] == true).then_some(())
         });
+        let refused = client.ask(&json!({ "id": "new", "method": "m", "pool": "a" }));
+        assert_eq!(fault(&refused), "SHUTTING_DOWN");
         workers.iter().for_each(|worker| signal(*worker, "-CONT"));
         while !open.is_empty() {
             let answer = client.next();
