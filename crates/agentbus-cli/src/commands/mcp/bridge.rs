@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::codec::{FramedRead, LinesCodec};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::wire::{Events, Message, error, header_value};
 use crate::args::McpArgs;
@@ -29,6 +30,9 @@ use crate::failure::Failure;
 
 /// Longest line, and longest event: as much as the bus takes.
 const LINE_BYTES_MAX: usize = agentbus_mcp::limits::REQUEST_BYTES_MAX;
+
+/// Longest time for writing what was answered before the client hung up.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Messages that wait to be written.
 const OUTGOING: usize = 256;
@@ -101,7 +105,7 @@ impl Bridge {
     {
         let (out, outgoing) = mpsc::channel(OUTGOING);
         let mut tasks = JoinSet::new();
-        tasks.spawn(write(outgoing, writer));
+        let writing = AbortOnDropHandle::new(tokio::spawn(write(outgoing, writer)));
         let mut requests: HashMap<String, AbortHandle> = HashMap::new();
         let mut lines = FramedRead::new(reader, LinesCodec::new_with_max_length(LINE_BYTES_MAX));
         while let Some(line) = lines.next().await {
@@ -118,6 +122,9 @@ impl Bridge {
             self.handle(message, &out, &mut tasks, &mut requests).await;
         }
         tasks.shutdown().await;
+        // What was answered before the client hung up still reaches it.
+        drop(out);
+        let _ = tokio::time::timeout(LAST_WORDS, writing).await;
         self.hang_up().await;
         Ok(())
     }
