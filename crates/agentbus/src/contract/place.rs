@@ -3,12 +3,16 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use agentbus_transport::Transport;
 use agentbus_transport::contract::Hosted;
+use agentbus_transport::{Transport, TransportError};
 
 use super::Collected;
-use crate::{Builder, Bus};
+use crate::{Builder, Bus, Error};
+
+/// How long to wait before connecting again to a server that hung up.
+const CONNECT_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
 /// How many frames a stream of a case has, where a frame costs next to nothing.
 const FRAMES: u64 = 5_000;
@@ -83,25 +87,36 @@ impl Place {
 
     /// One more bus here.
     pub async fn bus(&self, name: &str) -> Bus {
-        self.connect(Bus::builder(name.to_owned())).await
+        self.connect(|| Bus::builder(name.to_owned())).await
     }
 
     /// One more bus here, which tells its spans.
     pub(super) async fn observed(&self, name: &str, spans: &Arc<Collected>) -> Bus {
-        let builder = Bus::builder(name.to_owned());
-        self.connect(builder.spans(Arc::<Collected>::clone(spans)))
+        self.connect(|| Bus::builder(name.to_owned()).spans(Arc::<Collected>::clone(spans)))
             .await
     }
 
-    async fn connect(&self, builder: Builder) -> Bus {
-        let builder = match &self.reach {
+    /// Connects, and again if the server hangs up at once, as one that has hardly begun may do.
+    async fn connect(&self, builder: impl Fn() -> Builder) -> Bus {
+        for pause in CONNECT_PAUSES {
+            match self.over(builder()).connect().await {
+                Err(Error::Transport(TransportError::Carrier { .. })) => {
+                    tokio::time::sleep(pause).await;
+                }
+                outcome => return outcome.unwrap(),
+            }
+        }
+        self.over(builder()).connect().await.unwrap()
+    }
+
+    fn over(&self, builder: Builder) -> Builder {
+        match &self.reach {
             Reach::Url(url) => builder.transport(url),
             // Whoever closes its bus leaves the carrier to the others.
             Reach::Shared(transport) => {
                 builder.transport_instance(Arc::new(Hosted::shared(Arc::clone(transport), ())))
             }
-        };
-        builder.connect().await.unwrap()
+        }
     }
 
     /// An agent and a caller.
