@@ -132,11 +132,11 @@ impl Subject {
         self.0.starts_with(INBOX_PREFIX)
     }
 
-    /// The random part of a subject that [`inbox`](Self::inbox) made; `None` for every other one.
+    /// The random part of a subject that [`inbox`](Self::inbox) made; `None` for a subject that
+    /// has another beginning or length.
     #[must_use]
     pub fn inbox_token(&self) -> Option<[u8; INBOX_TOKEN]> {
-        let token = self.0.strip_prefix(INBOX_PREFIX)?;
-        token.as_bytes().try_into().ok()
+        inbox_token(&self.0)
     }
 
     /// The subject as text.
@@ -165,15 +165,16 @@ impl fmt::Debug for Subject {
     }
 }
 
+fn inbox_token(text: &str) -> Option<[u8; INBOX_TOKEN]> {
+    text.strip_prefix(INBOX_PREFIX)?.as_bytes().try_into().ok()
+}
+
 /// Whether this looks like what [`Subject::inbox`] makes, as nearly every `reply_to` does. Sixteen
 /// bytes are compared at once where the general check goes from one to the next.
 fn is_own_inbox(text: &str) -> bool {
-    let token = text.as_bytes().strip_prefix(INBOX_PREFIX.as_bytes());
-    let Some(Ok(token)) = token.map(<&[u8; INBOX_TOKEN]>::try_from) else {
-        return false;
-    };
     let ours = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    token.iter().fold(true, |all, byte| all & ours(*byte))
+    inbox_token(text)
+        .is_some_and(|token| token.into_iter().fold(true, |all, byte| all & ours(byte)))
 }
 
 /// What no name can hold: blanks, control characters and wildcards. A table, because names are
@@ -380,17 +381,15 @@ impl SubjectSpace {
 
     /// The same name in another place of the grammar.
     fn exchange(&self, subject: &Subject, from: &str, to: &str) -> Option<Subject> {
-        let rest = subject.as_str().strip_prefix(self.prefix.as_str())?;
-        let rest = rest.strip_prefix('.')?;
-        let (tenant, name) = match rest.strip_prefix(from) {
-            Some(name) => ("", name),
-            None => {
-                let (tenant, rest) = rest.split_once('.')?;
-                (tenant, rest.strip_prefix(from)?)
-            }
+        let text = subject.as_str();
+        let rest = text.strip_prefix(self.prefix.as_str())?.strip_prefix('.')?;
+        let name = match rest.strip_prefix(from) {
+            Some(name) => name,
+            None => rest.split_once('.')?.1.strip_prefix(from)?,
         };
-        let space = Self::within(self.prefix.clone(), tenant.into());
-        Some(join(&space.root, to, name))
+        // What stands before it: the prefix, and the tenant if there is one.
+        let root = text.strip_suffix(name)?.strip_suffix(from)?;
+        Some(join(root.strip_suffix('.')?, to, name))
     }
 
     fn strip<'a>(&self, kind: &str, subject: &'a str) -> Option<&'a str> {

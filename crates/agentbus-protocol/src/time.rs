@@ -29,23 +29,14 @@ impl Timestamp {
     /// Makes a timestamp from the system clock's type.
     #[must_use]
     pub fn from_system_time(time: std::time::SystemTime) -> Self {
-        let since = time.duration_since(std::time::UNIX_EPOCH);
-        // The usual case, without the calendar library's checks of what a span can be.
-        if let Ok(since) = since
-            && let (Ok(seconds), Ok(nanos)) = (
-                i64::try_from(since.as_secs()),
-                i32::try_from(since.subsec_nanos()),
-            )
-        {
-            let timestamp = jiff::Timestamp::new(seconds, nanos);
-            return Self(timestamp.unwrap_or(jiff::Timestamp::MAX));
-        }
-        let saturated = if since.is_err() {
-            jiff::Timestamp::MIN
-        } else {
-            jiff::Timestamp::MAX
+        let Ok(since) = time.duration_since(std::time::UNIX_EPOCH) else {
+            return Self(jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::MIN));
         };
-        Self(jiff::Timestamp::try_from(time).unwrap_or(saturated))
+        // The usual case, without the calendar library's checks of what a span can be. The
+        // nanoseconds of a second always fit; seconds that do not are beyond its years as well.
+        let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        let nanos = i32::try_from(since.subsec_nanos()).unwrap_or_default();
+        Self(jiff::Timestamp::new(seconds, nanos).unwrap_or(jiff::Timestamp::MAX))
     }
 
     /// Milliseconds since the Unix epoch, 0 before it.

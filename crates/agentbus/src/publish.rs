@@ -49,8 +49,9 @@ impl<'a> Publish<'a> {
     /// Takes id and time from elsewhere: for whoever tells of something that has both already, and
     /// may tell of it twice.
     pub fn stamp(mut self, stamp: Stamp) -> Self {
-        self.draft.envelope_mut().event_id = stamp.event_id;
-        self.draft.envelope_mut().occurred_at = stamp.occurred_at;
+        let envelope = self.draft.envelope_mut();
+        envelope.event_id = stamp.event_id;
+        envelope.occurred_at = stamp.occurred_at;
         self
     }
 

@@ -65,10 +65,11 @@ impl Bridge {
         let Ok(payload) = Payload::from_bytes(&payload) else {
             return;
         };
+        let stamp = stamp_of(event);
         let (shortest, longest) = limits::CARRIER_RETRY;
         let mut pause = Backoff::new(shortest, longest).jittered();
         let mut told = false;
-        while let Err(error) = self.publish(event, payload.clone()).await {
+        while let Err(error) = self.publish(event, payload.clone(), stamp.clone()).await {
             if !error.is_retryable() {
                 return tracing::warn!(%error, id = event.id, "the bus takes no such event");
             }
@@ -84,15 +85,16 @@ impl Bridge {
         &self,
         event: &Event,
         payload: Option<Payload>,
+        stamp: Stamp,
     ) -> Result<(), agentbus::Error> {
         let kind = format!("chat.{}", event.kind);
-        let (bus, stamp) = (&self.app.bus, stamp_of(event));
-        let key = stamp.event_id.to_string();
+        let bus = &self.app.bus;
+        let id = stamp.event_id.clone();
         let mut publish = bus.publish_payload(kind, payload).stamp(stamp);
         // Remembered by the carrier for a day, so only where another node may publish it as well.
         let shared = self.app.config.chat_store.is_some();
         if shared && bus.transport().capabilities().idempotency {
-            publish = publish.idempotency_key(key);
+            publish = publish.idempotency_key(id.to_string());
         }
         publish.await.map(drop)
     }
