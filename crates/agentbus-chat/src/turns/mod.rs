@@ -96,6 +96,13 @@ struct Seat {
     seen: Option<Seq>,
 }
 
+impl Seat {
+    /// Whether a turn has shown it a message.
+    fn has_seen(&self, message: &Message) -> bool {
+        self.seen.is_some_and(|seen| seen >= message.seq)
+    }
+}
+
 /// One turn on its way.
 struct Turn {
     name: String,
@@ -195,6 +202,10 @@ impl Room {
                 state.seats.retain(|_, seat| seat.running);
             }
             let seat = state.seats.entry(key).or_default();
+            // A turn shows all that stands in the thread when it begins, heard of or not.
+            if seat.has_seen(message) {
+                continue;
+            }
             // The next turn shows everything that is new, so the latest mention stands for all.
             if seat.running {
                 seat.asked = Some(message.clone());
@@ -224,8 +235,8 @@ impl Room {
                 .entry((thread.clone(), name.clone()))
                 .or_default();
             match seat.asked.take() {
-                Some(asked) => cause = asked,
-                None => {
+                Some(asked) if !seat.has_seen(&asked) => cause = asked,
+                _ => {
                     seat.running = false;
                     return;
                 }

@@ -62,6 +62,7 @@ struct Office {
     chat: Chat,
     bus: Bus,
     thread: ThreadId,
+    turns: Arc<Room>,
     stop: CancellationToken,
     _directory: tempfile::TempDir,
 }
@@ -100,9 +101,12 @@ impl Office {
         let stop = CancellationToken::new();
         let config = TurnsConfig::new(agents);
         let turns = Turns::begin(chat.clone(), bus.clone(), config, stop.clone());
-        tokio::spawn(turns.await.unwrap().run());
+        let turns = turns.await.unwrap();
+        let room = Arc::clone(&turns.room);
+        tokio::spawn(turns.run());
         Self {
             thread: thread.thread.id,
+            turns: room,
             chat,
             bus,
             stop,
@@ -261,18 +265,19 @@ async fn an_answer_grows_on_the_bus_before_it_is_a_message() {
 #[tokio::test]
 async fn mentions_during_a_turn_become_one_more() {
     let room = Office::with(&["slow"]).await;
-    let go = Arc::new(Notify::new());
-    let held = Arc::clone(&go);
+    let (go, began) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (held, begins) = (Arc::clone(&go), Arc::clone(&began));
     let answer = move |request: Request| {
-        let held = Arc::clone(&held);
+        let (held, begins) = (Arc::clone(&held), Arc::clone(&begins));
         async move {
+            begins.notify_one();
             held.notified().await;
             Ok(json!(shown(&request.json::<String>()?).len().to_string()))
         }
     };
     room.bus.handle("slow", answer).await.unwrap();
     room.say("@slow one").await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    began.notified().await;
     for text in ["@slow two", "three", "@slow four"] {
         room.say(text).await;
     }
@@ -292,6 +297,22 @@ async fn mentions_during_a_turn_become_one_more() {
             .count(),
         2
     );
+}
+
+#[tokio::test]
+async fn a_mention_that_a_turn_has_shown_already_opens_no_other() {
+    let room = Office::with(&["echo"]).await;
+    room.agent("echo", |_| "heard".to_owned()).await;
+    room.say("@echo one").await;
+    room.hears(by("echo")).await;
+    let asked = room.messages().await.into_iter().find(|one| one.seq == 1);
+    let key = (room.thread.clone(), "echo".to_owned());
+    let is_running = || room.turns.state.lock().seats[&key].running;
+    while is_running() {
+        tokio::task::yield_now().await;
+    }
+    room.turns.hear(&asked.unwrap());
+    assert!(!is_running());
 }
 
 #[tokio::test]
