@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use agentbus::middleware::{Logging, Timeout};
 use agentbus::{Bus, Request};
-use agentbus_protocol::jsonrpc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::report::{Report, median, percentile};
@@ -276,35 +275,4 @@ async fn raw_frames(frames: u64) -> f64 {
     });
     while receiver.recv().await.is_some() {}
     frames as f64 / begun.elapsed().as_secs_f64()
-}
-
-/// Routing fields of a 64 KiB line with the keys last.
-pub(crate) fn scan_lines(report: &mut Report) {
-    let text = format!(r#"{{"params":{{"text":"{}"}},"#, "x".repeat(64 * 1024));
-    let many = format!(
-        r#"{{"params":[{}],"#,
-        vec![r#"{"role":"user","n":1}"#; 3000].join(",")
-    );
-    for (what, head) in [("one long string", text), ("3000 small objects", many)] {
-        let line = format!(r#"{head}"jsonrpc":"2.0","id":7,"method":"m","sessionId":"s"}}"#);
-        let time = |run: &dyn Fn()| {
-            let mut samples: Vec<_> = (0..2000)
-                .map(|_| {
-                    let begun = Instant::now();
-                    run();
-                    begun.elapsed()
-                })
-                .collect();
-            percentile(&mut samples, 50)
-        };
-        let ours = time(&|| {
-            let found = jsonrpc::scan(line.as_bytes()).unwrap();
-            assert_eq!(found.method.as_deref(), Some("m"));
-        });
-        let raw = time(&|| {
-            serde_json::from_str::<serde::de::IgnoredAny>(&line).unwrap();
-        });
-        let what = format!("scan of a 64 KiB line, {what} (baseline: serde_json skipping it)");
-        report.latency(&what, ours, raw, "≤ 6 us");
-    }
 }

@@ -6,6 +6,7 @@
 mod http;
 mod memory;
 mod serve;
+mod wire;
 
 use crate::report::Report;
 
@@ -35,8 +36,11 @@ pub(crate) fn run(wanted: &[String]) {
             http::invoke(&mut report).await;
         }
     });
+    if chosen("envelope") {
+        wire::envelopes(&mut report);
+    }
     if chosen("scan") {
-        memory::scan_lines(&mut report);
+        wire::scan_lines(&mut report);
     }
     if chosen("serve") {
         serve::start(&mut report);

@@ -8,15 +8,19 @@
 //! AMB's payload is always an object. One that is not is written as `{"value":…}`, marked by
 //! `wrapped`, and unwrapped by its bytes, so what arrives is what was sent.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
+use agentbus_protocol::codec::write_text;
 use agentbus_protocol::{
     DecodeError, Envelope, ErrorCode, ErrorPayload, EventId, EventType, Metadata, Payload, Stamp,
     Subject, SubjectError, Timestamp,
 };
 use bytes::Bytes;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::stamp;
@@ -82,12 +86,13 @@ pub enum Unreadable {
 
 /// The keys beside the envelope.
 #[derive(Deserialize)]
-struct Head {
-    topic: String,
+struct Head<'a> {
+    #[serde(borrow)]
+    topic: Cow<'a, str>,
     #[serde(default)]
     spec_version: Option<IgnoredAny>,
     #[serde(default)]
-    priority: Option<Lane>,
+    priority: Lane,
     #[serde(default)]
     expires_at: Option<u64>,
     #[serde(default)]
@@ -98,21 +103,39 @@ struct Head {
     replier: Option<String>,
 }
 
-/// A priority as AMB writes it now, or as its first version did.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Lane {
-    Number(u64),
-    Name(String),
+/// A priority as AMB writes it now, a number, or as its first version did, a name. Any other is
+/// the usual one.
+#[derive(Default)]
+struct Lane(Priority);
+
+impl<'de> Deserialize<'de> for Lane {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LaneVisitor)
+    }
 }
 
-impl Lane {
-    fn priority(&self) -> Priority {
-        let parsed = match self {
-            Self::Number(number) => Priority::parse(&number.to_string()),
-            Self::Name(name) => Priority::parse(name),
-        };
-        parsed.unwrap_or_default()
+struct LaneVisitor;
+
+impl Visitor<'_> for LaneVisitor {
+    type Value = Lane;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the number or the name of a priority")
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Lane, E> {
+        let lane = Priority::ALL
+            .iter()
+            .find(|lane| u64::from(lane.number()) == number);
+        Ok(Lane(lane.copied().unwrap_or_default()))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Lane, E> {
+        Ok(Lane(Priority::parse(name).unwrap_or_default()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Lane, E> {
+        Ok(Lane::default())
     }
 }
 
@@ -153,7 +176,8 @@ pub fn encode(message: &Message, extra: &Extra<'_>) -> Vec<u8> {
     if !envelope.from.is_empty() {
         text(&mut out, "sender", &envelope.from);
     }
-    text(&mut out, "timestamp", &envelope.occurred_at.to_string());
+    let time = envelope.occurred_at;
+    time.with_str(|time| text(&mut out, "timestamp", time));
     if let Some(left) = message.remaining_ttl() {
         raw(&mut out, "ttl", amb_ttl(envelope, left));
         raw(&mut out, "expires_at", unix_millis_in(left));
@@ -204,10 +228,11 @@ pub fn encode_gone(inbox: Subject) -> Vec<u8> {
 
 /// Adds the envelope's own members behind those that are there.
 fn append(envelope: &Envelope, out: &mut Vec<u8>) {
+    // The brace that opens the envelope takes the place of the last comma, and becomes it.
+    out.pop();
     let brace = out.len();
     envelope.encode_into(out);
-    // The brace that opens the envelope becomes nothing but the comma that is there already.
-    out.remove(brace);
+    out[brace] = b',';
 }
 
 /// AMB counts whole seconds from `timestamp`; rounded up, because we check the exact time.
@@ -240,13 +265,13 @@ fn text(out: &mut Vec<u8>, key: &str, value: &str) {
     out.extend_from_slice(b"\"");
     out.extend_from_slice(key.as_bytes());
     out.extend_from_slice(b"\":");
-    // Writing text into memory cannot fail.
-    let _ = serde_json::to_writer(&mut *out, value);
+    write_text(out, value);
     out.push(b',');
 }
 
-fn raw(out: &mut Vec<u8>, key: &str, value: impl std::fmt::Display) {
-    out.extend_from_slice(format!("\"{key}\":{value},").as_bytes());
+fn raw(out: &mut Vec<u8>, key: &str, value: impl fmt::Display) {
+    // Writing into memory cannot fail.
+    let _ = write!(out, "\"{key}\":{value},");
 }
 
 /// Reads a message.
@@ -254,7 +279,7 @@ fn raw(out: &mut Vec<u8>, key: &str, value: impl std::fmt::Display) {
 /// # Errors
 /// Fails when the bytes are neither an envelope nor a message of AMB.
 pub fn decode(bytes: &Bytes) -> Result<Read, Unreadable> {
-    let head: Head = serde_json::from_slice(bytes)?;
+    let head: Head<'_> = serde_json::from_slice(bytes)?;
     let subject = Subject::parse(&head.topic)?;
     read(bytes, head, subject)
 }
@@ -267,16 +292,14 @@ pub fn decode_at(bytes: &Bytes, subject: Subject) -> Result<Read, Unreadable> {
     read(bytes, serde_json::from_slice(bytes)?, subject)
 }
 
-fn read(bytes: &Bytes, head: Head, subject: Subject) -> Result<Read, Unreadable> {
+fn read(bytes: &Bytes, head: Head<'_>, subject: Subject) -> Result<Read, Unreadable> {
     let (envelope, expires_at) = if head.spec_version.is_some() {
         (ours(bytes, head.wrapped)?, head.expires_at)
     } else {
         foreign(bytes, &head.topic)?
     };
     let mut message = Message::new(subject, envelope);
-    message.priority = head
-        .priority
-        .map_or_else(Priority::default, |lane| lane.priority());
+    message.priority = head.priority.0;
     message.expires_at = expires_at.map(instant_at);
     Ok(Read {
         message,
