@@ -67,26 +67,35 @@ pub(super) async fn upload(
     if !begins_like(kind, &bytes) {
         return Err(Refusal::bad("File content does not match its extension"));
     }
-    let (directory, kept_as) = (app.chat.uploads.clone(), *kept_as);
+    let (kept_as, image) = (*kept_as, bytes.clone());
+    let stored = aside(move || Ok(name_of(kept_as, &image))).await?;
     if headers.contains_key("idempotency-key") {
-        let body = format!("{name}\n{}", name_of(kept_as, &bytes));
+        let body = format!("{name}\n{stored}");
         let key = key("POST /api/upload/image", &headers, &body)?;
         // Before the image is kept, or one that is refused would stay.
         app.chat.chat.under(key).once(|| Ok(())).await?;
     }
-    let saving = tokio::task::spawn_blocking(move || save(&directory, kept_as, &bytes)).await;
-    let stored = match saving.map_err(std::io::Error::other) {
-        Ok(Ok(stored)) => stored,
-        Ok(Err(error)) | Err(error) => {
-            tracing::error!(%error, "an upload could not be kept");
-            let text = "the image could not be kept; look into the log of the bus";
-            return Err(Refusal::text(StatusCode::INSUFFICIENT_STORAGE, text));
-        }
-    };
+    let (directory, saved_as) = (app.chat.uploads.clone(), stored.clone());
+    aside(move || save(&directory, &saved_as, &bytes)).await?;
     let name: String = name.chars().take(NAME_CHARS).collect();
     Ok(Json(
         json!({ "url": format!("/static/uploads/{stored}"), "name": name }),
     ))
+}
+
+/// Hashes or writes an image, which takes long for a large one, beside the threads that answer other
+/// requests.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, Refusal> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(std::io::Error::other)
+        .flatten()
+        .map_err(|error| {
+            tracing::error!(%error, "an upload could not be kept");
+            let text = "the image could not be kept; look into the log of the bus";
+            Refusal::text(StatusCode::INSUFFICIENT_STORAGE, text)
+        })
 }
 
 /// Reads the field `file`, no further than the limit.
@@ -154,15 +163,14 @@ fn name_of(kept_as: &str, bytes: &[u8]) -> String {
     format!("{stem}{kept_as}")
 }
 
-/// Keeps an image under its name.
-fn save(directory: &FilePath, kept_as: &str, bytes: &[u8]) -> std::io::Result<String> {
-    let name = name_of(kept_as, bytes);
-    let path = directory.join(&name);
-    if !path.is_file() {
-        std::fs::create_dir_all(directory)?;
-        write_whole(directory, &path, bytes)?;
+/// Keeps an image under the name that was made of it.
+fn save(directory: &FilePath, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let path = directory.join(name);
+    if path.is_file() {
+        return Ok(());
     }
-    Ok(name)
+    std::fs::create_dir_all(directory)?;
+    write_whole(directory, &path, bytes)
 }
 
 /// Writes a file whole or not at all.
@@ -256,11 +264,16 @@ mod tests {
     fn an_image_that_comes_again_is_kept_once() {
         let directory = tempfile::tempdir().unwrap();
         let uploads = directory.path().join("uploads");
-        let first = save(&uploads, ".png", b"one").unwrap();
+        let keep = |bytes: &[u8]| {
+            let name = name_of(".png", bytes);
+            save(&uploads, &name, bytes).unwrap();
+            name
+        };
+        let first = keep(b"one");
         assert_eq!(kind_of(&first), Some("image/png"), "{first}");
-        assert_eq!(save(&uploads, ".png", b"one").unwrap(), first);
+        assert_eq!(keep(b"one"), first);
         assert_eq!(std::fs::read_dir(&uploads).unwrap().count(), 1);
-        assert_ne!(save(&uploads, ".png", b"two").unwrap(), first);
+        assert_ne!(keep(b"two"), first);
         assert_eq!(std::fs::read(uploads.join(first)).unwrap(), b"one");
     }
 
