@@ -31,7 +31,7 @@ fn tear<'a>(mut bytes: &'a [u8], cuts: &[u8]) -> Vec<&'a [u8]> {
 }
 
 /// Returns the messages, with `None` for one that is too large, after which nothing is read.
-fn decode(framing: Framing, limit: usize, chunks: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
+pub(crate) fn decode(framing: Framing, limit: usize, chunks: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
     let mut decoder = Decoder::new(framing, limit);
     let mut found = Vec::new();
     for chunk in chunks {
