@@ -6,7 +6,9 @@
 //! stored once.
 //!
 //! What would surprise: **two bridges in opposite directions do not make a circle.** Each notes in
-//! the metadata where a message has been, and none brings a message back there.
+//! the metadata where a message has been, and none brings a message back there. And **what expired
+//! is left behind**, counted and without a dead letter: nobody may act on it at the destination any
+//! more, and the subscribers of the source bury what they themselves came too late for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use std::time::Duration;
 use agentbus_protocol::{Metadata, Pattern, Text};
 use agentbus_transport::{
     Delivery, Message, PublishOptions, Received, Start, Subscribe, Subscription, Transport,
+    TransportError,
 };
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
@@ -96,6 +99,7 @@ impl Builder {
             to: self.to,
             source,
             copied: 0,
+            expired: 0,
         })
     }
 }
@@ -118,6 +122,7 @@ pub struct Bridge {
     to: End,
     source: Subscription,
     copied: u64,
+    expired: u64,
 }
 
 impl Bridge {
@@ -125,6 +130,12 @@ impl Bridge {
     #[must_use]
     pub const fn copied(&self) -> u64 {
         self.copied
+    }
+
+    /// How many events were left behind since the bridge was opened, because they had expired.
+    #[must_use]
+    pub const fn expired(&self) -> u64 {
+        self.expired
     }
 
     /// Waits for events, for at most `idle`, and copies those that are there, in order.
@@ -164,12 +175,14 @@ impl Bridge {
         batch: Vec<Received>,
         stop: &CancellationToken,
     ) -> Result<Step, Error> {
-        let deliveries = batch.into_iter().filter_map(|received| match received {
-            Received::Live(delivery) => Some(delivery),
-            // Nobody may act on what has expired, at the destination neither.
-            Received::Expired(_) | Received::NoResponder | Received::Lost => None,
-        });
-        let mut left: Vec<Delivery> = deliveries.collect();
+        let mut left = Vec::with_capacity(batch.len());
+        for received in batch {
+            match received {
+                Received::Live(delivery) => left.push(delivery),
+                Received::Expired(delivery) => self.leave_behind(&delivery),
+                Received::NoResponder | Received::Lost => {}
+            }
+        }
         let mut pause = limits::BRIDGE_PAUSE_MIN;
         let before = self.copied;
         while let Some(failure) = self.send(&mut left).await? {
@@ -203,6 +216,8 @@ impl Bridge {
         while let Some(outcome) = sent.next().await {
             match outcome {
                 Ok(copied) => self.copied += copied,
+                // While it waited here; what waits behind it may still be good.
+                Err(TransportError::Expired { .. }) => self.leave_behind(&left[accepted]),
                 Err(error) => {
                     failure = Some(Error::from(error));
                     break;
@@ -212,7 +227,8 @@ impl Bridge {
         }
         drop(sent);
         for delivery in left.drain(..accepted) {
-            // The destination has it. If the source does not hear that, it will come again.
+            // The destination has it, or it is too late for it. If the source does not hear that, it
+            // will come again.
             if let Err(error) = delivery.ack().await {
                 tracing::warn!(%error, from = self.from.name, "a copied event could not be acknowledged; it may be copied again");
             }
@@ -221,6 +237,12 @@ impl Bridge {
             Some(error) if !error.is_retryable() => Err(error),
             failure => Ok(failure),
         }
+    }
+
+    fn leave_behind(&mut self, delivery: &Delivery) {
+        self.expired += 1;
+        tracing::info!(event_id = %delivery.envelope().event_id, from = self.from.name, to = self.to.name,
+            "an event expired before it was copied");
     }
 
     /// Waits without losing what was handed out. Returns whether to go on.

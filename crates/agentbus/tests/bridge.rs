@@ -160,6 +160,55 @@ async fn a_destination_that_is_full_is_waited_for() {
     assert_eq!(seen, (0..10).collect::<Vec<_>>());
 }
 
+/// How long what expires is good for.
+const LIFE: Duration = Duration::from_millis(500);
+
+/// Publishes an event that expires, and tells when it has.
+async fn publish_for_a_while(bus: &Bus, number: u64) -> tokio::time::Instant {
+    bus.publish("order.paid", &number).ttl(LIFE).await.unwrap();
+    // A log may round its times.
+    tokio::time::Instant::now() + LIFE + LIFE / 2
+}
+
+#[tokio::test]
+async fn what_expired_before_it_was_copied_is_left_behind_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = Log::open(&dir.path().join("from.db")).await;
+    let to = Log::open(&dir.path().join("to.db")).await;
+    let bus = from.bus().await;
+    let expired = publish_for_a_while(&bus, 0).await;
+    publish(&bus, 1..3).await;
+    tokio::time::sleep_until(expired).await;
+    let mut bridge = open(from.end(), to.end()).await;
+    assert_eq!(drain(&mut bridge).await, 2);
+    assert_eq!(bridge.expired(), 1);
+    assert_eq!(to.numbers().await, [1, 2]);
+}
+
+#[tokio::test]
+async fn what_expires_while_its_destination_is_full_does_not_end_the_bridge() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = Log::open(&dir.path().join("from.db")).await;
+    let memory: Arc<dyn Transport> = Arc::new(MemoryTransport::new());
+    let there = bus(Arc::clone(&memory)).await;
+    let full = there.subscribe("order.>").capacity(1);
+    let mut full = full.overflow(agentbus::Overflow::Fail).await.unwrap();
+    publish(&there, 50..51).await;
+    let here = from.bus().await;
+    let expired = publish_for_a_while(&here, 0).await;
+    publish(&here, 1..2).await;
+    let mut bridge = open(from.end(), End::new(memory, "memory")).await;
+    let copying = tokio::spawn(async move { (drain(&mut bridge).await, bridge.expired()) });
+    tokio::time::sleep_until(expired).await;
+    for expected in [50, 1] {
+        let delivery = full.next().await.unwrap();
+        let payload = delivery.envelope().payload.as_ref().unwrap();
+        assert_eq!(payload.decode::<u64>().unwrap(), expected);
+        drop(delivery.ack().await);
+    }
+    assert_eq!(copying.await.unwrap(), (1, 1));
+}
+
 #[tokio::test]
 async fn a_stop_ends_the_wait_for_a_destination_that_is_gone() {
     let dir = tempfile::tempdir().unwrap();

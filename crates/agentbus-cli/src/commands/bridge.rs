@@ -33,14 +33,14 @@ pub(crate) async fn bridge(args: BridgeArgs, output: &Output) -> Result<(), Fail
     );
     output.note(&format!("copying {} from {from} to {to}", args.pattern));
     let outcome = run(&mut bridge, args.until_idle, output).await;
-    let copied = bridge.copied();
+    let (copied, expired) = (bridge.copied(), bridge.expired());
     // Ended first, or the close would wait for it to take what is left.
     drop(bridge);
     source.close(CLOSE).await;
     destination.close(CLOSE).await;
     output.line(&match output.is_json() {
-        true => serde_json::json!({ "copied": copied }).to_string(),
-        false => format!("copied {}", events(copied)),
+        true => serde_json::json!({ "copied": copied, "expired": expired }).to_string(),
+        false => sum(copied, expired),
     })?;
     outcome
 }
@@ -118,6 +118,18 @@ async fn run(bridge: &mut Bridge, until_idle: Option<u64>, output: &Output) -> R
     outcome
 }
 
+/// What became of the events.
+fn sum(copied: u64, expired: u64) -> String {
+    match expired {
+        0 => format!("copied {}", events(copied)),
+        expired => format!(
+            "copied {}; {} had expired before",
+            events(copied),
+            events(expired)
+        ),
+    }
+}
+
 fn events(count: u64) -> String {
     match count {
         1 => "1 event".to_owned(),
@@ -128,6 +140,12 @@ fn events(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_sum_names_what_expired_only_where_something_did() {
+        assert_eq!(sum(2, 0), "copied 2 events");
+        assert_eq!(sum(0, 1), "copied 0 events; 1 event had expired before");
+    }
 
     #[test]
     fn a_name_is_made_of_letters_digits_and_dashes() {
