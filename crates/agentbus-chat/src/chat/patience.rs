@@ -6,7 +6,8 @@ use crate::store::StoreError;
 use crate::{ChatError, limits};
 
 /// What one question does when the store fails: it is asked again, after pauses that grow. What
-/// was asked must change nothing, because a store may have done what it reports as failed.
+/// was asked must change nothing, or only once under a key, or be refused by an error that says so:
+/// after another one a store may have done what it reports as failed.
 #[derive(Debug)]
 pub(crate) struct Patience {
     pause: Backoff,

@@ -28,10 +28,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::chat::Patience;
 use crate::model::{Message, Role};
-use crate::store::MessageQuery;
+use crate::store::{MessageQuery, StoreError};
 use crate::{
-    AgentId, Chat, ChatError, Draft, EventReader, Followed, MessageId, NewAgent, Proof, Seq,
-    ThreadId, limits,
+    AgentId, Chat, ChatError, Draft, EventReader, Followed, IdempotencyKey, MessageId, NewAgent,
+    Proof, Seq, ThreadId, limits, secret,
 };
 use answer::{Answer, Ended};
 use guard::{Guard, Refusal};
@@ -311,7 +311,7 @@ impl Room {
                 let about = json!({ "id": turn.id, "stop_reason": stop_reason });
                 draft.merge_metadata("turn", about);
                 self.state.lock().guard.speaks(&turn.cause, &turn.id);
-                let posted = match self.post(draft).await {
+                let posted = match self.post(turn, draft).await {
                     Ok(posted) => posted,
                     Err(error) => {
                         let why = format!("its answer was refused: {error}");
@@ -342,30 +342,52 @@ impl Room {
         draft.role = Role::System;
         draft.proof = Proof::Live(turn.agent.clone());
         draft.reply_to = Some(turn.cause.id.clone());
-        self.post(draft).await.map(drop)
+        self.post(turn, draft).await.map(drop)
     }
 
-    /// Posts, after a while if the agent has posted too much: what it has worked out is not thrown
-    /// away, and it is not asked again before.
-    async fn post(&self, draft: Draft) -> Result<Message, ChatError> {
-        let posted = match self.chat.post(draft.clone()).await {
-            Err(ChatError::RateLimited { window_s, .. }) => {
-                tokio::time::sleep(Duration::from_secs(window_s)).await;
-                self.chat.post(draft).await
+    /// Posts the one message that comes of a turn. What the agent has worked out is not thrown away:
+    /// a store that fails is asked again, and an agent that has posted too much waits, and is not
+    /// asked again before.
+    async fn post(&self, turn: &Turn, draft: Draft) -> Result<Message, ChatError> {
+        // The store may have kept what it reports as failed.
+        let key = IdempotencyKey::new("turn", &secret::fingerprint(&turn.id), &turn.id)?;
+        let chat = self.chat.under(Some(key));
+        let (mut patience, mut has_waited) = (Patience::new(), false);
+        loop {
+            match chat.post(draft.clone()).await {
+                Ok(posted) => return Ok(posted.message),
+                Err(ChatError::RateLimited { window_s, .. }) if !has_waited => {
+                    has_waited = true;
+                    tokio::time::sleep(Duration::from_secs(window_s)).await;
+                }
+                Err(ChatError::Store(error))
+                    if error.is_retryable() || matches!(error, StoreError::Uncertain(_)) =>
+                {
+                    patience.after(error.into()).await?;
+                }
+                Err(error) => return Err(error),
             }
-            posted => posted,
-        };
-        posted.map(|posted| posted.message)
+        }
     }
 
+    /// Tells of a turn, however often the store says meanwhile that it has kept nothing: what comes
+    /// after it would be lost as well.
     async fn tell(&self, turn: &Turn, kind: &'static str, about: Value) -> Result<(), ChatError> {
         let mut payload = about;
         payload["turn"] = json!(turn.id);
         payload["agent"] = json!(turn.name);
         payload["agent_id"] = json!(turn.agent);
         payload["cause"] = json!(turn.cause.id);
-        let thread = turn.cause.thread_id.clone();
-        self.chat.note(kind, thread, payload).await
+        let mut patience = Patience::new();
+        loop {
+            let thread = turn.cause.thread_id.clone();
+            match self.chat.note(kind, thread, payload.clone()).await {
+                Err(ChatError::Store(error)) if error.is_retryable() => {
+                    patience.after(error.into()).await?;
+                }
+                told => return told,
+            }
+        }
     }
 
     /// What the agent is shown: what is new to it, as data.

@@ -1,7 +1,8 @@
 //! Deterministic agents in a thread.
 
+mod trouble;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use agentbus::transport::MemoryTransport;
@@ -10,8 +11,8 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::store::{Feed, ReadJob, SqliteStore, Store, StoreError, WriteJob};
-use crate::{Ambient, BoxFuture, ChatConfig, NewThread, Stamp};
+use crate::store::{SqliteStore, Store};
+use crate::{Ambient, ChatConfig, NewThread, Stamp};
 
 /// Longest time that anything may take.
 const GUARD: Duration = Duration::from_secs(100);
@@ -22,40 +23,6 @@ async fn file() -> (Arc<dyn Store>, tempfile::TempDir) {
     let store = SqliteStore::open(directory.path().join("chat.db")).await;
     let store: Arc<dyn Store> = Arc::new(store.unwrap());
     (store, directory)
-}
-
-/// A store that cannot be read while it is away; what is written goes to the real one.
-#[derive(Debug)]
-struct Away {
-    real: Arc<dyn Store>,
-    is_away: AtomicBool,
-    refused: AtomicUsize,
-}
-
-impl Store for Away {
-    fn submit(&self, job: WriteJob) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.real.submit(job)
-    }
-
-    fn submit_now(&self, job: WriteJob) -> Result<(), StoreError> {
-        self.real.submit_now(job)
-    }
-
-    fn read(&self, job: ReadJob) -> BoxFuture<'_, Result<(), StoreError>> {
-        if !self.is_away.load(Ordering::SeqCst) {
-            return self.real.read(job);
-        }
-        self.refused.fetch_add(1, Ordering::SeqCst);
-        Box::pin(async { Err(StoreError::Unreachable("away".to_owned())) })
-    }
-
-    fn feed(&self) -> &Arc<Feed> {
-        self.real.feed()
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.real.close()
-    }
 }
 
 struct Office {
@@ -359,35 +326,6 @@ async fn a_turn_without_an_answer_says_so() {
     }
     assert!(seen.iter().any(|kind| kind == "turn.silent"), "{seen:?}");
     assert_eq!(seen.iter().filter(|kind| *kind == "turn.failed").count(), 2);
-}
-
-#[tokio::test]
-async fn mentions_that_the_store_cannot_show_at_once_are_answered_when_it_can() {
-    let (real, directory) = file().await;
-    let store = Arc::new(Away {
-        real,
-        is_away: AtomicBool::new(false),
-        refused: AtomicUsize::new(0),
-    });
-    let over: Arc<dyn Store> = Arc::<Away>::clone(&store);
-    let room = Office::over(&["first", "second"], over, directory).await;
-    for name in ["first", "second"] {
-        room.agent(name, |_| "here".to_owned()).await;
-    }
-    store.is_away.store(true, Ordering::SeqCst);
-    room.say("@first?").await;
-    room.say("@second?").await;
-    let asked_again = async {
-        while store.refused.load(Ordering::SeqCst) < 3 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let asked_again = tokio::time::timeout(GUARD, asked_again).await;
-    assert!(asked_again.is_ok(), "the store is given up");
-    store.is_away.store(false, Ordering::SeqCst);
-    for name in ["first", "second"] {
-        assert_eq!(room.hears(by(name)).await.content, "here");
-    }
 }
 
 fn message(id: &str, author: Option<&str>) -> Message {
