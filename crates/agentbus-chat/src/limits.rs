@@ -139,8 +139,8 @@ pub const POSTGRES_STALL: Duration = Duration::from_secs(10);
 /// Pause before a broken connection to PostgreSQL is tried again.
 pub const POSTGRES_RECONNECT: Duration = Duration::from_millis(250);
 
-/// How often a node that hears nothing asks whether its session is still there, and whether it now
-/// leads: so long the work of a dead leader waits.
+/// How often a node asks whether its session is still there, and whether it now leads: so long the
+/// work of a dead leader waits.
 pub const POSTGRES_TURN: Duration = Duration::from_secs(2);
 
 /// Longest notice to other nodes; PostgreSQL takes less than 8000 bytes. One that would be longer

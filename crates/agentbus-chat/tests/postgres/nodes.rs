@@ -109,6 +109,21 @@ async fn one_node_leads_and_another_follows_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_node_leads_also_while_messages_keep_coming() {
+    let url = schema().await;
+    let (first, second) = (node(&url).await, node(&url).await);
+    let thread = thread(&second).await;
+    first.close().await;
+    guarded("the succession", async {
+        while !second.store().leads() {
+            second.post(draft(&thread, "x")).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_text_that_cannot_be_kept_is_refused_by_name() {
     let chat = node(&schema().await).await;
     let thread = thread(&chat).await;

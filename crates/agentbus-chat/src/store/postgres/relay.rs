@@ -16,6 +16,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use postgres::Notification;
@@ -222,6 +223,8 @@ fn run(target: &Target, first: Connection, relay: &Relay) {
 fn reopen(target: &Target, relay: &Relay) -> Result<Connection> {
     let mut connection = Connection::open(target)?;
     attach(&mut connection, relay)?;
+    // Before what was missed is told: whoever leads acts on it.
+    lead(&mut connection, relay)?;
     Ok(connection)
 }
 
@@ -245,6 +248,7 @@ fn listen(mut connection: Connection, relay: &Relay) -> Result<()> {
     // What was committed while nobody listened.
     relay.catch_up(&mut connection)?;
     relay.feed.wake_all();
+    let mut asked = Instant::now();
     while !relay.closing.load(Ordering::Relaxed) {
         let mut heard = Vec::new();
         {
@@ -255,8 +259,10 @@ fn listen(mut connection: Connection, relay: &Relay) -> Result<()> {
                 heard.push(notice);
             }
         }
-        if heard.is_empty() {
+        // Also while notices keep coming, or a busy node would never take over.
+        if heard.is_empty() || asked.elapsed() >= limits::POSTGRES_TURN {
             lead(&mut connection, relay)?;
+            asked = Instant::now();
         }
         let others: Vec<Value> = heard.iter().filter_map(|one| relay.others(one)).collect();
         if !others.is_empty() {
