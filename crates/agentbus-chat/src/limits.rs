@@ -210,3 +210,13 @@ pub const TURN_SEATS_MAX: usize = 10_000;
 
 /// Messages of which it is remembered what they came of.
 pub const TURNS_REMEMBERED: usize = 10_000;
+
+/// How long a node that does not lead keeps new messages, should nobody lead when they come: a few
+/// times what it takes until another node does.
+pub const TURN_UNHEARD_FOR: Duration = Duration::from_secs(60);
+
+/// Most messages that it keeps so; of more than that the oldest are forgotten.
+pub const TURN_UNHEARD_MAX: usize = 1_000;
+
+/// How often a node that keeps some looks whether it leads now.
+pub const TURN_LOOK: Duration = Duration::from_secs(1);

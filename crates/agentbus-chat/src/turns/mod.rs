@@ -16,9 +16,9 @@ mod mentions;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agentbus::Bus;
 use parking_lot::Mutex;
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::chat::Patience;
-use crate::model::{Message, Role};
+use crate::model::{Event, Message, Role};
 use crate::store::{MessageQuery, StoreError};
 use crate::{
     AgentId, Chat, ChatError, Draft, EventReader, Followed, IdempotencyKey, MessageId, NewAgent,
@@ -84,6 +84,28 @@ struct State {
     ids: HashMap<String, AgentId>,
     /// By thread and agent.
     seats: HashMap<(ThreadId, String), Seat>,
+    /// New messages, oldest first, that this node has not heard because it does not lead.
+    unheard: VecDeque<(Instant, MessageId)>,
+}
+
+impl State {
+    /// An agent in a thread; those that rest make room for it.
+    fn seat(&mut self, key: (ThreadId, String)) -> &mut Seat {
+        if !self.seats.contains_key(&key) && self.seats.len() >= limits::TURN_SEATS_MAX {
+            self.seats.retain(|_, seat| seat.running);
+        }
+        self.seats.entry(key).or_default()
+    }
+
+    /// Forgets what the node that leads has long heard.
+    fn forget_old(&mut self) {
+        let is_old = |(since, _): &(Instant, _)| since.elapsed() > limits::TURN_UNHEARD_FOR;
+        while self.unheard.len() > limits::TURN_UNHEARD_MAX
+            || self.unheard.front().is_some_and(is_old)
+        {
+            self.unheard.pop_front();
+        }
+    }
 }
 
 /// An agent in a thread.
@@ -94,12 +116,15 @@ struct Seat {
     asked: Option<Message>,
     /// The last message that it was shown.
     seen: Option<Seq>,
+    /// The last message that was part of a turn, also of one at another node. What that one showed
+    /// to its agent, ours has not seen.
+    upto: Option<Seq>,
 }
 
 impl Seat {
-    /// Whether a turn has shown it a message.
+    /// Whether a message was part of a turn.
     fn has_seen(&self, message: &Message) -> bool {
-        self.seen.is_some_and(|seen| seen >= message.seq)
+        self.seen.max(self.upto) >= Some(message.seq)
     }
 }
 
@@ -136,43 +161,70 @@ impl Turns {
 
     /// Opens turns until it is told to stop. Turns that run then are cancelled.
     pub async fn run(mut self) {
-        self.listen().await;
-        self.room.tasks.close();
-        self.room.tasks.wait().await;
+        let room = Arc::clone(&self.room);
+        tokio::select! {
+            () = room.stop.cancelled() => {}
+            () = self.listen() => {}
+        }
+        room.tasks.close();
+        room.tasks.wait().await;
     }
 
     async fn listen(&mut self) {
         let room = &self.room;
         loop {
-            let next = tokio::select! {
-                () = room.stop.cancelled() => return,
-                next = self.events.next_patiently() => next,
-            };
-            let event = match next {
-                Some(Followed::Event(event)) => event,
-                Some(Followed::Gap(_)) => continue,
-                None => return,
-            };
-            // Nodes that share a store would each open the turn.
-            if &*event.kind != "msg.new" || !room.chat.store().leads() {
-                continue;
+            tokio::select! {
+                next = self.events.next_patiently() => match next {
+                    Some(Followed::Event(event)) => room.note(&event),
+                    Some(Followed::Gap(_)) => {}
+                    None => return,
+                },
+                () = tokio::time::sleep(limits::TURN_LOOK), if room.is_behind() => {}
             }
-            let payload: Value = serde_json::from_str(&event.payload).unwrap_or_default();
-            let Some(id) = payload["msg_id"].as_str() else {
-                continue;
-            };
-            let message = tokio::select! {
-                () = room.stop.cancelled() => return,
-                message = room.message(MessageId::new(id)) => message,
-            };
-            if let Some(message) = message {
-                room.hear(&message);
-            }
+            room.catch_up().await;
         }
     }
 }
 
 impl Room {
+    /// Takes from an event what it says of messages and of turns, wherever they were opened.
+    fn note(&self, event: &Event) {
+        let is_message = &*event.kind == "msg.new";
+        if !is_message && !event.kind.starts_with("turn.") {
+            return;
+        }
+        let payload: Value = serde_json::from_str(&event.payload).unwrap_or_default();
+        if let (true, Some(id)) = (is_message, payload["msg_id"].as_str()) {
+            let new = (Instant::now(), MessageId::new(id));
+            self.state.lock().unheard.push_back(new);
+        }
+        let (agent, upto) = (payload["agent"].as_str(), payload["upto"].as_i64());
+        if let (Some(thread), Some(agent), Some(_)) = (&event.thread_id, agent, upto) {
+            let key = (thread.clone(), agent.to_owned());
+            let mut state = self.state.lock();
+            let seat = state.seat(key);
+            seat.upto = seat.upto.max(upto);
+        }
+    }
+
+    fn is_behind(&self) -> bool {
+        !self.state.lock().unheard.is_empty()
+    }
+
+    /// Hears what is new, if this node leads: nodes that share a store would each open the turn. One
+    /// that does not lead keeps it for a while, because nobody leads between a node that is gone and
+    /// the next.
+    async fn catch_up(self: &Arc<Self>) {
+        self.state.lock().forget_old();
+        while self.chat.store().leads() {
+            let next = self.state.lock().unheard.pop_front();
+            let Some((_, id)) = next else { return };
+            if let Some(message) = self.message(id).await {
+                self.hear(&message);
+            }
+        }
+    }
+
     /// A message, however often the store fails meanwhile: nobody else would notice the mention in
     /// it. None where the message is gone already, with its thread, or cannot be read at all.
     async fn message(&self, id: MessageId) -> Option<Message> {
@@ -197,11 +249,7 @@ impl Room {
         let mut state = self.state.lock();
         let named = mentions::of(message, &self.config.agents, &state.ids);
         for name in named {
-            let key = (message.thread_id.clone(), name.clone());
-            if !state.seats.contains_key(&key) && state.seats.len() >= limits::TURN_SEATS_MAX {
-                state.seats.retain(|_, seat| seat.running);
-            }
-            let seat = state.seats.entry(key).or_default();
+            let seat = state.seat((message.thread_id.clone(), name.clone()));
             // A turn shows all that stands in the thread when it begins, heard of or not.
             if seat.has_seen(message) {
                 continue;
@@ -262,8 +310,9 @@ impl Room {
         if let Err(refusal) = admitted {
             return self.refuse(&turn, refusal).await;
         }
-        let prompt = self.prompt(&turn).await?;
-        self.tell(&turn, "turn.opened", json!({})).await?;
+        let (prompt, upto) = self.prompt(&turn).await?;
+        self.tell(&turn, "turn.opened", json!({ "upto": upto }))
+            .await?;
         let call = self
             .bus
             .stream(name, &prompt)
@@ -336,7 +385,8 @@ impl Room {
 
     /// Says in the thread why there is no answer.
     async fn give_up(&self, turn: &Turn, kind: &'static str, why: &str) -> Result<(), ChatError> {
-        self.tell(turn, kind, json!({ "reason": why })).await?;
+        let about = json!({ "reason": why, "upto": turn.cause.seq });
+        self.tell(turn, kind, about).await?;
         let text = format!("{} does not answer: {why}.", turn.name);
         let mut draft = Draft::new(turn.cause.thread_id.clone(), turn.agent.as_str(), text);
         draft.role = Role::System;
@@ -390,8 +440,8 @@ impl Room {
         }
     }
 
-    /// What the agent is shown: what is new to it, as data.
-    async fn prompt(&self, turn: &Turn) -> Result<String, ChatError> {
+    /// What the agent is shown: what is new to it, as data. And the last number that it has seen then.
+    async fn prompt(&self, turn: &Turn) -> Result<(String, Seq), ChatError> {
         let thread = self.chat.thread(turn.cause.thread_id.clone()).await?;
         let key = (thread.id.clone(), turn.name.clone());
         let seen = self.state.lock().seats.get(&key).and_then(|seat| seat.seen);
@@ -399,10 +449,12 @@ impl Room {
             .page(&thread.id, seen.unwrap_or(0), limits::TURN_BACKLOG)
             .await?;
         messages.retain(|message| message.author_id.as_deref() != Some(turn.agent.as_str()));
+        let upto = newest.max(seen.unwrap_or(0));
         if let Some(seat) = self.state.lock().seats.get_mut(&key) {
-            seat.seen = Some(newest.max(seen.unwrap_or(0)));
+            seat.seen = Some(upto);
         }
-        Ok(framing::prompt(&turn.name, &thread.topic, &messages))
+        let prompt = framing::prompt(&turn.name, &thread.topic, &messages);
+        Ok((prompt, upto))
     }
 
     /// The newest messages after a number, and the last number among them.

@@ -7,13 +7,15 @@ use crate::BoxFuture;
 use crate::store::{Feed, Ran, ReadJob, Tx, Work, WriteJob};
 
 /// A store that cannot be read while it is away, that takes no writes while it is full, and that
-/// keeps the next write without being sure of it where that is asked for.
+/// keeps the next write without being sure of it where that is asked for. It may be that of a node
+/// that does not lead.
 #[derive(Debug)]
 struct Away {
     real: Arc<dyn Store>,
     is_away: AtomicBool,
     is_full: AtomicBool,
     is_unsure: AtomicBool,
+    leads: AtomicBool,
     refused: AtomicUsize,
 }
 
@@ -24,6 +26,7 @@ impl Away {
             is_away: AtomicBool::new(false),
             is_full: AtomicBool::new(false),
             is_unsure: AtomicBool::new(false),
+            leads: AtomicBool::new(true),
             refused: AtomicUsize::new(0),
         })
     }
@@ -84,6 +87,10 @@ impl Store for Away {
 
     fn feed(&self) -> &Arc<Feed> {
         self.real.feed()
+    }
+
+    fn leads(&self) -> bool {
+        self.leads.load(Ordering::SeqCst)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
@@ -165,4 +172,60 @@ async fn an_answer_of_which_the_store_is_not_sure_is_posted_once() {
     let unsure = |store: &Away| store.is_unsure.store(true, Ordering::SeqCst);
     let (room, _store) = answered_over(unsure).await;
     assert_eq!(outcome(&room).await, ["worked out"]);
+}
+
+/// An agent in a thread of a node that does not lead.
+async fn at_a_follower() -> (Office, Arc<Away>) {
+    let (real, directory) = file().await;
+    let store = Away::over(real);
+    store.leads.store(false, Ordering::SeqCst);
+    let over: Arc<dyn Store> = Arc::<Away>::clone(&store);
+    let room = Office::over(&["echo"], over, directory).await;
+    room.agent("echo", |_| "heard".to_owned()).await;
+    (room, store)
+}
+
+/// Waits until the node keeps so many messages.
+async fn keeps(room: &Office, count: usize) {
+    let kept = async {
+        while room.turns.state.lock().unheard.len() < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(GUARD, kept).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_mention_that_comes_while_nobody_leads_is_answered_by_the_next_who_does() {
+    let (room, store) = at_a_follower().await;
+    let asked = room.say("@echo are you there?").await;
+    keeps(&room, 1).await;
+    store.leads.store(true, Ordering::SeqCst);
+    assert_eq!(room.hears(by("echo")).await.reply_to, Some(asked.id));
+}
+
+#[tokio::test]
+async fn a_mention_that_another_node_has_taken_up_is_left_to_it() {
+    let (room, store) = at_a_follower().await;
+    let taken = room.say("@echo one").await;
+    let opened = json!({ "agent": "echo", "upto": taken.seq });
+    let told = room.chat.note("turn.opened", room.thread.clone(), opened);
+    told.await.unwrap();
+    let left = room.say("@echo two").await;
+    keeps(&room, 2).await;
+    store.leads.store(true, Ordering::SeqCst);
+    assert_eq!(room.hears(by("echo")).await.reply_to, Some(left.id));
+}
+
+#[test]
+fn what_is_kept_of_messages_is_limited() {
+    let mut state = State::default();
+    for n in 0..=limits::TURN_UNHEARD_MAX {
+        let id = MessageId::new(n.to_string());
+        state.unheard.push_back((Instant::now(), id));
+    }
+    state.forget_old();
+    assert_eq!(state.unheard.len(), limits::TURN_UNHEARD_MAX);
+    let oldest = state.unheard.front().unwrap();
+    assert_eq!(oldest.1, MessageId::new("1"));
 }
