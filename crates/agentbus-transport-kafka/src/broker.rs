@@ -175,7 +175,7 @@ pub(crate) fn reader(address: &Address, group: &str) -> Result<Reader, Transport
 /// Asks whether anybody answers at the address. About one topic, because brokers may have thousands.
 pub(crate) async fn meet(address: &Address, reader: Reader) -> Result<Reader, TransportError> {
     let topic = Topics::new(&address.namespace).events;
-    let (reader, met) = blocking(reader, move |reader| {
+    let (reader, met) = blocking(reader, move |reader: &Reader| {
         reader
             .fetch_metadata(Some(&topic), limits::CONNECT_TIMEOUT)
             .map(drop)
@@ -196,45 +196,38 @@ pub(crate) async fn ends(
     partition: i32,
 ) -> Result<(Reader, (i64, i64)), TransportError> {
     let topic = topic.to_owned();
-    patiently(reader, move |reader, left| {
+    patiently(reader, move |reader: &Reader, left| {
         reader.fetch_watermarks(&topic, partition, left)
     })
     .await
 }
 
 /// How many partitions a topic has.
-pub(crate) async fn partitions(
-    reader: Reader,
-    topic: &str,
-) -> Result<(Reader, i32), TransportError> {
-    let topic = topic.to_owned();
-    let count = move |reader: &Reader, left| {
-        let metadata = reader.fetch_metadata(Some(&topic), left)?;
-        let found = metadata
-            .topics()
-            .iter()
-            .map(|topic| topic.partitions().len());
-        let found = found.max().and_then(|count| i32::try_from(count).ok());
-        let unknown = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
-        found.filter(|count| *count > 0).ok_or(unknown)
-    };
-    patiently(reader, count).await
+pub(crate) fn partitions(reader: &Reader, topic: &str, patience: Duration) -> KafkaResult<i32> {
+    let metadata = reader.fetch_metadata(Some(topic), patience)?;
+    let found = metadata
+        .topics()
+        .iter()
+        .map(|topic| topic.partitions().len());
+    let found = found.max().and_then(|count| i32::try_from(count).ok());
+    let unknown = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
+    found.filter(|count| *count > 0).ok_or(unknown)
 }
 
 /// Asks until the answer comes; a broker that restarts, or does not know a new topic yet, is asked
 /// again.
-pub(crate) async fn patiently<T: Send + 'static>(
-    mut reader: Reader,
-    question: impl Fn(&Reader, Duration) -> KafkaResult<T> + Clone + Send + 'static,
-) -> Result<(Reader, T), TransportError> {
+pub(crate) async fn patiently<C: Send + 'static, T: Send + 'static>(
+    mut client: C,
+    question: impl Fn(&C, Duration) -> KafkaResult<T> + Clone + Send + 'static,
+) -> Result<(C, T), TransportError> {
     let deadline = Instant::now() + limits::READY_TIMEOUT;
     loop {
         let ask = question.clone();
         let (back, answer) =
-            blocking(reader, move |reader| ask(reader, limits::RESPONSE_TIMEOUT)).await?;
-        reader = back;
+            blocking(client, move |client| ask(client, limits::RESPONSE_TIMEOUT)).await?;
+        client = back;
         match answer {
-            Ok(answer) => return Ok((reader, answer)),
+            Ok(answer) => return Ok((client, answer)),
             Err(error) if Instant::now() >= deadline => return Err(failed(&error)),
             Err(_) => sleep(limits::RETRY_PAUSE).await,
         }
@@ -242,13 +235,13 @@ pub(crate) async fn patiently<T: Send + 'static>(
 }
 
 /// Runs a call of the library that waits for the network where it holds up nobody.
-async fn blocking<T: Send + 'static>(
-    reader: Reader,
-    call: impl FnOnce(&Reader) -> T + Send + 'static,
-) -> Result<(Reader, T), TransportError> {
+async fn blocking<C: Send + 'static, T: Send + 'static>(
+    client: C,
+    call: impl FnOnce(&C) -> T + Send + 'static,
+) -> Result<(C, T), TransportError> {
     let run = tokio::task::spawn_blocking(move || {
-        let answer = call(&reader);
-        (reader, answer)
+        let answer = call(&client);
+        (client, answer)
     });
     run.await
         .map_err(|_| carrier("the Kafka client ended in the middle of a call"))

@@ -1,4 +1,4 @@
-//! The one reader of a client: lanes, replies and the table.
+//! The one reader of a client: replies and the table, and the lanes while somebody listens.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -20,55 +20,49 @@ use crate::reader::Reader;
 use crate::record::Deal;
 use crate::table::{Change, client_of};
 
-/// Begins to read: the lanes and the replies from now on, the table from its beginning.
+/// Begins to read: the replies from now on, the table from its beginning.
 pub(crate) async fn open(link: &Link) -> Result<Reader, TransportError> {
-    let mut reader = broker::reader(&link.address, &link.inbox.client)?;
+    let reader = broker::reader(&link.address, &link.inbox.client)?;
     let mut assignment = TopicPartitionList::new();
     let mut add = |topic: &str, partition, offset| {
         assignment
             .add_partition_offset(topic, partition, Offset::Offset(offset))
             .map_err(|error| failed(&error))
     };
-    for lane in link.lanes.all() {
-        let topic = link.lanes.topic(lane).to_owned();
-        // Only AMB's topics may have been made by somebody else, with more partitions.
-        let (back, partitions) = broker::partitions(reader, &topic).await?;
-        reader = back;
-        for partition in 0..partitions {
-            let (back, (_, end)) = broker::ends(reader, &topic, partition).await?;
-            reader = back;
-            link.lanes.note_read((lane, partition), end);
-            add(&topic, partition, end)?;
-        }
-    }
     let (replies, partition) = (&link.topics.replies, link.inbox.partition());
-    let (back, (_, end)) = broker::ends(reader, replies, partition).await?;
+    let (reader, (_, end)) = broker::ends(reader, replies, partition).await?;
     add(replies, partition, end)?;
     add(&link.topics.members, 0, 0)?;
-    back.assign(&assignment).map_err(|error| failed(&error))?;
-    Ok(back)
+    reader.assign(&assignment).map_err(|error| failed(&error))?;
+    Ok(reader)
 }
 
 /// Reads until the transport ends.
-pub(crate) async fn run(link: Weak<Link>, reader: Reader) {
-    let Some(ending) = link.upgrade().map(|link| link.over.clone()) else {
+pub(crate) async fn run(link: Weak<Link>, reader: Arc<Reader>) {
+    let known = |link: Arc<Link>| (link.over.clone(), Arc::clone(&link.gate));
+    let Some((ending, gate)) = link.upgrade().map(known) else {
         return;
     };
     loop {
         let read = tokio::select! {
             () = ending.cancelled() => break,
-            read = reader.recv() => read,
+            () = gate.due() => None,
+            read = reader.recv() => Some(read),
         };
         let Some(link) = link.upgrade() else { break };
         match read {
-            Ok(record) => take(&link, &record),
-            Err(error) => {
+            None => gate.turn(&link.lanes, &reader),
+            Some(Ok(record)) => take(&link, &record),
+            Some(Err(error)) => {
                 tracing::debug!(%error, "the Kafka client recovers");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
     }
-    reader.close().await;
+    // A listener that still asks it something is the last to let it go.
+    if let Some(reader) = Arc::into_inner(reader) {
+        reader.close().await;
+    }
 }
 
 fn take(link: &Arc<Link>, record: &BorrowedMessage<'_>) {

@@ -13,7 +13,9 @@ use agentbus_transport::remote::{Drain, Queue};
 use agentbus_transport::{
     Completion, Message, QueueStats, Received, Settle, Source, Subscribe, TransportError, Verdict,
 };
+use parking_lot::Mutex;
 
+use crate::gate::Listening;
 use crate::inbox::home_of;
 use crate::lanes::Place;
 use crate::limits;
@@ -30,16 +32,14 @@ pub(crate) struct Feed {
     from: HashMap<Place, i64>,
     number: u64,
     queue: Arc<Queue>,
+    /// What keeps the lanes read, until it takes no more.
+    listening: Mutex<Option<Arc<Listening>>>,
 }
 
 impl Feed {
-    /// Subscribes; when this returns, every client that reads on learns of it.
-    pub(crate) async fn open(
-        link: &Arc<Link>,
-        request: Subscribe,
-    ) -> Result<Arc<Self>, TransportError> {
+    fn new(link: &Arc<Link>, request: Subscribe, listening: Listening) -> Arc<Self> {
         let number = link.number();
-        let feed = Arc::new(Self {
+        Arc::new(Self {
             link: Arc::clone(link),
             id: link.member_id(number),
             pattern: request.pattern,
@@ -47,15 +47,8 @@ impl Feed {
             from: link.lanes.now(),
             number,
             queue: Arc::new(Queue::new(request.capacity)),
-        });
-        let seen: std::sync::Weak<dyn Drain> = Arc::downgrade(&feed) as _;
-        link.enter(number, seen)?;
-        link.feeds.add(&feed);
-        if let Err(error) = feed.announce().await {
-            feed.close();
-            return Err(error);
-        }
-        Ok(feed)
+            listening: Mutex::new(Some(Arc::new(listening))),
+        })
     }
 
     /// Writes its record, and waits until it is read.
@@ -80,16 +73,27 @@ impl Feed {
     /// Ends the subscription for good, and with it whatever waits.
     fn close(&self) {
         self.link.leave(self.number);
-        self.withdraw();
+        self.link.feeds.remove(&self.id);
+        self.retract();
+        self.listening.lock().take();
         for message in self.queue.end() {
             self.give_up(&message);
         }
     }
 
-    /// Is dealt nothing any more.
-    fn withdraw(&self) {
-        self.link.feeds.remove(&self.id);
-        self.link.retract(&self.id);
+    /// Is dealt nothing any more, once the others have read of it.
+    fn retract(&self) {
+        self.link.table.leave(&self.id);
+        // Only a group's are dealt anything; for them the lanes are read a while longer.
+        let listening = self.listening.lock().clone();
+        let listening = listening.filter(|_| self.group.is_some());
+        let (link, key) = (Arc::clone(&self.link), Key::Member(&self.id).text());
+        self.link.spawn_lasting(async move {
+            let told = link.erase(&key).await;
+            if let Some(listening) = listening {
+                listening.note_left(told);
+            }
+        });
     }
 
     /// Tells whoever waits for an answer that none will come. Those who merely listen owe none.
@@ -102,15 +106,16 @@ impl Feed {
     /// Takes no new messages once what was published before is here.
     async fn finish(self: Arc<Self>) {
         if self.group.is_some() {
-            self.link.retract(&self.id);
+            self.retract();
         }
         self.link.lanes.catch_up(limits::STOP_TIMEOUT).await;
         self.link.feeds.remove(&self.id);
         self.queue.finish();
         self.link.note_drained();
         if self.group.is_none() {
-            self.link.retract(&self.id);
+            self.retract();
         }
+        self.listening.lock().take();
     }
 }
 
@@ -193,7 +198,23 @@ impl std::fmt::Debug for Feed {
 
 /// Hands out what a feed has. Dropping it unsubscribes.
 #[derive(Debug)]
-pub(crate) struct FeedSource(pub(crate) Arc<Feed>);
+pub(crate) struct FeedSource(Arc<Feed>);
+
+impl FeedSource {
+    /// Subscribes; when this returns, every client that reads on learns of it.
+    pub(crate) async fn open(link: &Arc<Link>, request: Subscribe) -> Result<Self, TransportError> {
+        // Before anybody knows of it, so that it misses nothing that is meant for it.
+        let listening = Listening::begin(link).await?;
+        let feed = Feed::new(link, request, listening);
+        let seen: std::sync::Weak<dyn Drain> = Arc::downgrade(&feed) as _;
+        link.enter(feed.number, seen)?;
+        link.feeds.add(&feed);
+        // From here on it is withdrawn when the announcement fails, or nobody waits for it.
+        let source = Self(feed);
+        source.0.announce().await?;
+        Ok(source)
+    }
+}
 
 impl Source for FeedSource {
     fn poll_receive(

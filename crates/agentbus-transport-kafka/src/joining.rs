@@ -176,7 +176,7 @@ async fn resolve(
                 .duration_since(std::time::UNIX_EPOCH)
                 .unwrap_or_default();
             let since = i64::try_from(millis(since)).unwrap_or(i64::MAX);
-            let (reader, found) = broker::patiently(reader, move |reader, left| {
+            let (reader, found) = broker::patiently(reader, move |reader: &Reader, left| {
                 first_since(reader, &events, since, left)
             })
             .await?;
@@ -214,7 +214,7 @@ async fn commit(
     (partition, since): (i32, i64),
 ) -> Result<Reader, TransportError> {
     let (events, work) = (link.topics.events.clone(), link.topics.work.clone());
-    let committed = broker::patiently(reader, move |reader, _| {
+    let committed = broker::patiently(reader, move |reader: &Reader, _| {
         let mut offsets = TopicPartitionList::new();
         offsets.add_partition_offset(&events, 0, Offset::Offset(from))?;
         offsets.add_partition_offset(&work, partition, Offset::Offset(since))?;
@@ -233,7 +233,7 @@ async fn committed(
     let (events, work) = (link.topics.events.clone(), link.topics.work.clone());
     let (reader, (low, _)) = broker::ends(reader, &events, 0).await?;
     let (reader, (work_low, _)) = broker::ends(reader, &work, partition).await?;
-    let asked = broker::patiently(reader, move |reader, left| {
+    let asked = broker::patiently(reader, move |reader: &Reader, left| {
         let mut offsets = TopicPartitionList::new();
         offsets.add_partition(&events, 0);
         offsets.add_partition(&work, partition);

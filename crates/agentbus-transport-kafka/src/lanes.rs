@@ -36,7 +36,7 @@ pub(crate) struct Lanes {
 
 #[derive(Debug, Default)]
 struct Marks {
-    /// The number that will be read next.
+    /// The number that will be read next, of each partition that is read.
     read: HashMap<Place, i64>,
     /// The number after the last that the brokers took from us.
     written: HashMap<Place, i64>,
@@ -90,6 +90,17 @@ impl Lanes {
         self.moved.notify_waiters();
     }
 
+    /// What is read, and how far.
+    pub(crate) fn reads(&self) -> HashMap<Place, i64> {
+        self.marks.lock().read.clone()
+    }
+
+    /// Says that none of them is read any more.
+    pub(crate) fn forget_reads(&self) {
+        self.marks.lock().read.clear();
+        self.moved.notify_waiters();
+    }
+
     pub(crate) fn note_written(&self, place: Place, next: i64) {
         let mut marks = self.marks.lock();
         let written = marks.written.entry(place).or_default();
@@ -97,7 +108,7 @@ impl Lanes {
     }
 
     /// From where on a subscription that begins now listens: after everything that was read or
-    /// written here.
+    /// written here. What is read has begun with what the brokers held by then.
     pub(crate) fn now(&self) -> HashMap<Place, i64> {
         let marks = self.marks.lock();
         let mut now = marks.written.clone();
@@ -108,21 +119,16 @@ impl Lanes {
         now
     }
 
-    /// Waits until everything that was written here is read; not for ever, because the broker may
-    /// be gone.
+    /// Waits until everything that was written here is read, as far as it is read at all; not for
+    /// ever, because the broker may be gone.
     pub(crate) async fn catch_up(&self, patience: Duration) {
         let written = self.marks.lock().written.clone();
         let caught_up = async {
             loop {
                 let moved = self.moved.notified();
-                let is_behind = |(place, next): (&Place, &i64)| {
-                    self.marks
-                        .lock()
-                        .read
-                        .get(place)
-                        .is_none_or(|read| read < next)
-                };
-                if !written.iter().any(is_behind) {
+                let read = self.reads();
+                let is_behind = |place| read.get(place).is_some_and(|read| *read < written[place]);
+                if !written.keys().any(is_behind) {
                     return;
                 }
                 moved.await;

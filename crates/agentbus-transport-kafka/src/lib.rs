@@ -6,6 +6,7 @@ mod broker;
 mod ear;
 mod feed;
 mod feeds;
+mod gate;
 mod inbox;
 mod joining;
 mod keeper;

@@ -27,6 +27,11 @@ pub const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// what is under way.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the lanes are read for a member of a group that has left, and that was the last to
+/// listen. What was dealt to it before is tried for as long as this, and whoever waits for an
+/// answer has to be told.
+pub const LAST_DEALT: Duration = PUBLISH_TIMEOUT;
+
 /// Longest time that a broker keeps a question for new messages open. It answers when there are
 /// any; this is only how long an idle connection stays silent.
 pub const FETCH_WAIT: Duration = Duration::from_millis(200);
@@ -111,5 +116,5 @@ pub const PREFETCH_MAX: usize = 10_000;
 /// Longest name of a namespace, in bytes: it stands before the name of every topic.
 pub const NAMESPACE_BYTES_MAX: usize = 64;
 
-/// Most topics that AMB peers use and a URL may name; each is read by every client.
+/// Most topics that AMB peers use and a URL may name; each is read by every client that listens.
 pub const AMB_TOPICS_MAX: usize = 64;

@@ -22,6 +22,7 @@ use crate::address::Address;
 use crate::broker::{self, NAME, Producer, Topics, carrier, failed};
 use crate::ear;
 use crate::feeds::Feeds;
+use crate::gate::Gate;
 use crate::inbox::SharedInbox;
 use crate::joining;
 use crate::lanes::Lanes;
@@ -40,6 +41,7 @@ pub(crate) struct Link {
     pub(crate) table_moved: Notify,
     pub(crate) lanes: Lanes,
     pub(crate) feeds: Feeds,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) full: Full,
     pub(crate) leaving: Leaving,
     /// How far the broker's clock is ahead of ours, in milliseconds.
@@ -78,6 +80,7 @@ impl Link {
             table: Table::default(),
             table_moved: Notify::new(),
             feeds: Feeds::default(),
+            gate: Arc::default(),
             full: Full::default(),
             leaving: Leaving::default(),
             ahead: AtomicI64::new(0),
@@ -93,7 +96,8 @@ impl Link {
             tasks: TaskTracker::new(),
             runtime: tokio::runtime::Handle::current(),
         });
-        let reader = ear::open(&link).await?;
+        let reader = Arc::new(ear::open(&link).await?);
+        link.gate.is_before(&reader);
         link.spawn(ear::run(Arc::downgrade(&link), reader));
         let now = link.beat().await?;
         link.bury(link.table.stale(now));
@@ -245,11 +249,18 @@ impl Link {
         let link = Arc::clone(self);
         self.spawn_lasting(async move {
             for key in keys {
-                if let Err(error) = link.write(&link.topics.members, 0, &key, None).await {
-                    tracing::warn!(%error, key, "a record of who listens could not be removed");
-                }
+                link.erase(&key).await;
             }
         });
+    }
+
+    /// Removes a record of the table. Returns whether the others learn of it.
+    pub(crate) async fn erase(&self, key: &str) -> bool {
+        let written = self.write(&self.topics.members, 0, key, None).await;
+        if let Err(error) = &written {
+            tracing::warn!(%error, key, "a record of who listens could not be removed");
+        }
+        written.is_ok()
     }
 
     /// Shows that this client is alive. Returns the broker's time.

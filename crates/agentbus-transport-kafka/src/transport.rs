@@ -12,7 +12,7 @@ use agentbus_transport::{
 
 use crate::address::Address;
 use crate::broker::NAME;
-use crate::feed::{Feed, FeedSource};
+use crate::feed::FeedSource;
 use crate::joining;
 use crate::link::Link;
 use crate::publish::{self, EVENTS};
@@ -86,8 +86,8 @@ impl Transport for KafkaTransport {
                 let source = joining::join(&self.0, request).await?;
                 return Ok(Subscription::new(source));
             }
-            let feed = Feed::open(&self.0, request).await?;
-            Ok(Subscription::new(FeedSource(feed)))
+            let source = FeedSource::open(&self.0, request).await?;
+            Ok(Subscription::new(source))
         })
     }
 

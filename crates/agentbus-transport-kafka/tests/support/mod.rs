@@ -56,9 +56,19 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn start() -> Self {
-        let (port, controller) = (free_port(), free_port());
+        let port = free_port();
+        Self::start_at(port, port)
+    }
+
+    /// Starts one that tells its clients to come to another port, where something passes them on.
+    pub(crate) fn start_behind(advertised: u16) -> Self {
+        Self::start_at(free_port(), advertised)
+    }
+
+    fn start_at(port: u16, advertised: u16) -> Self {
+        let controller = free_port();
         let folder = tempfile::tempdir().unwrap();
-        let properties = properties(port, controller, &folder.path().join("log"));
+        let properties = properties([port, advertised, controller], &folder.path().join("log"));
         std::fs::write(folder.path().join("properties"), properties).unwrap();
         let mut format = java("-Xmx128m");
         format.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c"]);
@@ -119,14 +129,14 @@ impl Drop for Broker {
 /// The name of the cluster; any will do.
 const CLUSTER: &str = "YWdlbnRidXMtdGVzdHMtMQ";
 
-fn properties(port: u16, controller: u16, data: &Path) -> String {
+fn properties([port, advertised, controller]: [u16; 3], data: &Path) -> String {
     let data = data.display();
     format!(
         "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 log.dirs={data}
