@@ -104,7 +104,7 @@ impl State {
 
 impl Gate {
     /// Says who reads. Its task owns it.
-    pub(crate) fn is_before(&self, reader: &Arc<Reader>) {
+    pub(crate) fn set_reader(&self, reader: &Arc<Reader>) {
         let _ = self.reader.set(Arc::downgrade(reader));
     }
 
@@ -271,4 +271,53 @@ async fn ends(link: &Link) -> Result<Ends, TransportError> {
     let reader = reader.ok_or(TransportError::Closed)?;
     let (_, ends) = broker::patiently(reader, ask).await?;
     Ok(ends)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn open(listeners: usize, owed: Owed) -> State {
+        State {
+            reading: Reading::Open,
+            listeners,
+            owed,
+        }
+    }
+
+    #[test]
+    fn lanes_are_shut_when_nobody_listens_and_nothing_is_owed() {
+        let now = Instant::now();
+        let later = Owed::Until(now + Duration::from_secs(60));
+        assert!(open(0, Owed::Nothing).is_due());
+        assert!(open(0, Owed::Until(now)).is_due());
+        assert!(!open(0, later).is_due());
+        assert!(open(0, later).due_at().is_some());
+        assert!(!open(0, Owed::Always).is_due());
+        assert!(open(0, Owed::Always).due_at().is_none());
+        for owed in [Owed::Nothing, later, Owed::Always] {
+            assert!(!open(1, owed).is_due());
+            assert!(open(1, owed).due_at().is_none());
+        }
+        assert!(!State::default().is_due());
+    }
+
+    #[test]
+    fn one_that_asks_for_open_lanes_is_answered_at_once() {
+        let gate = Gate::default();
+        let ask = || {
+            let (done, opened) = oneshot::channel();
+            let ends = Ends::new();
+            gate.ask(Opening { ends, done });
+            opened
+        };
+        let (mut first, mut second) = (ask(), ask());
+        assert!(first.try_recv().is_err(), "another has asked since");
+        assert!(second.try_recv().is_err(), "nobody has opened yet");
+        gate.state.lock().reading = Reading::Open;
+        assert!(matches!(ask().try_recv(), Ok(Ok(()))));
+        assert!(gate.is_open());
+    }
 }

@@ -97,7 +97,7 @@ impl Link {
             runtime: tokio::runtime::Handle::current(),
         });
         let reader = Arc::new(ear::open(&link).await?);
-        link.gate.is_before(&reader);
+        link.gate.set_reader(&reader);
         link.spawn(ear::run(Arc::downgrade(&link), reader));
         let now = link.beat().await?;
         link.bury(link.table.stale(now));
