@@ -26,7 +26,7 @@ pub(crate) type Outcome = Result<Receipt, TransportError>;
 /// write it down, and of as many machines as the topic has replicas in step.
 pub(crate) const EVENTS: Durability = Durability::Os;
 
-/// A record on its way.
+/// A record that the library has not taken yet.
 struct Outgoing {
     way: Way,
     key: String,
@@ -34,7 +34,15 @@ struct Outgoing {
     headers: Option<OwnedHeaders>,
 }
 
+/// A record that the library has taken, with a copy of what it says.
+struct Sent {
+    way: Way,
+    bytes: usize,
+    outcome: DeliveryFuture,
+}
+
 /// Where a record goes.
+#[derive(Clone, Copy)]
 enum Way {
     Lane(Lane),
     /// The partition of an inbox.
@@ -65,29 +73,20 @@ pub(crate) fn publish(
     }
 }
 
-fn dispatch(link: &Arc<Link>, outgoing: Outgoing) -> Completion<Outcome> {
+fn dispatch(link: &Arc<Link>, mut outgoing: Outgoing) -> Completion<Outcome> {
     link.count_publish();
-    let sent = if link.full.is_anyone_waiting() {
-        None
-    } else {
+    if !link.full.is_anyone_waiting() {
         match outgoing.send(link) {
-            Ok(sent) => Some(sent),
-            Err(error) if is_full(&error) => None,
-            Err(error) => return Completion::ready(Err(outgoing.refusal(&error))),
+            Ok(sent) => return Completion::waiting(sent.settle(Arc::clone(link))),
+            Err(error) if is_full(&error) => {}
+            Err(error) => return Completion::ready(Err(refusal(&error, outgoing.data.len()))),
         }
-    };
-    let place = sent.is_none().then(|| link.full.line_up());
-    let link = Arc::clone(link);
+    }
+    let (link, place) = (Arc::clone(link), link.full.line_up());
     Completion::waiting(async move {
-        let sent = match (sent, place) {
-            (Some(sent), _) => sent,
-            (None, place) => {
-                let sent = outgoing.send_patiently(&link).await?;
-                drop(place);
-                sent
-            }
-        };
-        outgoing.settle(&link, sent).await
+        let sent = outgoing.send_patiently(&link).await?;
+        drop(place);
+        sent.settle(link).await
     })
 }
 
@@ -168,7 +167,7 @@ fn pack_message(
 
 impl Outgoing {
     /// Hands the record to the library, which keeps the order in which it gets them.
-    fn send(&self, link: &Link) -> Result<DeliveryFuture, KafkaError> {
+    fn send(&mut self, link: &Link) -> Result<Sent, KafkaError> {
         let (topic, partition) = match self.way {
             // With a key the library chooses; our own lanes have one partition.
             Way::Lane(lane) => (link.lanes.topic(lane), None),
@@ -176,27 +175,37 @@ impl Outgoing {
         };
         let mut record = FutureRecord::to(topic).key(&self.key).payload(&self.data);
         record.partition = partition;
-        record.headers = self.headers.clone();
-        link.producer
-            .send_result(record)
-            .map_err(|(error, _)| error)
-    }
-
-    /// Waits for room in the library's queue.
-    async fn send_patiently(&self, link: &Link) -> Result<DeliveryFuture, TransportError> {
-        let _first = link.full.turn.lock().await;
-        loop {
-            match self.send(link) {
-                Ok(sent) => return Ok(sent),
-                Err(error) if !is_full(&error) => return Err(self.refusal(&error)),
-                Err(_) => sleep(limits::FULL_PAUSE).await,
+        record.headers = self.headers.take();
+        match link.producer.send_result(record) {
+            Ok(outcome) => Ok(Sent {
+                way: self.way,
+                bytes: self.data.len(),
+                outcome,
+            }),
+            Err((error, back)) => {
+                self.headers = back.headers;
+                Err(error)
             }
         }
     }
 
-    async fn settle(&self, link: &Link, sent: DeliveryFuture) -> Outcome {
-        let delivered = sent.await.map_err(|_| TransportError::Closed)?;
-        let delivered = delivered.map_err(|(error, _)| self.refusal(&error))?;
+    /// Waits for room in the library's queue.
+    async fn send_patiently(&mut self, link: &Link) -> Result<Sent, TransportError> {
+        let _first = link.full.turn.lock().await;
+        loop {
+            match self.send(link) {
+                Ok(sent) => return Ok(sent),
+                Err(error) if !is_full(&error) => return Err(refusal(&error, self.data.len())),
+                Err(_) => sleep(limits::FULL_PAUSE).await,
+            }
+        }
+    }
+}
+
+impl Sent {
+    async fn settle(self, link: Arc<Link>) -> Outcome {
+        let delivered = self.outcome.await.map_err(|_| TransportError::Closed)?;
+        let delivered = delivered.map_err(|(error, _)| refusal(&error, self.bytes))?;
         let Way::Lane(lane) = self.way else {
             return Ok(Receipt::new(Durability::Memory, None));
         };
@@ -209,15 +218,15 @@ impl Outgoing {
             Lane::Calls => Receipt::new(Durability::Memory, None),
         })
     }
+}
 
-    fn refusal(&self, error: &KafkaError) -> TransportError {
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => TransportError::TooLarge {
-                transport: NAME,
-                bytes: self.data.len(),
-                limit: ENVELOPE_BYTES_MAX,
-            },
-            _ => doubtful(error),
-        }
+fn refusal(error: &KafkaError, bytes: usize) -> TransportError {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => TransportError::TooLarge {
+            transport: NAME,
+            bytes,
+            limit: ENVELOPE_BYTES_MAX,
+        },
+        _ => doubtful(error),
     }
 }
