@@ -191,11 +191,11 @@ async fn one_that_gives_up_before_it_listens_leaves_the_others_alone() {
     let transport = open(&support::url()).await;
     for n in 0..50 {
         let mut given_up = Box::pin(transport.subscribe(all_of("given-up")));
-        // So far that it has asked, and not so far that it has begun.
-        assert!(futures_util::poll!(&mut given_up).is_pending());
+        // By now it has asked; where the lanes were open still, it may have begun as well.
+        let begun = futures_util::poll!(&mut given_up);
         tokio::task::yield_now().await;
         let asked = transport.subscribe(all_of("patient"));
-        drop(given_up);
+        drop((given_up, begun));
         let mut heard = within("a subscription", asked).await.unwrap();
         publish(&transport, "patient", n).await;
         assert_eq!(number(&receive(&mut heard).await), n);
