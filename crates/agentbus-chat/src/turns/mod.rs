@@ -294,13 +294,14 @@ impl Room {
 
     async fn turn(&self, name: &str, cause: Message) -> Result<(), ChatError> {
         let turn = Turn {
-            agent: self.agent(name).await?,
+            agent: self.patiently(|| self.agent(name)).await?,
             name: name.to_owned(),
             id: format!("{}:{name}", cause.id),
             cause,
         };
+        let thread = &turn.cause.thread_id;
         let (tail, _) = self
-            .page(&turn.cause.thread_id, 0, limits::TURN_PING_PONG)
+            .patiently(|| self.page(thread, 0, limits::TURN_PING_PONG))
             .await?;
         let admitted = self
             .state
@@ -310,7 +311,7 @@ impl Room {
         if let Err(refusal) = admitted {
             return self.refuse(&turn, refusal).await;
         }
-        let (prompt, upto) = self.prompt(&turn).await?;
+        let (prompt, upto) = self.patiently(|| self.prompt(&turn)).await?;
         self.tell(&turn, "turn.opened", json!({ "upto": upto }))
             .await?;
         let call = self
@@ -420,22 +421,30 @@ impl Room {
         }
     }
 
-    /// Tells of a turn, however often the store says meanwhile that it has kept nothing: what comes
-    /// after it would be lost as well.
     async fn tell(&self, turn: &Turn, kind: &'static str, about: Value) -> Result<(), ChatError> {
         let mut payload = about;
         payload["turn"] = json!(turn.id);
         payload["agent"] = json!(turn.name);
         payload["agent_id"] = json!(turn.agent);
         payload["cause"] = json!(turn.cause.id);
+        let thread = &turn.cause.thread_id;
+        let note = || self.chat.note(kind, thread.clone(), payload.clone());
+        self.patiently(note).await
+    }
+
+    /// Does one step of a turn, however often the store says meanwhile that it has done nothing:
+    /// what comes after it would be lost as well.
+    async fn patiently<T, F>(&self, step: impl Fn() -> F) -> Result<T, ChatError>
+    where
+        F: Future<Output = Result<T, ChatError>>,
+    {
         let mut patience = Patience::new();
         loop {
-            let thread = turn.cause.thread_id.clone();
-            match self.chat.note(kind, thread, payload.clone()).await {
+            match step().await {
                 Err(ChatError::Store(error)) if error.is_retryable() => {
                     patience.after(error.into()).await?;
                 }
-                told => return told,
+                done => return done,
             }
         }
     }

@@ -117,6 +117,23 @@ async fn mentions_that_the_store_cannot_show_at_once_are_answered_when_it_can() 
     }
 }
 
+#[tokio::test]
+async fn a_turn_that_the_store_cannot_show_at_once_begins_when_it_can() {
+    let (real, directory) = file().await;
+    let store = Away::over(real);
+    let over: Arc<dyn Store> = Arc::<Away>::clone(&store);
+    store.leads.store(false, Ordering::SeqCst);
+    let room = Office::over(&["echo"], over, directory).await;
+    room.agent("echo", |_| "here".to_owned()).await;
+    room.say("@echo?").await;
+    let asked = room.messages().await.into_iter().find(|one| one.seq == 1);
+    store.is_away.store(true, Ordering::SeqCst);
+    room.turns.hear(&asked.unwrap());
+    store.has_refused(2).await;
+    store.is_away.store(false, Ordering::SeqCst);
+    assert_eq!(room.hears(by("echo")).await.content, "here");
+}
+
 /// Asks an agent, does something to the store while it works on its answer, and lets it answer.
 async fn answered_over(trouble: impl FnOnce(&Away)) -> (Office, Arc<Away>) {
     let (real, directory) = file().await;
