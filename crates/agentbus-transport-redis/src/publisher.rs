@@ -166,13 +166,17 @@ impl Writer {
         cmd.arg(limits::QUEUE_ENTRIES)
             .arg(u8::from(desk.settings.amb));
         cmd.arg(millis(limits::KEY_WINDOW)).arg(batch.len());
+        cmd.arg(batch.iter().filter(|message| message.logged).count());
         for message in batch {
             let queues = routes.of(message.subject.as_str());
-            cmd.arg(message.flags()).arg(&message.channel);
-            cmd.arg(message.subject.as_str()).arg(&message.key);
-            cmd.arg(&message.data[..]).arg(queues.len());
-            for queue in queues.iter() {
-                cmd.arg(&**queue);
+            let more = message.required || !message.key.is_empty() || !queues.is_empty();
+            cmd.arg(message.asks(more)).arg(&message.channel);
+            cmd.arg(&message.data[..]);
+            if more {
+                cmd.arg(&message.key).arg(queues.len());
+                queues.iter().for_each(|queue| {
+                    cmd.arg(&**queue);
+                });
             }
         }
         cmd
@@ -180,20 +184,21 @@ impl Writer {
 
     /// Tells everybody what became of their message.
     fn settle(&self, batch: Vec<Outgoing>, answer: Value) {
-        let Ok(answers) = redis::from_redis_value::<Vec<(u64, usize, u8)>>(answer) else {
-            return fail(
-                batch,
-                &carrier("the server's answer to a publish cannot be read"),
-            );
-        };
-        for (message, answer) in batch.into_iter().zip(answers) {
+        let answers = redis::from_redis_value::<Vec<u64>>(answer).unwrap_or_default();
+        if answers.len() != 3 * batch.len() {
+            return fail(batch, &unreadable());
+        }
+        for (message, answer) in batch.into_iter().zip(answers.chunks_exact(3)) {
             let outcome = self.outcome(&message, answer);
             // Whoever gave up waiting wants no answer.
             let _ = message.done.send(outcome);
         }
     }
 
-    fn outcome(&self, message: &Outgoing, (number, heard, code): (u64, usize, u8)) -> Outcome {
+    fn outcome(&self, message: &Outgoing, answer: &[u64]) -> Outcome {
+        let &[number, heard, code] = answer else {
+            return Err(unreadable());
+        };
         let subject = || message.subject.clone();
         // A reply that no connection hears, and a request that nobody serves.
         let unheard = message.subject.is_inbox() && heard == 0;
@@ -222,12 +227,15 @@ impl Writer {
 }
 
 impl Outgoing {
-    const fn flags(&self) -> &'static str {
-        match (self.logged, self.required) {
-            (true, true) => "lr",
-            (true, false) => "l",
-            (false, true) => "r",
-            (false, false) => "",
+    /// What the script is asked for, in its letters.
+    const fn asks(&self, more: bool) -> &'static str {
+        match (self.logged, self.required, more) {
+            (true, false, false) => "l",
+            (false, false, false) => "",
+            (true, true, _) => "lrm",
+            (true, false, true) => "lm",
+            (false, true, _) => "rm",
+            (false, false, true) => "m",
         }
     }
 }
@@ -235,6 +243,10 @@ impl Outgoing {
 fn is_stale(answer: &Value) -> bool {
     matches!(answer, Value::BulkString(word) if word == b"stale")
         || matches!(answer, Value::SimpleString(word) if word == "stale")
+}
+
+fn unreadable() -> TransportError {
+    carrier("the server's answer to a publish cannot be read")
 }
 
 fn doubtful(error: &RedisError) -> TransportError {

@@ -9,12 +9,12 @@ use std::sync::LazyLock;
 use redis::{Cmd, Script};
 
 macro_rules! scripts {
-    ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $($file:literal)+;)*) => {
         $(
             $(#[$doc])*
             pub(crate) static $name: Step = Step {
-                text: concat!(include_str!("scripts/common.lua"), include_str!(concat!("scripts/", $file))),
-                hash: LazyLock::new(|| hash(concat!(include_str!("scripts/common.lua"), include_str!(concat!("scripts/", $file))))),
+                text: concat!(include_str!("scripts/common.lua"), $(include_str!(concat!("scripts/", $file))),+),
+                hash: LazyLock::new(|| hash($name.text)),
             };
         )*
     };
@@ -22,16 +22,16 @@ macro_rules! scripts {
 
 scripts! {
     PUBLISH = "publish.lua";
-    JOIN = "join.lua";
-    COPY = "copy.lua";
-    LEAVE = "leave.lua";
-    RELEASE = "release.lua";
+    JOIN = "queues.lua" "join.lua";
+    COPY = "queues.lua" "copy.lua";
+    LEAVE = "queues.lua" "leave.lua";
+    RELEASE = "queues.lua" "release.lua";
     CLAIM = "claim.lua";
-    NAK = "nak.lua";
-    EXTEND = "extend.lua";
-    WAKE = "wake.lua";
-    BEAT = "beat.lua";
-    DROP = "drop.lua";
+    NAK = "queues.lua" "nak.lua";
+    EXTEND = "queues.lua" "extend.lua";
+    WAKE = "queues.lua" "wake.lua";
+    BEAT = "queues.lua" "beat.lua";
+    DROP = "queues.lua" "drop.lua";
 }
 
 /// One script.

@@ -15,7 +15,7 @@ if ARGV[9] == '1' and others > 0 then
   return 'used'
 end
 
--- The first number at or after a time. Numbers have no gaps but at the old end of the log.
+-- The first number at or after a time. The entry behind a gap stands for the numbers in it.
 local function at_time(wanted)
   local oldest = redis.call('XRANGE', base .. 'log', '-', '+', 'COUNT', 1)[1]
   if not oldest then

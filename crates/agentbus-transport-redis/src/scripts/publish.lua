@@ -2,103 +2,132 @@
 --
 -- Arguments: base, client, number of the batch, version of the routes that were used, entries that
 -- the log keeps, entries that a queue may hold, whether AMB's streams are written, milliseconds for
--- which a key is remembered, number of messages; then for each message its flags, channel, subject,
--- key, data, number of queues, and the queues.
+-- which a key is remembered, number of messages, how many of them are for the log; then for each
+-- message what it asks for, its channel and its data. It asks for the log with an l, for a responder
+-- with an r, and with an m for more: then its key, number of queues and queues follow.
 --
--- Answers with `stale` when the routes have changed, else with {number, receivers, outcome} for
--- each message. Outcomes: 0 taken, 1 taken before under its key, 2 nobody listens, 3 a queue is full.
+-- Answers with `stale` when the routes have changed, else with number, receivers and outcome of one
+-- message after the other. Outcomes: 0 taken, 1 taken before under its key, 2 nobody listens, 3 a
+-- queue is full.
 --
 -- A client has one batch on its way. The answer to its last one is kept, so that a batch which is
 -- sent again after a lost connection, or comes late over an old one, is not taken twice.
+--
+-- The server does nothing else meanwhile, and a call to it costs more than what it does. So what
+-- can be asked once for a batch is, and what only some messages need waits until one needs it.
+local call = redis.call
 local memory = base .. 'sent:' .. ARGV[2]
-local sent = redis.call('GET', memory)
-if sent then
-  local number = string.match(sent, '^%d+')
+local known = call('MGET', base .. 'version', memory)
+if known[2] then
+  local number = string.match(known[2], '^%d+')
   if number == ARGV[3] then
-    return cmsgpack.unpack(string.sub(sent, #number + 2))
+    return cmsgpack.unpack(string.sub(known[2], #number + 2))
   elseif tonumber(number) > tonumber(ARGV[3]) then
     return 'late'
   end
 end
-if (redis.call('GET', base .. 'version') or '') ~= ARGV[4] then
+if (known[1] or '') ~= ARGV[4] then
   return 'stale'
 end
 
-local keep, room, amb, remembered = ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1', ARGV[8]
-local now = clock()
-local at = 10
-
-local function serving(queues, required)
-  local open = {}
-  for _, queue in ipairs(queues) do
-    local serves = not required or is_durable(queue)
-    if not serves then
-      for _, member in ipairs(redis.call('SMEMBERS', key('members', queue))) do
-        if is_live(member, now) then
-          serves = true
-          break
-        end
-      end
-    end
-    if serves then
-      open[#open + 1] = queue
-    end
-  end
-  return open
+local amb, room, unused = ARGV[7] == '1', tonumber(ARGV[6]), tonumber(ARGV[10])
+local now, number
+if unused > 0 then
+  now = clock()
+  number = call('INCRBY', base .. 'sequence', unused) - unused
 end
 
-local function is_full(queues)
-  for _, queue in ipairs(queues) do
-    if redis.call('XLEN', key('queue', queue)) >= room then
+-- Appends to the log. The number orders it and the time lies in the second half, where a replay
+-- finds it. A channel is the subject behind the namespace.
+local log, before_subject = base .. 'log', #base - #'agentbus:' + 1
+local function append(channel, data)
+  number, unused = number + 1, unused - 1
+  local id = string.format('%d-%d', number, now)
+  call('XADD', log, 'MAXLEN', '~', ARGV[5], id, 's', string.sub(channel, before_subject), 'd', data)
+  if amb then
+    call('XADD', 'stream:' .. channel, 'MAXLEN', '~', 1000, '*', 'data', data)
+  end
+  return number
+end
+
+local function is_served(queue)
+  now = now or clock()
+  for _, member in ipairs(call('SMEMBERS', key('members', queue))) do
+    if is_live(member, now) then
       return true
     end
   end
   return false
 end
 
-local function publish(flags, channel, subject, name, data, queues)
-  if name ~= '' then
-    local before = redis.call('GET', key('key', name))
-    if before then
-      return {tonumber(before), 0, 1}
+-- The queues named by `count` arguments from `at` on. A request waits only where somebody serves.
+local function open(at, count, required)
+  local queues = {}
+  for place = at, at + count - 1 do
+    local queue = ARGV[place]
+    if not required or is_durable(queue) or is_served(queue) then
+      queues[#queues + 1] = key('queue', queue)
     end
   end
-  local open = serving(queues, string.find(flags, 'r', 1, true))
-  if is_full(open) then
-    return {0, 0, 3}
-  end
-  local number = 0
-  if string.find(flags, 'l', 1, true) then
-    number = redis.call('INCR', base .. 'sequence')
-    -- The number orders the log and the time lies in the second half, where a replay finds it.
-    local id = string.format('%.0f-%.0f', number, now)
-    redis.call('XADD', base .. 'log', 'MAXLEN', '~', keep, id, 's', subject, 'd', data)
-    if amb then
-      redis.call('XADD', 'stream:' .. channel, 'MAXLEN', '~', 1000, '*', 'data', data)
-    end
-  end
-  for _, queue in ipairs(open) do
-    redis.call('XADD', key('queue', queue), '*', 'd', data, 'n', number)
-  end
-  local heard = redis.call('PUBLISH', channel, data)
-  if name ~= '' then
-    redis.call('SET', key('key', name), string.format('%.0f', number), 'PX', remembered)
-  end
-  if string.find(flags, 'r', 1, true) and heard + #open == 0 then
-    return {0, 0, 2}
-  end
-  return {number, heard + #open, 0}
+  return queues
 end
 
-local answer = {}
-for message = 1, tonumber(ARGV[9]) do
-  local queues = {}
-  local count = tonumber(ARGV[at + 5])
-  for queue = 1, count do
-    queues[queue] = ARGV[at + 5 + queue]
+-- Nobody else adds to a queue meanwhile, so its length is asked for once.
+local lengths = {}
+local function is_full(queues)
+  for _, queue in ipairs(queues) do
+    lengths[queue] = lengths[queue] or call('XLEN', queue)
+    if lengths[queue] >= room then
+      return true
+    end
   end
-  answer[message] = publish(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], queues)
-  at = at + 6 + count
+  return false
 end
-redis.call('SET', memory, ARGV[3] .. ':' .. cmsgpack.pack(answer), 'PX', 60000)
+
+-- Publishes what asks for more than a place in the log.
+local function publish(asks, channel, data, name, queues)
+  if name then
+    local before = call('GET', name)
+    if before then
+      return tonumber(before), 0, 1
+    end
+  end
+  if is_full(queues) then
+    return 0, 0, 3
+  end
+  local number = string.find(asks, 'l', 1, true) and append(channel, data) or 0
+  for _, queue in ipairs(queues) do
+    call('XADD', queue, '*', 'd', data, 'n', number)
+    lengths[queue] = lengths[queue] + 1
+  end
+  local heard = call('PUBLISH', channel, data) + #queues
+  if name then
+    call('SET', name, string.format('%d', number), 'PX', ARGV[8])
+  end
+  if heard == 0 and string.find(asks, 'r', 1, true) then
+    return 0, 0, 2
+  end
+  return number, heard, 0
+end
+
+local answer, at = {}, 11
+for place = 1, 3 * ARGV[9], 3 do
+  local asks, channel, data = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  at = at + 3
+  if asks == '' or asks == 'l' then
+    answer[place] = asks == 'l' and append(channel, data) or 0
+    answer[place + 1] = call('PUBLISH', channel, data)
+    answer[place + 2] = 0
+  else
+    local name, count = ARGV[at] ~= '' and key('key', ARGV[at]), tonumber(ARGV[at + 1])
+    local queues = open(at + 2, count, string.find(asks, 'r', 1, true))
+    answer[place], answer[place + 1], answer[place + 2] = publish(asks, channel, data, name, queues)
+    at = at + 2 + count
+  end
+end
+-- What was not taken took no number.
+if unused > 0 then
+  call('DECRBY', base .. 'sequence', unused)
+end
+call('SET', memory, ARGV[3] .. ':' .. cmsgpack.pack(answer), 'PX', 60000)
 return answer
