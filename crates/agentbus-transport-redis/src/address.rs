@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use agentbus_transport::remote::hidden;
 use agentbus_transport::{Durability, TransportError};
+use redis::io::tcp::TcpSettings;
 use redis::{Client, ClientTlsConfig, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 
 use crate::commands::failed;
@@ -53,8 +54,10 @@ impl Address {
         let info = server.into_connection_info().map_err(|error| {
             invalid(&format!("`{}` is not understood ({error})", hidden(server)))
         })?;
+        // A small command must not wait until the server has acknowledged the one before it.
+        let eager = TcpSettings::default().set_nodelay(true);
         let mut address = Self {
-            server: info,
+            server: info.set_tcp_settings(eager),
             encrypted,
             tls: Tls::default(),
             settings: Settings {

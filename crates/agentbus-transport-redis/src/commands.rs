@@ -164,7 +164,7 @@ pub(crate) async fn run(
 }
 
 /// An error that came as a value is an error all the same.
-fn answer(outcome: Result<Value, RedisError>) -> Result<Value, RedisError> {
+pub(crate) fn answer(outcome: Result<Value, RedisError>) -> Result<Value, RedisError> {
     outcome.and_then(Value::extract_error)
 }
 

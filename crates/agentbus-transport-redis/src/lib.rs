@@ -18,6 +18,7 @@ mod heartbeat;
 mod inbox;
 mod joining;
 pub mod limits;
+mod line;
 mod link;
 mod member;
 mod names;

@@ -11,14 +11,14 @@ use agentbus_transport::clock::millis;
 use agentbus_transport::{Durability, Receipt, TransportError};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::address::Settings;
-use crate::commands::{Backoff, Commands, NAME, Order, carrier, connect, failed, may_pass, run};
+use crate::commands::{Backoff, Commands, NAME, carrier, failed, may_pass};
 use crate::limits;
+use crate::line::Line;
 use crate::names::Names;
 use crate::routes::Routes;
 use crate::scripts::PUBLISH;
@@ -84,7 +84,7 @@ impl Desk {
 /// Takes messages and sends them. Ends when nobody can hand it any more.
 pub(crate) struct Writer {
     desk: Arc<Desk>,
-    connection: Option<MultiplexedConnection>,
+    line: Option<Line>,
     batches: AtomicU64,
 }
 
@@ -92,7 +92,7 @@ impl Writer {
     pub(crate) const fn new(desk: Arc<Desk>) -> Self {
         Self {
             desk,
-            connection: None,
+            line: None,
             batches: AtomicU64::new(0),
         }
     }
@@ -121,15 +121,14 @@ impl Writer {
         let deadline = Instant::now() + limits::PUBLISH_TIMEOUT;
         let (mut pause, mut stale) = (Backoff::default(), 0);
         loop {
-            let order = Order::Script(&PUBLISH, self.call(&batch, number));
-            let answer = match self.attempt(&order).await {
+            let answer = match self.attempt(&batch, number).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     let over = self.desk.commands.over();
                     if !may_pass(&error) || over.is_cancelled() || Instant::now() >= deadline {
                         return fail(batch, &doubtful(&error));
                     }
-                    self.connection = None;
+                    self.line = None;
                     tokio::select! {
                         () = over.cancelled() => {}
                         () = pause.wait() => {}
@@ -147,15 +146,26 @@ impl Writer {
         }
     }
 
-    async fn attempt(&mut self, order: &Order) -> Result<Value, RedisError> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            none => {
-                let client = self.desk.commands.client();
-                none.insert(connect(client, Some(limits::RESPONSE_TIMEOUT)).await?)
-            }
+    /// Sends a batch once; a script that the server does not know is made known to it.
+    async fn attempt(&mut self, batch: &[Outgoing], number: u64) -> Result<Value, RedisError> {
+        let call = self.call(batch, number);
+        let line = match &mut self.line {
+            Some(line) => line,
+            none => none.insert(Line::open(self.desk.commands.client()).await?),
         };
-        run(connection, order).await
+        line.send(call);
+        match line.answer().await {
+            Err(error) if error.code() == Some("NOSCRIPT") => {}
+            outcome => return outcome,
+        }
+        line.send(PUBLISH.load());
+        line.answer().await?;
+        let call = self.call(batch, number);
+        let Some(line) = &mut self.line else {
+            return Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe).into());
+        };
+        line.send(call);
+        line.answer().await
     }
 
     fn call(&self, batch: &[Outgoing], number: u64) -> Cmd {
