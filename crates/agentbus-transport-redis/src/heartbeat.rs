@@ -13,9 +13,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::Order;
+use crate::desk::Desk;
 use crate::limits;
 use crate::link::Link;
-use crate::publisher::Desk;
 use crate::scripts::BEAT;
 
 /// Shows itself once. Returns whether the server had given the client up.
@@ -63,7 +63,10 @@ pub(crate) async fn farewell(desk: &Desk) {
         .arg(desk.names.single("clients"))
         .arg(&desk.client);
     both.cmd("DEL").arg(desk.names.key("client", &desk.client));
-    both.cmd("DEL").arg(desk.names.key("sent", &desk.client));
+    for place in 0..limits::BATCHES {
+        let sent = format!("{}:{place}", desk.client);
+        both.cmd("DEL").arg(desk.names.key("sent", &sent));
+    }
     if let Err(error) = desk.commands.once(&Order::Many(both)).await {
         tracing::debug!(%error, "the Redis server did not hear the farewell");
     }

@@ -7,8 +7,8 @@ use agentbus_transport::{Capability, Start, Subscribe, TransportError, limits as
 use redis::Value;
 
 use crate::commands::{NAME, carrier};
+use crate::desk::Desk;
 use crate::limits;
-use crate::publisher::Desk;
 use crate::routes::{Route, Routes};
 use crate::scripts::{COPY, JOIN};
 

@@ -10,7 +10,9 @@
 #![doc = include_str!("url.md")]
 
 mod address;
+mod batch;
 mod commands;
+mod desk;
 mod entries;
 mod feed;
 mod hearing;

@@ -38,6 +38,10 @@ pub const OUTGOING: usize = 4096;
 /// pause that others see to about a millisecond.
 pub const BATCH: usize = 256;
 
+/// Batches on their way at a time: one that the server takes, and one that is made ready
+/// meanwhile. The server remembers the answers to as many, so `publish.lua` knows the number, too.
+pub const BATCHES: usize = 2;
+
 /// Most bytes of one batch, for the same reason; a larger message travels alone.
 pub const BATCH_BYTES: usize = 1 << 20;
 

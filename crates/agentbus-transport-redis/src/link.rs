@@ -14,12 +14,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::address::Address;
+use crate::batch::Outgoing;
 use crate::commands::{Commands, NAME, Order};
+use crate::desk::Desk;
 use crate::hearing::Hearing;
 use crate::inbox::SharedInbox;
 use crate::member::Member;
 use crate::names::Names;
-use crate::publisher::{Desk, Outgoing, Writer};
+use crate::publisher::Writer;
 use crate::server::Server;
 use crate::{heartbeat, limits};
 
@@ -78,7 +80,7 @@ impl Link {
             runtime: tokio::runtime::Handle::current(),
         });
         link.spawn(hearing.run(stream));
-        link.spawn(Writer::new(desk).run(waiting));
+        link.spawn(Writer::new(desk, waiting).run());
         heartbeat::beat(&link.desk).await?;
         link.spawn(heartbeat::run(
             Arc::downgrade(&link),

@@ -9,9 +9,9 @@ use agentbus_transport::{Completion, Message, PublishOptions, TransportError, li
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
+use crate::batch::{Outcome, Outgoing};
 use crate::commands::NAME;
 use crate::link::Link;
-use crate::publisher::{Outcome, Outgoing};
 
 /// Publishes a message. It is on its way when this returns, in the order of the calls.
 pub(crate) fn publish(

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod amb;
+pub(crate) mod line;
 pub(crate) mod messages;
 
 use std::io::{BufRead, BufReader, Write};
