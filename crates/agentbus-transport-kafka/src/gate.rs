@@ -215,8 +215,14 @@ impl Listening {
         if link.gate.is_open() {
             return Ok(());
         }
-        let turn = timeout(limits::READY_TIMEOUT, link.gate.turn.lock()).await;
-        let _turn = turn.map_err(|_| carrier("the broker does not say where its topics end"))?;
+        // Who waits for another to open, and then has to do so itself, waits no longer than one alone.
+        let opened = timeout(limits::READY_TIMEOUT, self.open()).await;
+        opened.map_err(|_| carrier("the broker does not say where its topics end"))?
+    }
+
+    async fn open(&self) -> Result<(), TransportError> {
+        let link = &self.0;
+        let _turn = link.gate.turn.lock().await;
         if link.gate.is_open() {
             return Ok(());
         }

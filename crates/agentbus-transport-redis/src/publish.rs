@@ -40,14 +40,13 @@ fn hand_over(
     let waiting = match way.try_send(outgoing) {
         Ok(()) => None,
         Err(TrySendError::Closed(_)) => return Completion::ready(Err(TransportError::Closed)),
-        Err(TrySendError::Full(outgoing)) => Some(outgoing),
+        Err(TrySendError::Full(outgoing)) => Some((way, outgoing)),
     };
     Completion::waiting(async move {
-        if let Some(outgoing) = waiting {
+        if let Some((way, outgoing)) = waiting {
             let sent = way.send(outgoing).await;
             sent.map_err(|_| TransportError::Closed)?;
         }
-        drop(way);
         done.await.unwrap_or(Err(TransportError::Closed))
     })
 }

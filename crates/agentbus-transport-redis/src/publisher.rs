@@ -54,9 +54,19 @@ impl Writer {
 
     pub(crate) async fn run(mut self) {
         let mut come = Vec::with_capacity(limits::BATCH);
+        let over = self.desk.commands.over().clone();
         loop {
             self.gather();
             self.send().await;
+            // Sending gives up what there is no hope for, and then no answer is to come.
+            if self.under_way.is_empty() {
+                if !self.gathered.is_empty() {
+                    continue;
+                }
+                if self.closed {
+                    return;
+                }
+            }
             let room = !self.closed && self.under_way.len() < limits::BATCHES;
             tokio::select! {
                 biased;
@@ -66,9 +76,9 @@ impl Writer {
                     self.closed = count == 0;
                     self.gathered.extend(come.drain(..));
                 }
-            }
-            if self.closed && self.under_way.is_empty() && self.gathered.is_empty() {
-                return;
+                // A publish that nobody waits for keeps its place in the queue, and must not keep
+                // the writer.
+                () = over.cancelled(), if !self.waiting.is_closed() => self.waiting.close(),
             }
         }
     }

@@ -12,8 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use agentbus_protocol::Payload;
 use agentbus_transport::{
-    Durability, PublishOptions, Received, Transport, TransportError, dead_letter,
+    Completion, Durability, Message, PublishOptions, Receipt, Received, Transport, TransportError,
+    dead_letter,
 };
 use agentbus_transport_redis::RedisTransport;
 
@@ -72,6 +74,47 @@ async fn a_bad_password_is_a_refusal_and_is_not_repeated() {
         assert!(!said.contains("wrong-secret"), "{said}");
     }
     open(&format!("redis://:right@{place}")).await;
+}
+
+/// Publishes that make more batches than may be on their way at a time.
+fn many(
+    transport: &Arc<dyn Transport>,
+    count: u64,
+) -> Vec<Completion<Result<Receipt, TransportError>>> {
+    let publish = |n| {
+        let mut large = Message::clone(&message("many", n));
+        let text = serde_json::json!("x".repeat(20_000));
+        large.envelope.payload = Some(Payload::json(&text).unwrap());
+        transport.publish(Arc::new(large), PublishOptions::default())
+    };
+    (0..count).map(publish).collect()
+}
+
+#[tokio::test]
+async fn every_publish_of_many_batches_is_answered_when_there_is_no_hope() {
+    let server = Server::start();
+    let transport = open(&server.url()).await;
+    let mut admin = redis::Client::open(server.url()).unwrap();
+    let forbid = ["SETUSER", "default", "-evalsha"];
+    redis::cmd("ACL").arg(&forbid).exec(&mut admin).unwrap();
+    for publish in many(&transport, 256) {
+        let error = within("an answer", publish).await.unwrap_err();
+        assert!(matches!(error, TransportError::Refused { .. }), "{error}");
+    }
+    within("the end", transport.close(Duration::ZERO)).await;
+}
+
+#[tokio::test]
+async fn a_close_does_not_wait_for_a_server_that_is_gone() {
+    let mut server = Server::start();
+    let transport = open(&server.url()).await;
+    server.kill();
+    // More than the queue holds, and nobody waits for any of them.
+    let publishes = many(&transport, 5000);
+    within("the end", transport.close(Duration::ZERO)).await;
+    for publish in publishes {
+        within("an answer", publish).await.unwrap_err();
+    }
 }
 
 #[tokio::test]

@@ -217,9 +217,15 @@ impl Room {
     async fn catch_up(self: &Arc<Self>) {
         self.state.lock().forget_old();
         while self.chat.store().leads() {
-            let next = self.state.lock().unheard.pop_front();
+            let next = self.state.lock().unheard.front().cloned();
             let Some((_, id)) = next else { return };
-            if let Some(message) = self.message(id).await {
+            let message = self.message(id).await;
+            // Another may have come to lead while the store did not answer, and hears it there.
+            if !self.chat.store().leads() {
+                return;
+            }
+            self.state.lock().unheard.pop_front();
+            if let Some(message) = message {
                 self.hear(&message);
             }
         }
@@ -411,9 +417,7 @@ impl Room {
                     has_waited = true;
                     tokio::time::sleep(Duration::from_secs(window_s)).await;
                 }
-                Err(ChatError::Store(error))
-                    if error.is_retryable() || matches!(error, StoreError::Uncertain(_)) =>
-                {
+                Err(ChatError::Store(error)) if may_pass(&error) => {
                     patience.after(error.into()).await?;
                 }
                 Err(error) => return Err(error),
@@ -432,8 +436,8 @@ impl Room {
         self.patiently(note).await
     }
 
-    /// Does one step of a turn, however often the store says meanwhile that it has done nothing:
-    /// what comes after it would be lost as well.
+    /// Does one step of a turn, however often the store fails meanwhile: what comes after it would
+    /// be lost as well. A step may be done twice, where the store is not sure that it was done once.
     async fn patiently<T, F>(&self, step: impl Fn() -> F) -> Result<T, ChatError>
     where
         F: Future<Output = Result<T, ChatError>>,
@@ -441,7 +445,7 @@ impl Room {
         let mut patience = Patience::new();
         loop {
             match step().await {
-                Err(ChatError::Store(error)) if error.is_retryable() => {
+                Err(ChatError::Store(error)) if may_pass(&error) => {
                     patience.after(error.into()).await?;
                 }
                 done => return done,
@@ -505,4 +509,9 @@ impl Room {
         self.state.lock().ids.insert(name.to_owned(), id.clone());
         Ok(id)
     }
+}
+
+/// Whether a step that may be done twice is worth another try.
+fn may_pass(error: &StoreError) -> bool {
+    error.is_retryable() || matches!(error, StoreError::Uncertain(_))
 }
