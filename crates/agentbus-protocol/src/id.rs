@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
@@ -93,20 +92,6 @@ impl Serialize for EventId {
 
 impl<'de> Deserialize<'de> for EventId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(IdVisitor)
-    }
-}
-
-struct IdVisitor;
-
-impl Visitor<'_> for IdVisitor {
-    type Value = EventId;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the text of an id")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<EventId, E> {
-        Ok(EventId::parse(text))
+        Ok(Self::parse(&Text::deserialize(deserializer)?))
     }
 }

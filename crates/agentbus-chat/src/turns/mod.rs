@@ -409,22 +409,18 @@ impl Room {
         // The store may have kept what it reports as failed.
         let key = IdempotencyKey::new("turn", &secret::fingerprint(&turn.id), &turn.id)?;
         let chat = self.chat.under(Some(key));
-        let (mut patience, mut has_waited) = (Patience::new(), false);
-        loop {
-            match chat.post(draft.clone()).await {
-                Ok(posted) => return Ok(posted.message),
-                Err(ChatError::RateLimited { window_s, .. }) if !has_waited => {
-                    has_waited = true;
-                    tokio::time::sleep(Duration::from_secs(window_s)).await;
-                }
-                Err(ChatError::Store(error)) if may_pass(&error) => {
-                    patience.after(error.into()).await?;
-                }
-                Err(error) => return Err(error),
+        let post = || chat.post(draft.clone());
+        let posted = match self.patiently(post).await {
+            Err(ChatError::RateLimited { window_s, .. }) => {
+                tokio::time::sleep(Duration::from_secs(window_s)).await;
+                self.patiently(post).await
             }
-        }
+            posted => posted,
+        };
+        posted.map(|posted| posted.message)
     }
 
+    /// Tells of a turn; told twice, it does nobody harm.
     async fn tell(&self, turn: &Turn, kind: &'static str, about: Value) -> Result<(), ChatError> {
         let mut payload = about;
         payload["turn"] = json!(turn.id);
