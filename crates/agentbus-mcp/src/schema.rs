@@ -69,11 +69,18 @@ fn simplify(schema: &mut Value) {
     }
 }
 
+/// Takes fields out of a schema.
+pub(crate) fn hide(schema: &mut Map<String, Value>, fields: &[&str]) {
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.retain(|name, _| !fields.contains(&name.as_str()));
+    }
+}
+
 /// Lets a field be missing: in what is read, a field that is `null` counts as missing and is taken
 /// out before the check, so its schema need not allow `null`.
-pub(crate) fn without_null(schema: &mut Map<String, Value>) {
+pub(crate) fn without_null(mut schema: Map<String, Value>) -> Map<String, Value> {
     let Some(Value::Object(properties)) = schema.get_mut("properties") else {
-        return;
+        return schema;
     };
     for property in properties.values_mut() {
         if let Some(Value::Array(types)) = property.get_mut("type") {
@@ -88,6 +95,7 @@ pub(crate) fn without_null(schema: &mut Map<String, Value>) {
             fields.remove("default");
         }
     }
+    schema
 }
 
 /// Checks arguments before a handler sees them.
@@ -151,8 +159,7 @@ mod tests {
 
     #[test]
     fn a_field_that_may_be_missing_has_one_type() {
-        let mut schema = input::<Taken>();
-        without_null(&mut schema);
+        let schema = without_null(input::<Taken>());
         let expect = json!({ "type": "object", "description": "What a tool takes.",
             "properties": {
                 "thread_id": { "type": "string", "description": "Where." },

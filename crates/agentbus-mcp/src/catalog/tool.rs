@@ -1,7 +1,7 @@
 //! Tools: what a model can do.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use agentbus_chat::BoxFuture;
 use schemars::JsonSchema;
@@ -21,8 +21,9 @@ pub struct Tool {
     pub(crate) name: String,
     pub(crate) title: Option<String>,
     pub(crate) description: String,
-    pub(crate) input: Option<Map<String, Value>>,
-    pub(crate) output: Option<Map<String, Value>>,
+    input: Option<Map<String, Value>>,
+    hidden: Vec<&'static str>,
+    output: Option<fn() -> Map<String, Value>>,
     pub(crate) profile: Profile,
     pub(crate) read_only: bool,
     pub(crate) destructive: bool,
@@ -39,6 +40,7 @@ impl Tool {
             title: None,
             description: description.into(),
             input: None,
+            hidden: Vec::new(),
             output: None,
             profile: Profile::Core,
             read_only: false,
@@ -65,7 +67,7 @@ impl Tool {
     /// The same with the schema of the data that it gives; an error fits it too.
     #[must_use]
     pub fn gives<T: JsonSchema>(mut self) -> Self {
-        self.output = Some(schema::output::<T>());
+        self.output = Some(schema::output::<T>);
         self
     }
 
@@ -73,6 +75,16 @@ impl Tool {
     #[must_use]
     pub fn takes_schema(mut self, schema: Map<String, Value>) -> Self {
         self.input = Some(schema);
+        self
+    }
+
+    /// The same with a field that only an operator switches on: unless it is `shown`, the schema
+    /// does not have it. A value for it is taken all the same.
+    #[must_use]
+    pub(crate) fn with_optional(mut self, field: &'static str, shown: bool) -> Self {
+        if !shown {
+            self.hidden.push(field);
+        }
         self
     }
 
@@ -112,11 +124,16 @@ impl Tool {
 }
 
 /// A tool with its handler.
+///
+/// Its schemas are made when somebody first asks for them: they are most of what a catalogue costs,
+/// and most servers that start are asked for none of them.
 pub(crate) struct ToolEntry {
     pub(crate) about: Tool,
-    pub(crate) input: Arc<Map<String, Value>>,
-    pub(crate) output: Option<Arc<Map<String, Value>>>,
-    check: Check,
+    /// The schema of the type that the handler takes.
+    takes: fn() -> Map<String, Value>,
+    input: OnceLock<Arc<Map<String, Value>>>,
+    output: OnceLock<Arc<Map<String, Value>>>,
+    check: OnceLock<Check>,
     handler: Handler,
 }
 
@@ -127,23 +144,35 @@ impl ToolEntry {
         F: Fn(Call, I) -> R + Send + Sync + 'static,
         R: Future<Output = Result<Reply, Fault>> + Send + 'static,
     {
-        let input = about.input.clone().unwrap_or_else(|| {
-            let mut schema = schema::input::<I>();
-            schema::without_null(&mut schema);
-            schema
-        });
         let handler = Arc::new(handler);
         let handler: Handler = Arc::new(move |call, given| {
             let handler = Arc::clone(&handler);
             Box::pin(async move { handler(call, arguments(given)?).await })
         });
         Self {
-            check: Check::new(&about.name, &input),
-            input: Arc::new(input),
-            output: about.output.clone().map(Arc::new),
             about,
+            takes: schema::input::<I>,
+            input: OnceLock::new(),
+            output: OnceLock::new(),
+            check: OnceLock::new(),
             handler,
         }
+    }
+
+    /// The schema of what it takes.
+    pub(crate) fn input(&self) -> &Arc<Map<String, Value>> {
+        self.input.get_or_init(|| {
+            let own = self.about.input.clone();
+            let mut schema = own.unwrap_or_else(|| schema::without_null((self.takes)()));
+            schema::hide(&mut schema, &self.about.hidden);
+            Arc::new(schema)
+        })
+    }
+
+    /// The schema of the data that it gives, if it says so.
+    pub(crate) fn output(&self) -> Option<&Arc<Map<String, Value>>> {
+        let output = self.about.output?;
+        Some(self.output.get_or_init(|| Arc::new(output())))
     }
 
     /// Calls the tool. Arguments that do not fit are answered, not failed: the model can put them
@@ -154,7 +183,8 @@ impl ToolEntry {
             .filter(|(_, value)| !value.is_null())
             .collect();
         let given = Value::Object(given);
-        if let Err(problem) = self.check.run(&given) {
+        let check = || Check::new(&self.about.name, self.input());
+        if let Err(problem) = self.check.get_or_init(check).run(&given) {
             return Ok(Reply::error(problem));
         }
         let Value::Object(given) = given else {
@@ -167,5 +197,51 @@ impl ToolEntry {
 impl std::fmt::Debug for ToolEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("ToolEntry").field(&self.about).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use schemars::{Schema, SchemaGenerator, json_schema};
+    use serde::Deserialize;
+
+    use super::*;
+
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+
+    #[derive(Deserialize)]
+    struct Counted {}
+
+    impl JsonSchema for Counted {
+        fn schema_name() -> Cow<'static, str> {
+            "Counted".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            MADE.fetch_add(1, Ordering::Relaxed);
+            json_schema!({ "type": "object", "properties": { "a": true, "b": true } })
+        }
+    }
+
+    #[test]
+    fn a_schema_is_made_once_and_only_when_it_is_asked_for() {
+        let about = Tool::new("tool", "").with_optional("a", true);
+        let about = about.with_optional("b", false).gives::<Counted>();
+        let entry = ToolEntry::new(about, |_: Call, _: Counted| async { Ok(Reply::error("")) });
+        assert_eq!(MADE.load(Ordering::Relaxed), 0);
+        for _ in 0..2 {
+            let shown: Vec<_> = entry.input()["properties"]
+                .as_object()
+                .unwrap()
+                .keys()
+                .collect();
+            assert_eq!(shown, ["a"]);
+        }
+        assert_eq!(MADE.load(Ordering::Relaxed), 1);
+        assert!(entry.output().unwrap()["properties"].get("b").is_some());
+        assert_eq!(MADE.load(Ordering::Relaxed), 2);
     }
 }

@@ -24,13 +24,13 @@ pub(super) fn tool(entry: &ToolEntry) -> rmcp::model::Tool {
     let mut tool = rmcp::model::Tool::new(
         about.name.clone(),
         about.description.clone(),
-        Arc::clone(&entry.input),
+        Arc::clone(entry.input()),
     )
     .with_annotations(hints);
     if let Some(title) = &about.title {
         tool = tool.with_title(title.clone());
     }
-    if let Some(output) = &entry.output {
+    if let Some(output) = entry.output() {
         tool = tool.with_raw_output_schema(Arc::clone(output));
     }
     tool

@@ -57,7 +57,7 @@ fn describe(catalog: &Catalog, name: Option<&str>) -> Reply {
         .map(|entry| OneTool {
             name: entry.about.name.clone(),
             description: entry.about.description.clone(),
-            input_schema: (*entry.input).clone(),
+            input_schema: (**entry.input()).clone(),
         })
         .collect();
     if let (Some(name), true) = (name, tools.is_empty()) {

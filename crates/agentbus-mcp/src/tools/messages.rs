@@ -107,13 +107,13 @@ struct Hits {
 }
 
 pub(super) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(), CatalogError> {
-    let shown = [("priority", services.chat.config().enable_priority)];
+    let priority = services.chat.config().enable_priority;
     let about = Tool::new(
         "msg_list",
         "Read the messages of a thread after a message number, the oldest first.",
     )
     .titled("Read messages")
-    .takes_schema(super::takes::<List>(&shown))
+    .with_optional("priority", priority)
     .gives::<Listed>()
     .read_only();
     tool!(catalog, services, about, list)?;

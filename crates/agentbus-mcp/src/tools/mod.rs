@@ -30,13 +30,11 @@ use std::time::Duration;
 use agentbus::Bus;
 use agentbus_chat::Chat;
 use agentbus_decisions::Board;
-use schemars::JsonSchema;
-use serde_json::{Map, Value};
 
 pub(crate) use follow::follow;
 use handles::Handles;
 
-use crate::{Catalog, CatalogError, McpConfig, Uploads, schema};
+use crate::{Catalog, CatalogError, McpConfig, Uploads};
 
 /// What the tools work on.
 #[derive(Debug)]
@@ -121,16 +119,3 @@ macro_rules! writing_tool {
     }};
 }
 use writing_tool;
-
-/// The schema of what a tool takes, without the fields that an operator has not switched on. A
-/// value for one of them is taken all the same.
-fn takes<T: JsonSchema>(hidden: &[(&str, bool)]) -> Map<String, Value> {
-    let mut schema = schema::input::<T>();
-    schema::without_null(&mut schema);
-    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
-        for (name, _) in hidden.iter().filter(|(_, shown)| !shown) {
-            properties.remove(*name);
-        }
-    }
-    schema
-}

@@ -8,7 +8,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::keyed::Keyed;
 use super::views::{self, SyncView};
 use super::{Services, refusal, writing_tool};
 use crate::{Call, Catalog, CatalogError, Fault, Reply, Tool};
@@ -60,7 +59,7 @@ struct Done {
 }
 
 pub(super) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(), CatalogError> {
-    let config = services.chat.config();
+    let priority = services.chat.config().enable_priority;
     let about = Tool::new(
         "msg_post",
         "Post a message to a thread. It needs the reply_token and current_seq that you got last; \
@@ -68,10 +67,7 @@ pub(super) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(),
          message's number and the reply_token for your next post.",
     )
     .titled("Post a message")
-    .takes_schema(super::takes::<Keyed<Asked>>(&[(
-        "priority",
-        config.enable_priority,
-    )]))
+    .with_optional("priority", priority)
     .gives::<Done>();
     writing_tool!(catalog, services, about, post)
 }

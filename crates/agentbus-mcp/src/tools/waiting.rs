@@ -43,8 +43,7 @@ struct News {
 }
 
 pub(super) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(), CatalogError> {
-    let config = services.chat.config();
-    let hidden = [("for_agent", config.enable_handoff_target)];
+    let handoff = services.chat.config().enable_handoff_target;
     let about = Tool::new(
         "msg_wait",
         "Wait until somebody posts to a thread after the message number that you have seen. \
@@ -52,7 +51,7 @@ pub(super) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(),
          Always gives you the reply_token for your next msg_post.",
     )
     .titled("Wait for messages")
-    .takes_schema(super::takes::<Asked>(&hidden))
+    .with_optional("for_agent", handoff)
     .gives::<News>()
     .idempotent();
     tool!(catalog, services, about, wait)
