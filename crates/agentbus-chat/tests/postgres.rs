@@ -20,6 +20,9 @@ mod killed;
 #[path = "postgres/nodes.rs"]
 mod nodes;
 
+#[path = "postgres/tls.rs"]
+mod tls;
+
 use std::sync::Arc;
 
 use agentbus_chat::contract::Fixture;

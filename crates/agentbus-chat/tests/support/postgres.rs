@@ -129,9 +129,10 @@ fn run_as(program: &Path) -> Command {
     command
 }
 
-fn give_away(folder: &Path) {
+/// Lets the server own a folder or a file of its own.
+pub(crate) fn give_away(path: &Path) {
     if is_root() {
-        let owned = Command::new("chown").arg("postgres").arg(folder).status();
+        let owned = Command::new("chown").arg("postgres").arg(path).status();
         assert!(owned.unwrap().success());
     }
 }

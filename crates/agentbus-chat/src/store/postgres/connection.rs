@@ -1,25 +1,29 @@
 //! Connections, and what each is told when it opens.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use postgres::config::{Host, SslMode};
 use postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::tls;
 use crate::limits;
 use crate::store::StoreError;
 
-/// Where the database is. Says everything but the password when it is shown.
-#[derive(Debug, Clone)]
+/// Where the database is, and how it is reached. Says everything but the password when it is shown.
+#[derive(Clone)]
 pub(super) struct Target {
     config: Config,
+    /// `None` where nothing is encrypted.
+    tls: Option<MakeRustlsConnect>,
 }
 
 impl Target {
     pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
-        let mut config = Config::from_str(url).map_err(|error| {
+        let (url, authority) = tls::authority_of(url);
+        let mut config = Config::from_str(&url).map_err(|error| {
             // The URL may hold a password, so it is not repeated.
             StoreError::Failed(format!(
                 "the URL of the database cannot be read ({error}); it looks like \
@@ -35,29 +39,25 @@ impl Target {
         if config.get_application_name().is_none() {
             config.application_name("agentbus");
         }
-        refuse_open_network(&config)?;
-        Ok(Self { config })
+        let tls = tls::connector(&mut config, authority.as_deref())?;
+        Ok(Self { config, tls })
+    }
+
+    fn connect(&self) -> Result<Client, StoreError> {
+        match &self.tls {
+            Some(tls) => self.config.connect(tls.clone()).map_err(tls::explained),
+            None => Ok(self.config.connect(NoTls)?),
+        }
     }
 }
 
-/// Refuses to send a password and everything that is said over a network in the clear, unless the
-/// URL says that it is meant: connections are not encrypted yet.
-fn refuse_open_network(config: &Config) -> Result<(), StoreError> {
-    let is_here = |host: &Host| match host {
-        Host::Tcp(name) => {
-            name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
-        }
-        Host::Unix(_) => true,
-    };
-    if config.get_ssl_mode() == SslMode::Disable || config.get_hosts().iter().all(is_here) {
-        return Ok(());
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("config", &self.config)
+            .field("encrypted", &self.tls.is_some())
+            .finish()
     }
-    Err(StoreError::Failed(
-        "the database is on another machine, and connections to PostgreSQL are not encrypted yet; \
-         reach it through a tunnel at localhost, or add `?sslmode=disable` to the URL if the \
-         network between is yours"
-            .to_owned(),
-    ))
 }
 
 /// A connection with the statements that it has prepared.
@@ -69,7 +69,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn open(target: &Target) -> Result<Self, StoreError> {
-        let mut client = target.config.connect(NoTls)?;
+        let mut client = target.connect()?;
         let stall = millis(limits::POSTGRES_STALL);
         // A commit returns when it is on the disk. A node that is stopped in the middle of a
         // transaction must not hold up the others, nor wait for one that does.
@@ -137,23 +137,4 @@ impl Seat {
 
 fn millis(duration: Duration) -> u128 {
     duration.as_millis()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_is_said_in_the_clear_over_a_network_unless_that_is_meant() {
-        for here in ["localhost", "127.0.0.1", "[::1]", "%2Frun%2Fpostgresql"] {
-            Target::parse(&format!("postgresql://u:p@{here}/d")).unwrap();
-        }
-        let said = Target::parse("postgresql://u:hunter2@db.example/d").unwrap_err();
-        let said = said.to_string();
-        assert!(
-            said.contains("sslmode=disable") && !said.contains("hunter2"),
-            "{said}"
-        );
-        Target::parse("postgresql://u:p@db.example/d?sslmode=disable").unwrap();
-    }
 }

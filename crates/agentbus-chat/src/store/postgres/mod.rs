@@ -24,6 +24,7 @@ mod search;
 mod sync;
 mod templates;
 mod threads;
+mod tls;
 mod tx;
 mod words;
 mod writer;
