@@ -201,7 +201,7 @@ pub fn scan(line: &[u8]) -> Result<Routing<'_>, ScanError> {
     let mut found = Found::default();
     while let Some(key) = cursor.next_key()? {
         let value = cursor.value()?;
-        if let Some(slot) = found.slot(key.bytes, key.escaped) {
+        if let Some(slot) = found.slot(key.bytes, key.plain) {
             *slot = Some(value);
         }
     }
@@ -226,8 +226,8 @@ struct Found {
 impl Found {
     /// Returns the place for the value of this key, or `None` if the key does not route.
     #[inline]
-    fn slot(&mut self, key: &[u8], escaped: bool) -> Option<&mut Option<Value>> {
-        if escaped {
+    fn slot(&mut self, key: &[u8], plain: bool) -> Option<&mut Option<Value>> {
+        if !plain {
             return self.slot_of_escaped(key);
         }
         match key {
@@ -251,7 +251,7 @@ impl Found {
         }
         let quoted = [b"\"", key, b"\""].concat();
         let plain: String = serde_json::from_slice(&quoted).ok()?;
-        self.slot(plain.as_bytes(), false)
+        self.slot(plain.as_bytes(), true)
     }
 
     fn decode<'a>(&self, line: &'a [u8]) -> Result<Routing<'a>, ScanError> {
@@ -277,7 +277,7 @@ fn decode_id<'a>(line: &'a [u8], value: &Value) -> Result<Id<'a>, ScanError> {
         ValueKind::Boolean | ValueKind::Container => IdKind::Other,
     };
     let text = match value.kind {
-        ValueKind::String { escaped } => string_text(line, &value.span, escaped)?,
+        ValueKind::String { plain } => string_text(line, &value.span, plain)?,
         _ => Cow::Borrowed(utf8(line, &value.span)?),
     };
     Ok(Id {
@@ -294,13 +294,13 @@ fn routing_text<'a>(
     value: Option<&Value>,
 ) -> Result<Option<Cow<'a, str>>, ScanError> {
     let Some(Value {
-        kind: ValueKind::String { escaped },
+        kind: ValueKind::String { plain },
         span,
     }) = value
     else {
         return Ok(None);
     };
-    let text = string_text(line, span, *escaped)?;
+    let text = string_text(line, span, *plain)?;
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
@@ -308,25 +308,25 @@ fn routing_text<'a>(
 fn string_text<'a>(
     line: &'a [u8],
     span: &Range<usize>,
-    escaped: bool,
+    plain: bool,
 ) -> Result<Cow<'a, str>, ScanError> {
     let quoted = utf8(line, span)?;
+    let text = quoted
+        .get(1..quoted.len().saturating_sub(1))
+        .unwrap_or_default();
     let broken = ScanError::BrokenString { offset: span.start };
-    if escaped {
+    if plain {
+        return Ok(Cow::Borrowed(text));
+    }
+    if text.contains('\\') {
         return serde_json::from_str(quoted)
             .map(Cow::Owned)
             .map_err(|_| broken);
     }
-    let text = quoted
-        .get(1..quoted.len().saturating_sub(1))
-        .unwrap_or_default();
-    if text
-        .bytes()
-        .fold(false, |found, byte| found | (byte < b' '))
-    {
-        return Err(broken);
+    match text.bytes().any(|byte| byte < b' ') {
+        true => Err(broken),
+        false => Ok(Cow::Borrowed(text)),
     }
-    Ok(Cow::Borrowed(text))
 }
 
 #[inline]

@@ -12,27 +12,45 @@ pub(super) const LANE: usize = 16;
 /// Bytes of a block: as many as a word has bits.
 pub(super) const BLOCK: usize = 4 * LANE;
 
+/// The highest of the characters that a string may only hold escaped.
+const LAST_CONTROL: u8 = 0x1f;
+
 /// Sixteen bytes, for what is mostly short.
 pub(super) struct Lane(u8x16);
 
 impl Lane {
+    /// Takes the bytes at `position`; behind the end of the text come blanks, which mean nothing.
     #[inline]
-    pub(super) fn new(bytes: &[u8; LANE]) -> Self {
+    pub(super) fn at(text: &[u8], position: usize) -> Self {
+        let rest = text.get(position..).unwrap_or_default();
+        if let Some(lane) = rest.first_chunk() {
+            return Self::new(lane);
+        }
+        let mut lane = [b' '; LANE];
+        lane[..rest.len()].copy_from_slice(rest);
+        Self::new(&lane)
+    }
+
+    #[inline]
+    fn new(bytes: &[u8; LANE]) -> Self {
         Self(u8x16::new(*bytes))
     }
 
     /// Returns which bytes are `needle`.
     #[inline]
-    pub(super) fn equal(&self, needle: u8) -> u64 {
+    fn equal(&self, needle: u8) -> u64 {
         u64::from(self.0.simd_eq(u8x16::splat(needle)).to_bitmask())
     }
 
-    /// Returns which bytes are one of two.
+    /// Returns where the first of these is: a quote, a backslash or a bare control character. What
+    /// is before it is plain text of a string.
     #[inline]
-    pub(super) fn either(&self, one: u8, other: u8) -> u64 {
-        let is_one = self.0.simd_eq(u8x16::splat(one));
-        let is_other = self.0.simd_eq(u8x16::splat(other));
-        u64::from((is_one | is_other).to_bitmask())
+    pub(super) fn first_mark(&self) -> Option<usize> {
+        let quote = self.0.simd_eq(u8x16::splat(b'"'));
+        let backslash = self.0.simd_eq(u8x16::splat(b'\\'));
+        let control = self.0.simd_eq(self.0.min(u8x16::splat(LAST_CONTROL)));
+        let marks = (quote | backslash | control).to_bitmask();
+        (marks != 0).then(|| marks.trailing_zeros() as usize)
     }
 
     #[inline]
@@ -94,6 +112,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_mark_is_what_plain_text_has_not(
+            line in prop::collection::vec(prop_oneof![4 => Just(b'x'), 1 => byte()], 0..50),
+            position in 0_usize..60,
+        ) {
+            let lane = line.iter().enumerate().skip(position).take(LANE);
+            let mut marks = lane.filter(|(_, byte)| matches!(byte, b'"' | b'\\' | ..0x20));
+            let first = marks.next().map(|(index, _)| index - position);
+            prop_assert_eq!(Lane::at(&line, position).first_mark(), first);
+        }
+
         #[test]
         fn a_set_names_exactly_the_equal_bytes(
             line in prop::collection::vec(byte(), 0..150),

@@ -11,7 +11,10 @@ use super::skip;
 /// The JSON type of a top-level value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ValueKind {
-    String { escaped: bool },
+    /// Plain if there is known to be neither a backslash nor a bare control character in it.
+    String {
+        plain: bool,
+    },
     Number,
     Null,
     Boolean,
@@ -25,11 +28,11 @@ pub(super) struct Value {
     pub(super) span: Range<usize>,
 }
 
-/// A top-level key as it stands in the line, without its quotes.
+/// A string as it stands in the line, without its quotes.
 #[derive(Debug)]
-pub(super) struct Key<'a> {
+pub(super) struct Text<'a> {
     pub(super) bytes: &'a [u8],
-    pub(super) escaped: bool,
+    pub(super) plain: bool,
 }
 
 /// The place in the line, and whether a member has been read.
@@ -64,7 +67,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads the next key and its colon, or the closing brace, which gives `None`.
     #[inline]
-    pub(super) fn next_key(&mut self) -> Result<Option<Key<'a>>, ScanError> {
+    pub(super) fn next_key(&mut self) -> Result<Option<Text<'a>>, ScanError> {
         let next = self.peek()?;
         if next == b'}' {
             self.position += 1;
@@ -75,11 +78,9 @@ impl<'a> Cursor<'a> {
         }
         self.has_member = true;
         self.expect(b'"')?;
-        let start = self.position;
-        let escaped = self.string()?;
-        let bytes = self.line.get(start..self.position - 1).unwrap_or_default();
+        let key = self.string()?;
         self.expect(b':')?;
-        Ok(Some(Key { bytes, escaped }))
+        Ok(Some(key))
     }
 
     /// Reads one value and stands behind it.
@@ -91,7 +92,7 @@ impl<'a> Cursor<'a> {
             b'"' => {
                 self.position += 1;
                 ValueKind::String {
-                    escaped: self.string()?,
+                    plain: self.string()?.plain,
                 }
             }
             b'{' | b'[' => {
@@ -153,12 +154,16 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Stands after an opening quote, moves behind the closing one, and tells about escapes.
+    /// Stands after an opening quote, moves behind the closing one, and returns what is between.
     #[inline]
-    fn string(&mut self) -> Result<bool, ScanError> {
-        let end = skip::string(self.line, self.position).ok_or(ScanError::Truncated)?;
-        self.position = end.after_quote;
-        Ok(end.escaped)
+    fn string(&mut self) -> Result<Text<'a>, ScanError> {
+        let text = self.line.get(self.position..).unwrap_or_default();
+        let end = skip::string(text).ok_or(ScanError::Truncated)?;
+        self.position += end.quote + 1;
+        Ok(Text {
+            bytes: text.get(..end.quote).unwrap_or_default(),
+            plain: end.plain,
+        })
     }
 
     fn literal(&mut self, word: &[u8], kind: ValueKind) -> Result<ValueKind, ScanError> {
@@ -203,14 +208,15 @@ impl<'a> Cursor<'a> {
     }
 
     fn digits(&mut self) -> Result<(), ScanError> {
-        match self.line.get(self.position) {
-            Some(byte) if byte.is_ascii_digit() => {}
-            Some(_) => return Err(self.unexpected()),
-            None => return Err(ScanError::Truncated),
+        let rest = self.line.get(self.position..).unwrap_or_default();
+        let behind = rest.iter().position(|byte| !byte.is_ascii_digit());
+        match behind.unwrap_or(rest.len()) {
+            0 if rest.is_empty() => Err(ScanError::Truncated),
+            0 => Err(self.unexpected()),
+            count => {
+                self.position += count;
+                Ok(())
+            }
         }
-        while self.line.get(self.position).is_some_and(u8::is_ascii_digit) {
-            self.position += 1;
-        }
-        Ok(())
     }
 }

@@ -17,80 +17,76 @@ use super::{MAX_NESTING, ScanError};
 
 /// Bytes of a string looked at before it is handed to `memchr`, whose call would cost more than
 /// the search if the string is shorter.
-const SHORT_STRING: usize = 4 * LANE;
+const SHORT_STRING: usize = 8 * LANE;
 
 /// Where a string ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StringEnd {
-    /// The place behind the closing quote.
-    pub(super) after_quote: usize,
-    /// Whether a backslash was met.
-    pub(super) escaped: bool,
+    /// The place of the closing quote.
+    pub(super) quote: usize,
+    /// Whether there is known to be neither a backslash nor a bare control character before it.
+    pub(super) plain: bool,
 }
 
-/// Finds the end of the string whose content starts at `start`; `None` if it does not end.
+/// Finds the end of the string whose content `text` begins with; `None` if it does not end.
 #[inline]
-pub(super) fn string(line: &[u8], start: usize) -> Option<StringEnd> {
+pub(super) fn string(text: &[u8]) -> Option<StringEnd> {
     // Keys, methods and ids mostly end within the first lane.
-    if let Some(bytes) = line.get(start..).and_then(<[u8]>::first_chunk) {
-        let marks = Lane::new(bytes).either(b'"', b'\\');
-        let position = start + marks.trailing_zeros() as usize;
-        if marks != 0 && line[position] == b'"' {
-            return Some(StringEnd {
-                after_quote: position + 1,
-                escaped: false,
-            });
-        }
+    let quote = Lane::at(text, 0).first_mark();
+    if quote.is_some_and(|quote| text.get(quote) == Some(&b'"')) {
+        return quote.map(|quote| StringEnd { quote, plain: true });
     }
-    long_string(line, start)
+    long_string(text)
 }
 
 #[inline(never)]
-fn long_string(line: &[u8], start: usize) -> Option<StringEnd> {
-    let position = first_mark(line, start)?;
-    if line.get(position) == Some(&b'"') {
-        return Some(StringEnd {
-            after_quote: position + 1,
-            escaped: false,
-        });
+fn long_string(text: &[u8]) -> Option<StringEnd> {
+    let (mark, plain) = match first_mark(text) {
+        Some(mark) => (mark, true),
+        None => (first_quote_or_backslash(text, SHORT_STRING)?, false),
+    };
+    if text.get(mark) == Some(&b'"') {
+        return Some(StringEnd { quote: mark, plain });
     }
-    let after_quote = escaped_string(line, position)?;
-    Some(StringEnd {
-        after_quote,
-        escaped: true,
+    marked_string(text, mark).map(|quote| StringEnd {
+        quote,
+        plain: false,
     })
 }
 
-/// Finds the first quote or backslash.
-fn first_mark(line: &[u8], start: usize) -> Option<usize> {
-    let mut position = start;
-    while position - start < SHORT_STRING
-        && let Some(bytes) = line.get(position..).and_then(<[u8]>::first_chunk)
-    {
-        let marks = Lane::new(bytes).either(b'"', b'\\');
-        if marks != 0 {
-            return Some(position + marks.trailing_zeros() as usize);
+/// Finds the first mark of a string that is not long.
+fn first_mark(text: &[u8]) -> Option<usize> {
+    let mut position = 0;
+    while position < text.len().min(SHORT_STRING) {
+        if let Some(mark) = Lane::at(text, position).first_mark() {
+            return Some(position + mark);
         }
         position += LANE;
     }
-    Some(position + memchr2(b'"', b'\\', line.get(position..)?)?)
+    None
 }
 
-/// Goes on from the first backslash of a string. By blocks, because text that was escaped once
-/// tends to hold an escape every few bytes, where calling `memchr` again and again is slow.
-fn escaped_string(line: &[u8], start: usize) -> Option<usize> {
+/// Finds what ends a long string, or could.
+fn first_quote_or_backslash(text: &[u8], start: usize) -> Option<usize> {
+    Some(start + memchr2(b'"', b'\\', text.get(start..)?)?)
+}
+
+/// Goes on from the first backslash or control character of a string. By blocks, because text that
+/// was escaped once tends to hold an escape every few bytes, where calling `memchr` again and again
+/// is slow.
+fn marked_string(text: &[u8], start: usize) -> Option<usize> {
     let mut position = start;
     let mut strings = Strings {
         inside: INSIDE,
         escape: 0,
     };
-    while position < line.len() {
-        let marks = strings.read(&Block::at(line, position));
+    while position < text.len() {
+        let marks = strings.read(&Block::at(text, position));
         if marks.quotes != 0 {
             let offset = marks.quotes.trailing_zeros() as usize;
-            return Some(position + offset + 1);
+            return Some(position + offset);
         }
-        position = next_position(line, position, &strings, &marks)?;
+        position = next_position(text, position, &strings, &marks)?;
     }
     None
 }
@@ -138,7 +134,7 @@ fn close(line: &[u8], start: usize, end: usize) -> Result<usize, ScanError> {
 fn next_position(line: &[u8], position: usize, strings: &Strings, marks: &Marks) -> Option<usize> {
     let next = position + BLOCK;
     if strings.inside == INSIDE && marks.is_plain {
-        return Some(next + memchr2(b'"', b'\\', line.get(next..)?)?);
+        return first_quote_or_backslash(line, next);
     }
     Some(next)
 }

@@ -288,6 +288,19 @@ fn nests_exactly_as_deep_as_serde_json() {
 }
 
 #[test]
+fn a_bare_control_character_is_found_wherever_it_stands() {
+    for place in [0, 15, 16, 17, 127, 128, 129, 299] {
+        let mut method = "x".repeat(300);
+        let line = format!(r#"{{"method":"{method}"}}"#);
+        let routing = scan(line.as_bytes()).unwrap();
+        assert!(matches!(routing.method, Some(Cow::Borrowed(text)) if text == method));
+        method.replace_range(place..=place, "\x1f");
+        let line = format!(r#"{{"method":"{method}"}}"#);
+        check(&line, "BrokenString { offset: 10 }");
+    }
+}
+
+#[test]
 fn finds_fields_behind_long_values() {
     for length in 0..300 {
         for fill in ["x", "\\\"", "\\\\", "é", "{"] {
