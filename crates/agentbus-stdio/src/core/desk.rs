@@ -69,26 +69,23 @@ impl Desk {
         self.pending.len() - self.abandoned_now
     }
 
-    /// Puts a request on the desk. `raw` is its id as it stands in the line.
+    /// Puts the request of a line on the desk.
     pub(crate) fn put(
         &mut self,
         id: &Id<'_>,
-        raw: &str,
+        line: &[u8],
         client: ClientId,
         session: Option<SessionId>,
         now: Micros,
     ) -> Placed {
         self.serial += 1;
         let (serial, kind) = (self.serial, id.kind);
-        // A plain string or number is told by its key and its type; everything else is kept.
-        let told = match kind {
-            IdKind::String => raw.len() == id.text.len() + 2,
-            _ => true,
-        };
+        // The scanner has checked that the id is UTF-8.
+        let raw = || SmolStr::new(std::str::from_utf8(&line[id.span.clone()]).unwrap_or("null"));
         let mut pending = Pending {
             client: Some(client),
             kind,
-            raw: (!told).then(|| SmolStr::new(raw)),
+            raw: (!is_told_by_text(id)).then(raw),
             session,
             since: now,
             serial,
@@ -101,7 +98,7 @@ impl Desk {
             }
             Entry::Occupied(_) => {
                 let (key, shown) = self.mint(kind);
-                pending.raw = Some(SmolStr::new(raw));
+                pending.raw = Some(raw());
                 self.pending.insert(key.clone(), pending);
                 (key, Some(shown))
             }
@@ -224,10 +221,15 @@ impl Pending {
 
     /// Tells whether an answer with this id may go out as it is.
     pub(crate) fn is_answered_by(&self, id: &Id<'_>) -> bool {
-        let plain = match id.kind {
-            IdKind::String => id.span.len() == id.text.len() + 2,
-            _ => true,
-        };
-        self.raw.is_none() && self.kind == id.kind && plain
+        self.raw.is_none() && self.kind == id.kind && is_told_by_text(id)
+    }
+}
+
+/// Tells whether an id's text and type say how it stood in the line, as they do unless it was
+/// written with escapes.
+fn is_told_by_text(id: &Id<'_>) -> bool {
+    match id.kind {
+        IdKind::String => id.span.len() == id.text.len() + 2,
+        _ => true,
     }
 }

@@ -219,10 +219,8 @@ impl Core {
         if is_call {
             at.calls.push(client);
         }
-        let span = id.span.clone();
-        // The scanner has checked that the id is UTF-8.
-        let raw = std::str::from_utf8(&line[span.clone()]).unwrap_or("null");
-        let placed = at.desk.put(id, raw, client, session, now);
+        let span = &id.span;
+        let placed = at.desk.put(id, line, client, session, now);
         match &placed.replaced {
             None => out.worker(worker, Line::Same(line)),
             Some(shown) => out.worker(

@@ -14,6 +14,9 @@ pub(super) fn bare(fault: Fault) -> Refusal {
     (fault, Map::new())
 }
 
+/// The rank of a worker than which none is better.
+const FREE: (u8, usize) = (0, 0);
+
 impl Core {
     /// Finds the pool that a message without a known session is for.
     pub(super) fn pool_for(&self, routing: &Routing<'_>) -> Result<usize, Refusal> {
@@ -51,7 +54,8 @@ impl Core {
             return Err(self.nobody(pool));
         };
         let home = &mut self.pools[pool];
-        home.cursor = (offset + 1) % home.workers.len();
+        let next = offset + 1;
+        home.cursor = if next < home.workers.len() { next } else { 0 };
         let worker = home.workers[offset];
         if self.worker(worker).reach == Reach::Asleep {
             self.worker_mut(worker).reach = Reach::Starting;
@@ -62,16 +66,20 @@ impl Core {
 
     /// Returns the best place in the pool: the first in turn among the equally good.
     fn best(&self, pool: &Pool) -> Option<usize> {
-        let count = pool.workers.len();
-        let in_turn = (0..count).map(|step| (pool.cursor + step) % count);
-        in_turn
-            .filter_map(|offset| {
-                let rank = self.rank(pool.workers[offset], pool.balance)?;
-                Some((rank, offset))
-            })
-            // `min_by_key` keeps the first of equals, which is the next in turn.
-            .min_by_key(|(rank, _)| *rank)
-            .map(|(_, offset)| offset)
+        let in_turn = (pool.cursor..pool.workers.len()).chain(0..pool.cursor);
+        let mut best = None;
+        for offset in in_turn {
+            let Some(rank) = self.rank(pool.workers[offset], pool.balance) else {
+                continue;
+            };
+            if rank == FREE {
+                return Some(offset);
+            }
+            if best.is_none_or(|(least, _)| rank < least) {
+                best = Some((rank, offset));
+            }
+        }
+        best.map(|(_, offset)| offset)
     }
 
     /// Ranks a worker, the lowest first; `None` if it cannot be given anything.
