@@ -148,12 +148,14 @@ impl Call {
     }
 
     /// Writes the line, with the fields the bus needs first.
-    fn line(&self, id: u64) -> Result<Vec<u8>, CallError> {
+    fn line(&self, id: &str) -> Result<Vec<u8>, CallError> {
         if self.method.is_empty() {
             return Err(CallError::Malformed);
         }
         let mut line = Vec::with_capacity(self.length());
-        line.extend_from_slice(format_smolstr!("{LINE_START}{id},\"method\":").as_bytes());
+        for part in [LINE_START, id, ",\"method\":"] {
+            line.extend_from_slice(part.as_bytes());
+        }
         quote(&mut line, &self.method)?;
         if let Some(session) = &self.session {
             line.extend_from_slice(b",\"sessionId\":");
@@ -278,7 +280,8 @@ impl Pools {
         let shared = &self.shared;
         let number = shared.lock().core.mint_call();
         // Written before the lock is taken again, which is for routing alone.
-        let line = call.line(number)?;
+        let id = format_smolstr!("{number}");
+        let line = call.line(&id)?;
         let now = shared.now();
         let mut inner = shared.lock();
         if let Some(pool) = &call.pool
@@ -298,7 +301,6 @@ impl Pools {
             give_up: call.give_up.clone(),
             ended: false,
         };
-        let id = number.to_string();
         let start = LINE_START.len();
         let routing = Routing {
             id: Some(Id {
