@@ -39,6 +39,8 @@ pub struct Decoder {
     framing: Framing,
     limit: usize,
     partial: Vec<u8>,
+    /// Bytes of the last message that came in several chunks.
+    assembled: usize,
     /// Length mode only: bytes the message under way still lacks, once its length is known.
     missing: Option<usize>,
 }
@@ -51,6 +53,7 @@ impl Decoder {
             framing,
             limit,
             partial: Vec::new(),
+            assembled: 0,
             missing: None,
         }
     }
@@ -93,14 +96,14 @@ impl Decoder {
         }
         *position = start + length + usize::from(found.is_some());
         if found.is_none() {
-            self.partial.extend_from_slice(rest);
+            self.keep(rest);
             return Frame::More;
         }
         if self.partial.is_empty() {
             return Frame::Here(start..start + length);
         }
-        self.partial.extend_from_slice(&rest[..length]);
-        Frame::Assembled(std::mem::take(&mut self.partial))
+        self.keep(&rest[..length]);
+        self.assemble()
     }
 
     fn next_sized(&mut self, chunk: &[u8], position: &mut usize) -> Frame {
@@ -115,7 +118,7 @@ impl Decoder {
         let start = *position;
         let available = chunk.len() - start;
         if available < missing {
-            self.partial.extend_from_slice(&chunk[start..]);
+            self.keep(&chunk[start..]);
             self.missing = Some(missing - available);
             *position = chunk.len();
             return Frame::More;
@@ -125,8 +128,26 @@ impl Decoder {
         if self.partial.is_empty() {
             return Frame::Here(start..start + missing);
         }
-        self.partial
-            .extend_from_slice(&chunk[start..start + missing]);
+        self.keep(&chunk[start..start + missing]);
+        self.assemble()
+    }
+
+    /// Keeps a part of a message.
+    ///
+    /// Who has sent a long message mostly sends another, so one that has begun is given the room of
+    /// the last at once: growing step by step copies it at each step, and leaves as much again free.
+    fn keep(&mut self, part: &[u8]) {
+        let held = self.partial.len();
+        if self.partial.capacity() < held + part.len() {
+            // With the newline, which is put back in the end.
+            let like_the_last = (self.assembled + 1).saturating_sub(held);
+            self.partial.reserve(like_the_last.max(part.len()));
+        }
+        self.partial.extend_from_slice(part);
+    }
+
+    fn assemble(&mut self) -> Frame {
+        self.assembled = self.partial.len();
         Frame::Assembled(std::mem::take(&mut self.partial))
     }
 
@@ -144,6 +165,7 @@ impl Decoder {
 
     fn refuse(&mut self) -> Frame {
         self.partial = Vec::new();
+        self.assembled = 0;
         self.missing = None;
         Frame::TooLarge
     }
