@@ -90,9 +90,11 @@ pub async fn run(config: Config, endpoint: Endpoint) -> Result<(), DaemonError> 
     let mut stop = Stop::listen().map_err(DaemonError::Signals)?;
     raise_descriptor_limit();
     let open = open(endpoint).await?;
+    // Told from before there can be orphans.
+    let ended = signal(SignalKind::child()).map_err(DaemonError::Signals)?;
     let reaper = Reaper::begin();
     let pools = Pools::start(config).await;
-    pools.bury_orphans(reaper);
+    pools.bury_orphans(reaper, ended);
     let served = serve(&pools, open, &mut stop).await;
     tracing::info!("stopping: finishing what was accepted");
     tokio::select! {

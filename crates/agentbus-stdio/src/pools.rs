@@ -12,6 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -154,13 +155,10 @@ impl Pools {
     fn keep_house(&self) {
         let shared = Arc::clone(&self.shared);
         self.shared.tasks.spawn(async move {
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(HOUSEKEEPING) => {}
-                    () = shared.over.cancelled() => return,
-                }
-                let now = shared.now();
-                shared.lock().with_post(|core, post| core.tick(now, post));
+            let over = shared.over.clone();
+            tokio::select! {
+                () = watch_clock(&shared) => {}
+                () = over.cancelled() => {}
             }
         });
     }
@@ -346,22 +344,46 @@ impl Pools {
         }
     }
 
-    /// Collects orphans of the workers from now on, for a process that does nothing else.
-    pub(crate) fn bury_orphans(&self, mut reaper: Reaper) {
+    /// Collects orphans of the workers from now on, for a process that does nothing else. `ended` is
+    /// told when a child has ended, also one that was inherited.
+    pub(crate) fn bury_orphans(&self, reaper: Reaper, ended: Signal) {
         let shared = Arc::clone(&self.shared);
         self.shared.tasks.spawn(async move {
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(HOUSEKEEPING) => {}
-                    () = shared.over.cancelled() => return,
-                }
-                let ours: HashSet<i32> = {
-                    let mut inner = shared.lock();
-                    let ids = inner.core.worker_ids();
-                    ids.filter_map(|id| inner.worker_state(id).pid).collect()
-                };
-                reaper.look(&ours);
+            let over = shared.over.clone();
+            tokio::select! {
+                () = bury(&shared, reaper, ended) => {}
+                () = over.cancelled() => {}
             }
         });
+    }
+}
+
+async fn bury(shared: &Shared, mut reaper: Reaper, mut ended: Signal) {
+    while ended.recv().await.is_some() {
+        let mut more = true;
+        while more {
+            tokio::time::sleep(HOUSEKEEPING).await;
+            let ours: HashSet<i32> = {
+                let mut inner = shared.lock();
+                let ids = inner.core.worker_ids();
+                ids.filter_map(|id| inner.worker_state(id).pid).collect()
+            };
+            more = reaper.look(&ours);
+        }
+    }
+}
+
+/// Watches the clock while there is anything to watch it for: each wait of a runtime costs more
+/// while a timer runs.
+async fn watch_clock(shared: &Shared) {
+    let needed = Arc::clone(&shared.lock().clock_needed);
+    loop {
+        needed.notified().await;
+        let mut more = true;
+        while more {
+            tokio::time::sleep(HOUSEKEEPING).await;
+            let now = shared.now();
+            more = shared.lock().tick(now);
+        }
     }
 }

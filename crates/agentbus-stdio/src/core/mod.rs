@@ -364,6 +364,11 @@ impl Core {
         worker.requests = 0;
     }
 
+    /// Tells whether something may fall due by the time alone.
+    pub(crate) fn awaits_tick(&self) -> bool {
+        !self.deadlines.is_empty() || self.sessions.len() > 0
+    }
+
     /// Answers requests whose time is over, and forgets sessions nobody uses.
     pub(crate) fn tick(&mut self, now: Micros, out: &mut impl Outlet) {
         self.expire_sessions(now);

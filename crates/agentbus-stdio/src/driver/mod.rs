@@ -48,6 +48,10 @@ pub(crate) struct Inner {
     buffer: Vec<u8>,
     /// Whether the one client at standard output holds up all workers.
     held_up: bool,
+    /// Whether somebody watches the clock for the core.
+    clock_watched: bool,
+    /// Told when somebody has to.
+    pub(crate) clock_needed: Arc<Notify>,
     /// Told when a worker has room again, for calls that wait for it.
     pub(crate) room: Arc<Notify>,
 }
@@ -90,6 +94,8 @@ impl Shared {
             workers,
             buffer: vec![0; READ_BUFFER_BYTES],
             held_up: false,
+            clock_watched: false,
+            clock_needed: Arc::default(),
             room: Arc::new(Notify::new()),
         };
         Self {
@@ -118,11 +124,22 @@ impl Shared {
 }
 
 impl Inner {
-    /// Wakes the workers that the core found asleep.
+    /// Wakes what the core turned out to need: workers that were asleep, and its clock.
     fn wake_needed(&mut self) {
+        if !self.clock_watched && self.core.awaits_tick() {
+            self.clock_watched = true;
+            self.clock_needed.notify_one();
+        }
         for id in std::mem::take(&mut self.core.woken) {
             self.workers[id.0 as usize].needed.notify_one();
         }
+    }
+
+    /// Lets the time do its work. Returns whether it will have more to do.
+    pub(crate) fn tick(&mut self, now: Micros) -> bool {
+        self.with_post(|core, post| core.tick(now, post));
+        self.clock_watched = self.core.awaits_tick();
+        self.clock_watched
     }
 
     pub(crate) fn worker_state(&mut self, id: WorkerId) -> &mut WorkerState {

@@ -28,8 +28,9 @@ impl Reaper {
         Self::default()
     }
 
-    /// Collects the orphans that have ended. `ours` are collected by their owners.
-    pub(crate) fn look(&mut self, ours: &HashSet<i32>) {
+    /// Collects the orphans that have ended, and returns whether to look again. `ours` are collected
+    /// by their owners.
+    pub(crate) fn look(&mut self, ours: &HashSet<i32>) -> bool {
         let zombies: HashSet<Pid> = children()
             .filter(|pid| !ours.contains(&pid.as_raw_nonzero().get()) && has_ended(*pid))
             .collect();
@@ -37,6 +38,7 @@ impl Reaper {
             collect(*pid);
         }
         self.seen = zombies;
+        !self.seen.is_empty()
     }
 
     /// Kills and collects every child that is left. Call it when no worker is.
