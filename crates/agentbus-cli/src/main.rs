@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod failure;
 mod log;
+mod memory;
 mod output;
 mod telemetry;
 
@@ -19,15 +20,11 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::telemetry::Telemetry;
 
-// Messages are many small allocations made on one thread and freed on another, which is what this
-// allocator is good at.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The program that `agentbus stdio` stands in for.
 const OLD_NAME: &str = "stdio_bus";
 
 fn main() -> ExitCode {
+    memory::tend();
     let args = arguments();
     let output = Output::new(args.json);
     match run(args, &output) {

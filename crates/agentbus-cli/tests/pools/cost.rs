@@ -1,5 +1,6 @@
-//! What a round trip costs, as the kernel counts it: two reads, two writes and two waits. Every
-//! further call would be one that the architecture does not need.
+//! What messages cost, as the kernel counts it. A round trip is two reads, two writes and two
+//! waits: every further call would be one that the architecture does not need. Memory is held while
+//! a message needs it.
 
 use serde_json::json;
 
@@ -53,5 +54,38 @@ fn a_round_trip_is_two_reads_two_writes_and_two_waits() {
         assert!(expected.contains(&writes), "{writes} writes, {:?}", bus.via);
         // A wait that finds something at once is not counted as one.
         assert!(waits <= 2 * ROUNDS + SLACK, "{waits} waits, {:?}", bus.via);
+    });
+}
+
+/// Bytes of a process that are in memory and are no part of a file.
+fn own_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib: u64 = line
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
+    kib * 1024
+}
+
+#[test]
+fn memory_of_large_messages_goes_back_when_they_have_gone_through() {
+    const BYTES: usize = 24 << 20;
+    let limits = json!({ "max_input_buffer": 2 * BYTES, "max_output_queue": 2 * BYTES });
+    over(&[Via::Unix], &config(&[pool("p", 1)], &limits), |bus| {
+        let mut client = bus.client();
+        client.call("echo", &json!(0));
+        let pid = bus.child.id();
+        let before = own_bytes(pid);
+        client.call("echo", &json!("x".repeat(BYTES)));
+        // The allocator keeps a little of it, whatever the size was.
+        eventually("most of the memory is given back", || {
+            let more = own_bytes(pid).saturating_sub(before);
+            (more < BYTES as u64 / 2).then_some(())
+        });
     });
 }
