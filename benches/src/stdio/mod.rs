@@ -243,7 +243,7 @@ impl Bench {
     }
 
     fn memory(&mut self) {
-        let pause = || std::thread::sleep(std::time::Duration::from_millis(1500));
+        let pause = |millis| std::thread::sleep(std::time::Duration::from_millis(millis));
         if !self.wants("resident memory") {
             return;
         }
@@ -255,14 +255,15 @@ impl Bench {
                 clients,
                 ..Setup::new(Way::BusUnix)
             });
-            pause();
+            pause(1500);
             let what = format!("resident memory, {what}");
             self.report
                 .plain(&what, format!("{:.1} MB", subject.resident_mb()), goal);
         }
         let subject = Subject::open(Setup::new(Way::BusUnix));
         share(&subject, Load::new(40, 8_000_000, 1));
-        pause();
+        // Memory that has become free goes back within three seconds.
+        pause(4000);
         let what = "resident memory, after lines of 8 MB";
         self.report
             .plain(what, format!("{:.1} MB", subject.resident_mb()), "≤ 24 MB");
