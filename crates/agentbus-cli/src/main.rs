@@ -24,7 +24,6 @@ use crate::telemetry::Telemetry;
 const OLD_NAME: &str = "stdio_bus";
 
 fn main() -> ExitCode {
-    memory::tend();
     let args = arguments();
     let output = Output::new(args.json);
     match run(args, &output) {

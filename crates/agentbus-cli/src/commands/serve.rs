@@ -18,6 +18,7 @@ use crate::args::Auth;
 use crate::config::{Config, not_kept};
 use crate::failure::{Exit, Failure};
 use crate::log::Log;
+use crate::memory;
 use crate::output::Output;
 use crate::telemetry::Telemetry;
 
@@ -97,6 +98,7 @@ pub(super) async fn start(
         tracing::warn!("{told}");
     }
     config.check_names()?;
+    memory::tend();
     let (mut host, pools) = (server_config(config)?, config.pools()?);
     check_port(&host)?;
     let bus = Bus::builder("agentbus")

@@ -9,6 +9,7 @@ use agentbus_stdio::{Config, DaemonError, Endpoint, limits};
 use crate::args::StdioArgs;
 use crate::failure::{Exit, Failure};
 use crate::log::Log;
+use crate::memory;
 use crate::output::Output;
 
 /// Runs the process bus until it is told to stop, or its one client has said all.
@@ -23,6 +24,7 @@ pub(crate) async fn stdio(
     let flag = flag(&args)?;
     let config = Config::parse(&read(config, args.config_fd)?)?;
     let endpoint = endpoint(flag, &config)?;
+    memory::tend();
     agentbus_stdio::run(config, endpoint).await?;
     Ok(())
 }
