@@ -140,12 +140,18 @@ impl Ambient {
 
     /// A random UUID, version 4.
     pub(crate) fn uuid(&self) -> String {
-        let mut bytes = self.random::<16>();
-        bytes[6] = (bytes[6] & 0x0f) | 0x40;
-        bytes[8] = (bytes[8] & 0x3f) | 0x80;
-        let hex = crate::secret::hex(&bytes);
-        let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &hex[range]);
-        parts.join("-")
+        uuid::Builder::from_random_bytes(self.random())
+            .into_uuid()
+            .to_string()
+    }
+
+    /// A UUID that begins with the time, version 7. Ids of rows that come one after another are
+    /// neighbours in an index then: a commit of many writes one of its pages, not one for each.
+    pub(crate) fn uuid_at(&self, time: Stamp) -> String {
+        let unix_ms = u64::try_from(time.micros() / 1000).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(unix_ms, &self.random())
+            .into_uuid()
+            .to_string()
     }
 
     pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
@@ -159,16 +165,33 @@ impl Ambient {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_uuid_has_its_version_and_variant() {
-        let ambient = Ambient {
+    fn seeded() -> Ambient {
+        Ambient {
             entropy: SeededEntropy::new(1),
             ..Ambient::default()
-        };
-        let uuid = ambient.uuid();
-        assert_eq!(uuid.len(), 36);
-        assert_eq!(&uuid[14..15], "4");
-        assert!("89ab".contains(&uuid[19..20]), "{uuid}");
+        }
+    }
+
+    #[test]
+    fn a_uuid_has_its_version_and_variant() {
+        let (ambient, time) = (seeded(), Stamp::from_micros(1_700_000_000_123_456));
+        for (uuid, version) in [(ambient.uuid(), "4"), (ambient.uuid_at(time), "7")] {
+            assert_eq!(uuid.len(), 36);
+            assert_eq!(&uuid[14..15], version);
+            assert!("89ab".contains(&uuid[19..20]), "{uuid}");
+        }
+    }
+
+    #[test]
+    fn uuids_of_later_times_come_later() {
+        let ambient = seeded();
+        let unix_ms = [0, 1, 2, 1_700_000_000_123, 1_700_000_000_124];
+        let uuids = unix_ms.map(|ms| ambient.uuid_at(Stamp::from_micros(ms * 1000)));
+        assert!(uuids.is_sorted(), "{uuids:?}");
+        assert_ne!(
+            ambient.uuid_at(Stamp::from_micros(0)),
+            ambient.uuid_at(Stamp::from_micros(0))
+        );
     }
 
     #[tokio::test]

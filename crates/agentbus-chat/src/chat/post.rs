@@ -223,8 +223,9 @@ impl Core {
         draft: Draft,
         author: &Author,
     ) -> Result<Message, ChatError> {
+        let now = self.now();
         let message = Message {
-            id: MessageId::new(self.ambient.uuid()),
+            id: MessageId::new(self.ambient.uuid_at(now)),
             thread_id: draft.thread_id,
             seq: tx.next_seq()?,
             author: author.name.clone(),
@@ -232,7 +233,7 @@ impl Core {
             author_name: Some(author.name.clone()),
             role: draft.role,
             content: draft.content,
-            created_at: self.now(),
+            created_at: now,
             human_only: is_human_only(draft.metadata.as_ref()),
             metadata: draft.metadata,
             priority: draft.priority,

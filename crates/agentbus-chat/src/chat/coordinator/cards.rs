@@ -30,12 +30,13 @@ impl Core {
         content: String,
         metadata: Value,
     ) -> Result<Seq, ChatError> {
+        let now = self.now();
         let message = Message {
-            id: MessageId::new(self.ambient.uuid()),
+            id: MessageId::new(self.ambient.uuid_at(now)),
             thread_id: thread.clone(),
             seq: tx.next_seq()?,
             content,
-            created_at: self.now(),
+            created_at: now,
             human_only: is_human_only(Some(&metadata)),
             metadata: Some(metadata),
             ..spoken_by_the_bus()
