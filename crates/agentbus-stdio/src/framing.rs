@@ -10,6 +10,8 @@
 
 use std::ops::Range;
 
+use crate::limits::READ_BUFFER_BYTES;
+
 /// How messages are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Framing {
@@ -134,13 +136,14 @@ impl Decoder {
 
     /// Keeps a part of a message.
     ///
-    /// Who has sent a long message mostly sends another, so one that has begun is given the room of
-    /// the last at once: growing step by step copies it at each step, and leaves as much again free.
+    /// Who has sent a long message mostly sends another, so one that is known to be longer than a
+    /// chunk is given the room of the last at once: growing step by step copies it at each step, and
+    /// leaves as much again free.
     fn keep(&mut self, part: &[u8]) {
-        let held = self.partial.len();
-        if self.partial.capacity() < held + part.len() {
+        let held = self.partial.len() + part.len();
+        if held >= READ_BUFFER_BYTES && held > self.partial.capacity() {
             // With the newline, which is put back in the end.
-            let like_the_last = (self.assembled + 1).saturating_sub(held);
+            let like_the_last = (self.assembled + 1).saturating_sub(self.partial.len());
             self.partial.reserve(like_the_last.max(part.len()));
         }
         self.partial.extend_from_slice(part);

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use agentbus_chat::store::{PostgresStore, Store};
+use agentbus_chat::store::{PostgresStore, Store, StoreError};
 use postgres::{Client, NoTls};
 
 use super::server::{Server, give_away};
@@ -90,4 +90,29 @@ async fn a_database_without_tls_is_refused_when_it_is_asked_for() {
     let error = refused(format!("{url}?sslmode=require")).await;
     assert!(error.contains("does not support TLS"), "{error}");
     assert!(error.contains("sslmode=disable"), "{error}");
+}
+
+/// Takes connections and hangs up, as what stands before a server that restarts does.
+async fn hangs_up() -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            drop(connection);
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_breaks_while_it_is_made_is_tried_again_and_blames_no_certificate() {
+    let port = hangs_up().await;
+    for asked in ["sslmode=require", "sslmode=require&sslnegotiation=direct"] {
+        let url = format!("postgresql://postgres@localhost:{port}/postgres?{asked}");
+        let error = PostgresStore::open(url).await.unwrap_err();
+        assert!(
+            matches!(error, StoreError::Unreachable(_)),
+            "{asked}: {error}"
+        );
+    }
 }

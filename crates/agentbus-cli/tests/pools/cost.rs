@@ -8,7 +8,7 @@ use crate::harness::*;
 
 const ROUNDS: u64 = 2_000;
 
-/// What the clock of the bus may cost while the rounds run.
+/// What else the bus may do while the rounds run.
 const SLACK: u64 = ROUNDS / 10;
 
 /// System calls of a process so far.

@@ -366,7 +366,11 @@ impl Core {
 
     /// Tells whether something may fall due by the time alone.
     pub(crate) fn awaits_tick(&self) -> bool {
-        !self.deadlines.is_empty() || self.sessions.len() > 0
+        !self.deadlines.is_empty() || self.sessions_expire()
+    }
+
+    fn sessions_expire(&self) -> bool {
+        self.limits.session_idle_sec > 0 && self.sessions.len() > 0
     }
 
     /// Answers requests whose time is over, and forgets sessions nobody uses.
@@ -390,8 +394,8 @@ impl Core {
     }
 
     fn expire_sessions(&mut self, now: Micros) {
-        let idle = self.limits.session_idle_sec.saturating_mul(1_000_000);
-        if idle > 0 && self.sessions.len() > 0 {
+        if self.sessions_expire() {
+            let idle = self.limits.session_idle_sec.saturating_mul(1_000_000);
             self.sessions.expire(now.saturating_sub(idle));
         }
     }

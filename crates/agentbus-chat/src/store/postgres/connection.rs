@@ -39,7 +39,7 @@ impl Target {
         if config.get_application_name().is_none() {
             config.application_name("agentbus");
         }
-        let tls = tls::connector(&mut config, authority.as_deref())?;
+        let tls = tls::connector(&mut config, authority)?;
         Ok(Self { config, tls })
     }
 

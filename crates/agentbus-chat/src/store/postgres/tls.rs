@@ -1,9 +1,12 @@
 //! When a connection is encrypted, and whom it trusts.
 //!
 //! To another machine always, unless the URL says `sslmode=disable`; on this one when it says
-//! `sslmode=require`. A certificate is always checked, and that it has the name of the host: what
+//! `sslmode=require`, but for a socket in the file system, which PostgreSQL does not encrypt. A
+//! certificate is always checked, and that it has the name of the host: what
 //! libpq calls `verify-full`, whichever of its words the URL uses.
 
+use std::error::Error;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,33 +22,51 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::store::StoreError;
 
-/// Takes the words of libpq out of a URL that the driver does not know, and returns the file of the
-/// authority that it names; `sslrootcert=system` is what is trusted without a word.
-pub(super) fn authority_of(url: &str) -> (String, Option<PathBuf>) {
-    let Some((place, query)) = url.split_once('?') else {
+/// Whose signatures are trusted.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Authority {
+    /// Whom the system trusts.
+    System,
+    /// Whoever is named in this file.
+    File(PathBuf),
+}
+
+/// Takes the words of libpq out of a URL that the driver does not know, and returns the authority
+/// that it names.
+pub(super) fn authority_of(url: &str) -> (String, Option<Authority>) {
+    // As the driver reads it: what is before the first `@` is a name and a password.
+    let host = url.find('@').unwrap_or(0);
+    let Some(query) = url[host..].find('?').map(|index| host + index) else {
         return (url.to_owned(), None);
     };
     let mut authority = None;
     let mut kept = Vec::new();
-    for pair in query.split('&') {
+    for pair in url[query + 1..].split('&') {
         match pair.split_once('=') {
-            Some(("sslrootcert", "system")) => {}
+            Some(("sslrootcert", "system")) => authority = Some(Authority::System),
             Some(("sslrootcert", file)) => {
                 let file = percent_decode_str(file).decode_utf8_lossy();
-                authority = Some(file.into_owned().into());
+                authority = Some(Authority::File(file.into_owned().into()));
             }
             Some(("sslmode", "verify-ca" | "verify-full")) => kept.push("sslmode=require"),
             _ => kept.push(pair),
         }
     }
-    (format!("{place}?{}", kept.join("&")), authority)
+    (format!("{}?{}", &url[..query], kept.join("&")), authority)
 }
 
 /// What makes the connections encrypted; `None` where they are not.
 pub(super) fn connector(
     config: &mut Config,
-    authority: Option<&Path>,
+    authority: Option<Authority>,
 ) -> Result<Option<MakeRustlsConnect>, StoreError> {
+    refuse_broken_password(config)?;
+    let sockets = config.get_hosts().iter().filter(|host| is_socket(host));
+    match sockets.count() {
+        0 => {}
+        all if all == config.get_hosts().len() => return Ok(None),
+        _ => return Err(mixed()),
+    }
     match config.get_ssl_mode() {
         SslMode::Disable => return Ok(None),
         // Unless it is asked for: servers come with a certificate that nobody has signed.
@@ -53,8 +74,8 @@ pub(super) fn connector(
         _ => config.ssl_mode(SslMode::Require),
     };
     let roots = match authority {
-        Some(file) => roots_of(file)?,
-        None => roots_of_system(),
+        Some(Authority::File(file)) => roots_of(&file)?,
+        Some(Authority::System) | None => roots_of_system(),
     };
     let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let tls = tls
@@ -66,6 +87,31 @@ pub(super) fn connector(
         tls.alpn_protocols = vec![b"postgresql".to_vec()];
     }
     Ok(Some(MakeRustlsConnect::new(tls)))
+}
+
+/// Refuses a host that is the rest of a password: the driver ends that at the first `@`, and would
+/// ask the network for the rest by name.
+fn refuse_broken_password(config: &Config) -> Result<(), StoreError> {
+    let is_broken = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
+    if config.get_hosts().iter().any(is_broken) {
+        return Err(StoreError::Failed(
+            "the URL of the database has more than one `@`; write one in a name or a password as %40"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn is_socket(host: &Host) -> bool {
+    matches!(host, Host::Unix(_))
+}
+
+fn mixed() -> StoreError {
+    StoreError::Failed(
+        "the URL of the database names a socket of this machine beside other hosts; the first is \
+         never encrypted and the others may have to be, so name them in URLs of their own"
+            .to_owned(),
+    )
 }
 
 /// Whether nothing is sent over a network.
@@ -109,12 +155,14 @@ fn roots_of_system() -> RootCertStore {
     roots
 }
 
-/// Says what to do when the other side cannot or may not be spoken to in secret.
+/// Says what to do when the other side cannot or may not be spoken to in secret. That a connection
+/// breaks while it is being made says nothing about either.
 pub(super) fn explained(error: postgres::Error) -> StoreError {
     // The driver does not tell its errors apart otherwise.
     let is_of_tls = error.to_string().contains("TLS handshake");
+    let is_refusal = is_of_tls && matches!(io_kind(&error), None | Some(ErrorKind::InvalidData));
     match StoreError::from(error) {
-        StoreError::Failed(why) | StoreError::Unreachable(why) if is_of_tls => {
+        StoreError::Failed(why) | StoreError::Unreachable(why) if is_refusal => {
             StoreError::Failed(format!(
                 "no encrypted connection to the database ({why}); name the authority that signed \
                  its certificate with `?sslrootcert=FILE`, or, if the network between is yours, \
@@ -123,6 +171,19 @@ pub(super) fn explained(error: postgres::Error) -> StoreError {
         }
         other => other,
     }
+}
+
+/// The kind of the failed read or write behind an error, which for a certificate that is not
+/// accepted is that its data is invalid.
+fn io_kind(error: &postgres::Error) -> Option<ErrorKind> {
+    let mut cause = error.source();
+    while let Some(this) = cause {
+        if let Some(io) = this.downcast_ref::<std::io::Error>() {
+            return Some(io.kind());
+        }
+        cause = this.source();
+    }
+    None
 }
 
 #[cfg(test)]
@@ -138,7 +199,7 @@ mod tests {
 
     #[test]
     fn only_what_stays_on_this_machine_is_said_in_the_clear_unless_that_is_meant() {
-        for here in ["localhost", "127.0.0.1", "[::1]", "%2Frun%2Fpostgresql"] {
+        for here in ["localhost", "127.0.0.1", "[::1]"] {
             let url = format!("postgresql://u:hunter2@{here}/d");
             assert!(!is_encrypted(&url), "{url}");
             assert!(is_encrypted(&format!("{url}?sslmode=require")), "{url}");
@@ -184,10 +245,21 @@ mod tests {
     }
 
     #[test]
+    fn hosts_that_would_be_reached_wrongly_are_refused() {
+        for (url, says) in [
+            ("postgresql://u:hun@ter2@db.example/d", "%40"),
+            ("postgresql://u:p@%2Frun%2Fpg,db.example/d", "socket"),
+        ] {
+            let error = Target::parse(url).unwrap_err().to_string();
+            assert!(error.contains(says) && !error.contains("ter2"), "{error}");
+        }
+    }
+
+    #[test]
     fn what_the_driver_knows_stays_as_it_is_written() {
         let (url, authority) =
             authority_of("postgresql://u@h/d?options=-c%20a%3Db&sslrootcert=/x&sslmode=verify-ca");
         assert_eq!(url, "postgresql://u@h/d?options=-c%20a%3Db&sslmode=require");
-        assert_eq!(authority, Some("/x".into()));
+        assert_eq!(authority, Some(Authority::File("/x".into())));
     }
 }
