@@ -22,6 +22,7 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
+        tls::refuse_broken_password(url)?;
         let (url, authority) = tls::authority_of(url);
         let mut config = Config::from_str(&url).map_err(|error| {
             // The URL may hold a password, so it is not repeated.

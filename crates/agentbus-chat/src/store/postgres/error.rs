@@ -9,7 +9,7 @@ use crate::store::StoreError;
 impl From<postgres::Error> for StoreError {
     fn from(error: postgres::Error) -> Self {
         let Some(said) = error.as_db_error() else {
-            return if error.is_closed() || is_io(&error) {
+            return if error.is_closed() || io_cause(&error).is_some() {
                 Self::Unreachable(told(&error))
             } else {
                 Self::Failed(told(&error))
@@ -40,15 +40,16 @@ fn class(code: &SqlState) -> &str {
     code.code().get(..2).unwrap_or_default()
 }
 
-fn is_io(error: &postgres::Error) -> bool {
+/// The failed read or write behind an error.
+pub(super) fn io_cause(error: &postgres::Error) -> Option<&std::io::Error> {
     let mut cause = error.source();
     while let Some(this) = cause {
-        if this.is::<std::io::Error>() {
-            return true;
+        if let Some(io) = this.downcast_ref() {
+            return Some(io);
         }
         cause = this.source();
     }
-    false
+    None
 }
 
 /// An error with its causes, which it does not tell by itself.

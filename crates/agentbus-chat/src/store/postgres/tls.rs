@@ -1,11 +1,10 @@
 //! When a connection is encrypted, and whom it trusts.
 //!
 //! To another machine always, unless the URL says `sslmode=disable`; on this one when it says
-//! `sslmode=require`, but for a socket in the file system, which PostgreSQL does not encrypt. A
-//! certificate is always checked, and that it has the name of the host: what
-//! libpq calls `verify-full`, whichever of its words the URL uses.
+//! `sslmode=require` or names an authority, but never over a socket in the file system, which
+//! PostgreSQL does not encrypt. A certificate is always checked, and that it has the name of the
+//! host: what libpq calls `verify-full`, whichever of its words the URL uses.
 
-use std::error::Error;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +19,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::error::io_cause;
 use crate::store::StoreError;
 
 /// Whose signatures are trusted.
@@ -60,12 +60,10 @@ pub(super) fn connector(
     config: &mut Config,
     authority: Option<Authority>,
 ) -> Result<Option<MakeRustlsConnect>, StoreError> {
-    refuse_broken_password(config)?;
-    let sockets = config.get_hosts().iter().filter(|host| is_socket(host));
-    match sockets.count() {
-        0 => {}
-        all if all == config.get_hosts().len() => return Ok(None),
-        _ => return Err(mixed()),
+    if uses_sockets(config)? {
+        // The driver would ask even there, and be refused.
+        config.ssl_mode(SslMode::Disable);
+        return Ok(None);
     }
     match config.get_ssl_mode() {
         SslMode::Disable => return Ok(None),
@@ -89,11 +87,12 @@ pub(super) fn connector(
     Ok(Some(MakeRustlsConnect::new(tls)))
 }
 
-/// Refuses a host that is the rest of a password: the driver ends that at the first `@`, and would
-/// ask the network for the rest by name.
-fn refuse_broken_password(config: &Config) -> Result<(), StoreError> {
-    let is_broken = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
-    if config.get_hosts().iter().any(is_broken) {
+/// Refuses a URL in which the rest of a password is taken for the host: the driver ends it at the
+/// first `@`, and would ask the network for the rest by name.
+pub(super) fn refuse_broken_password(url: &str) -> Result<(), StoreError> {
+    let (_, place) = url.split_once('@').unwrap_or_default();
+    let (place, _) = place.split_once('?').unwrap_or((place, ""));
+    if place.contains('@') {
         return Err(StoreError::Failed(
             "the URL of the database has more than one `@`; write one in a name or a password as %40"
                 .to_owned(),
@@ -102,26 +101,28 @@ fn refuse_broken_password(config: &Config) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn is_socket(host: &Host) -> bool {
-    matches!(host, Host::Unix(_))
-}
-
-fn mixed() -> StoreError {
-    StoreError::Failed(
-        "the URL of the database names a socket of this machine beside other hosts; the first is \
-         never encrypted and the others may have to be, so name them in URLs of their own"
-            .to_owned(),
-    )
+/// Whether all hosts are sockets in the file system. An address beside one is where the driver
+/// would go instead, and as little encrypted.
+fn uses_sockets(config: &Config) -> Result<bool, StoreError> {
+    let hosts = config.get_hosts();
+    let is_socket = |host: &&Host| matches!(host, Host::Unix(_));
+    match hosts.iter().filter(is_socket).count() {
+        0 => Ok(false),
+        all if all == hosts.len() && config.get_hostaddrs().is_empty() => Ok(true),
+        _ => Err(StoreError::Failed(
+            "the URL of the database names a socket of this machine beside other hosts or \
+             addresses; the first is never encrypted and the others may have to be, so name them \
+             in URLs of their own"
+                .to_owned(),
+        )),
+    }
 }
 
 /// Whether nothing is sent over a network.
 fn is_here(config: &Config) -> bool {
-    let by_name = |host: &Host| match host {
-        Host::Tcp(name) => {
-            name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
-        }
-        Host::Unix(_) => true,
-    };
+    let is_loopback = |name: &str| name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    let by_name =
+        |host: &Host| matches!(host, Host::Tcp(name) if name == "localhost" || is_loopback(name));
     // An address goes before the name that stands beside it.
     config.get_hosts().iter().all(by_name) && config.get_hostaddrs().iter().all(IpAddr::is_loopback)
 }
@@ -160,7 +161,9 @@ fn roots_of_system() -> RootCertStore {
 pub(super) fn explained(error: postgres::Error) -> StoreError {
     // The driver does not tell its errors apart otherwise.
     let is_of_tls = error.to_string().contains("TLS handshake");
-    let is_refusal = is_of_tls && matches!(io_kind(&error), None | Some(ErrorKind::InvalidData));
+    // A certificate that is not accepted is, to the driver, data that is invalid.
+    let broke = io_cause(&error).is_some_and(|io| io.kind() != ErrorKind::InvalidData);
+    let is_refusal = is_of_tls && !broke;
     match StoreError::from(error) {
         StoreError::Failed(why) | StoreError::Unreachable(why) if is_refusal => {
             StoreError::Failed(format!(
@@ -173,19 +176,6 @@ pub(super) fn explained(error: postgres::Error) -> StoreError {
     }
 }
 
-/// The kind of the failed read or write behind an error, which for a certificate that is not
-/// accepted is that its data is invalid.
-fn io_kind(error: &postgres::Error) -> Option<ErrorKind> {
-    let mut cause = error.source();
-    while let Some(this) = cause {
-        if let Some(io) = this.downcast_ref::<std::io::Error>() {
-            return Some(io.kind());
-        }
-        cause = this.source();
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,7 +184,10 @@ mod tests {
     fn is_encrypted(url: &str) -> bool {
         let target = format!("{:?}", Target::parse(url).unwrap());
         assert!(!target.contains("hunter2"), "{target}");
-        target.contains("encrypted: true")
+        let encrypted = target.contains("encrypted: true");
+        // What the driver asks of the server.
+        assert_eq!(encrypted, target.contains("ssl_mode: Require"), "{target}");
+        encrypted
     }
 
     #[test]
@@ -220,6 +213,19 @@ mod tests {
             (
                 "postgresql://u:hunter2@db.example/d?sslrootcert=system",
                 true,
+            ),
+            (
+                "postgresql://u:hunter2@localhost/d?sslrootcert=system",
+                true,
+            ),
+            (
+                "postgresql://u:hunter2?@db.example/d?sslmode=verify-ca",
+                true,
+            ),
+            ("postgresql://u:hunter2@%2Frun%2Fpostgresql/d", false),
+            (
+                "postgresql://u:hunter2@%2Frun%2Fpg/d?sslmode=require",
+                false,
             ),
         ] {
             assert_eq!(is_encrypted(url), encrypted, "{url}");
@@ -248,7 +254,12 @@ mod tests {
     fn hosts_that_would_be_reached_wrongly_are_refused() {
         for (url, says) in [
             ("postgresql://u:hun@ter2@db.example/d", "%40"),
+            ("postgresql://u:hun@te/r2ter2@db.example/d", "%40"),
             ("postgresql://u:p@%2Frun%2Fpg,db.example/d", "socket"),
+            (
+                "postgresql://u:p@%2Frun%2Fpg/d?hostaddr=192.0.2.7",
+                "socket",
+            ),
         ] {
             let error = Target::parse(url).unwrap_err().to_string();
             assert!(error.contains(says) && !error.contains("ter2"), "{error}");
