@@ -318,12 +318,14 @@ fn string_text<'a>(
     if plain {
         return Ok(Cow::Borrowed(text));
     }
-    if text.contains('\\') {
+    if memchr::memchr(b'\\', text.as_bytes()).is_some() {
         return serde_json::from_str(quoted)
             .map(Cow::Owned)
             .map_err(|_| broken);
     }
-    match text.bytes().any(|byte| byte < b' ') {
+    // Without a branch that could end it early, so that the compiler takes many bytes at a time.
+    let has_control = text.bytes().fold(false, |has, byte| has | (byte < b' '));
+    match has_control {
         true => Err(broken),
         false => Ok(Cow::Borrowed(text)),
     }
