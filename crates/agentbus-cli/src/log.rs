@@ -18,7 +18,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
 /// Lines that wait to be written.
-const WAITING: usize = 4096;
+const WAITING: usize = 1024;
 
 /// How long the end waits for the last lines.
 const PATIENCE: Duration = Duration::from_millis(500);

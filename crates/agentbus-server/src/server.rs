@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use agentbus::Bus;
@@ -156,7 +156,7 @@ impl RunningServer {
     /// Stops: accepts no connection, finishes requests within the configured drain time, ends
     /// long-lived streams, closes the bus.
     pub async fn shutdown(self) {
-        let deadline = tokio::time::Instant::now() + self.app.config.drain;
+        let deadline = agentbus::transport::clock::moment_in(self.app.config.drain);
         self.app.stopping.cancel();
         self.app.mcp.gateway.stop();
         let idle = async {
@@ -209,7 +209,8 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
 
 /// Accepts until the host stops, then waits for the connections to finish their requests.
 async fn accept(listener: TcpListener, app: Arc<App>) {
-    let router = routes::router(Arc::clone(&app));
+    // Made for the first connection: until then its hundred routes would only take memory.
+    let router = LazyLock::new(|| routes::router(Arc::clone(&app)));
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -231,7 +232,7 @@ async fn accept(listener: TcpListener, app: Arc<App>) {
     drop(listener);
     let all = async { while connections.join_next().await.is_some() {} };
     // Streams hear at the end of the drain time that they are cut, and have to pass that on.
-    let patience = app.config.drain + limits::LAST_WORDS;
+    let patience = app.config.drain.saturating_add(limits::LAST_WORDS);
     if tokio::time::timeout(patience, all).await.is_err() {
         tracing::warn!(
             connections = connections.len(),
