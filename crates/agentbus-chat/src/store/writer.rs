@@ -1,6 +1,9 @@
 //! The way to the one thread that writes, the same for every store.
 
-use std::thread;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -16,12 +19,54 @@ pub(super) struct Writer {
 }
 
 /// What the thread takes its jobs from.
-pub(super) struct Jobs(mpsc::Receiver<WriteJob>);
+pub(super) struct Jobs {
+    queue: mpsc::Receiver<WriteJob>,
+    waker: Waker,
+}
+
+/// Wakes a thread.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
 
 impl Jobs {
     /// Waits for a job and takes all that are there then; false after the last.
     pub(super) fn next(&mut self, batch: &mut Vec<WriteJob>) -> bool {
-        self.0.blocking_recv_many(batch, limits::WRITE_BATCH_MAX) > 0
+        let taken = self
+            .queue
+            .blocking_recv_many(batch, limits::WRITE_BATCH_MAX);
+        taken > 0
+    }
+
+    /// Takes up to `max` more jobs, and waits for the first as long as the patience lasts, which the
+    /// wait wears out; false when there are none.
+    pub(super) fn more(
+        &mut self,
+        batch: &mut Vec<WriteJob>,
+        max: usize,
+        patience: &mut Duration,
+    ) -> bool {
+        let mut cx = Context::from_waker(&self.waker);
+        loop {
+            match self.queue.poll_recv_many(&mut cx, batch, max) {
+                Poll::Ready(taken) => return taken > 0,
+                Poll::Pending if patience.is_zero() => return false,
+                Poll::Pending => {
+                    let begun = Instant::now();
+                    thread::park_timeout(*patience);
+                    *patience = patience.saturating_sub(begun.elapsed());
+                }
+            }
+        }
+    }
+
+    /// How many jobs wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
     }
 }
 
@@ -31,7 +76,8 @@ impl Writer {
         let (jobs, queue) = mpsc::channel(limits::WRITE_QUEUE);
         let (end, ended) = oneshot::channel();
         let work = move || {
-            work(Jobs(queue));
+            let waker = Waker::from(Arc::new(Unpark(thread::current())));
+            work(Jobs { queue, waker });
             // The receiver may be gone: nobody has to wait for the end.
             let _ = end.send(());
         };

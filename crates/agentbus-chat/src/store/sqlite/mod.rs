@@ -5,6 +5,7 @@
 //! price of one. Readers have connections of their own and never wait for the writer.
 
 mod agents;
+mod company;
 mod connection;
 mod error;
 mod events;

@@ -1,7 +1,8 @@
 //! The one thread that writes.
 //!
 //! ```text
-//! take all that wait → begin → run each, undo the failed → commit → tell the feed → answer
+//! take all that wait → begin → run each, undo the failed → take those who come again and run
+//! them too → commit → tell the feed → answer
 //! ```
 //!
 //! A job is answered after the commit, unless it asked to be answered soon. A commit that fails
@@ -17,10 +18,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 
+use super::company::Company;
 use super::connection;
 use super::tx::SqliteTx;
 use crate::limits;
@@ -42,6 +45,7 @@ pub(super) fn start(
             log,
             behind,
             unindexed: 0,
+            company: Company::new(Instant::now()),
         }
         .run();
     })
@@ -56,6 +60,7 @@ struct Loop {
     behind: Arc<AtomicBool>,
     /// What it would cost to index them.
     unindexed: usize,
+    company: Company,
 }
 
 impl Loop {
@@ -72,6 +77,7 @@ impl Loop {
     }
 
     fn commit(&mut self, batch: &mut Vec<WriteJob>) {
+        let begun = Instant::now();
         if let Err(error) = self.connection.execute_batch("BEGIN IMMEDIATE") {
             let error = StoreError::from(error);
             return batch
@@ -80,27 +86,31 @@ impl Loop {
         }
         let mut tx = SqliteTx::new(&self.connection);
         let mut answers: Vec<Answer> = Vec::with_capacity(batch.len());
-        let mut jobs = batch.drain(..);
-        while let Some(job) = jobs.next() {
-            answers.extend(run(&mut tx, job));
-            if is_undone(&tx) {
-                tracing::error!(
-                    "a write failed and undid the transaction; nothing of it is stored"
-                );
-                jobs.for_each(|job| job.work.refuse(StoreError::Undone));
+        let (mut jobs, mut expected) = (0, self.company.expected(begun));
+        let waits = batch.len() < expected.jobs;
+        loop {
+            jobs += batch.len();
+            if run_all(&mut tx, batch, &mut answers).is_err() {
                 return answers
                     .into_iter()
                     .for_each(|answer| answer(Err(StoreError::Undone)));
             }
+            // Those who were answered already do not wait for the commit.
+            let all = answers.len() >= expected.jobs;
+            let room = limits::WRITE_BATCH_MAX.saturating_sub(jobs);
+            if all || !self.jobs.more(batch, room, &mut expected.patience) {
+                break;
+            }
+        }
+        if waits {
+            self.company.came(answers.len() >= expected.jobs);
         }
         let effects = std::mem::take(&mut tx.effects);
-        let outcome = self
-            .tend_index(&tx)
-            .and_then(|unindexed| Ok((unindexed, self.connection.execute_batch("COMMIT")?)));
-        let outcome = outcome.map(|(unindexed, ())| {
-            // Before anybody is answered: whoever has posted must find it.
+        let outcome = self.close(&tx).map(|(unindexed, took)| {
             self.unindexed = unindexed;
-            self.behind.store(unindexed > 0, Ordering::Release);
+            let waiting = self.jobs.waiting();
+            self.company
+                .committed(answers.len(), waiting, took, Instant::now());
         });
         match &outcome {
             Ok(()) => self.feed.committed(effects),
@@ -113,6 +123,16 @@ impl Loop {
         for answer in answers {
             answer(outcome.clone());
         }
+    }
+
+    /// Commits what was run; what the search index lacks then, and how long the flush took.
+    fn close(&self, tx: &SqliteTx<'_>) -> Result<(usize, Duration), StoreError> {
+        let unindexed = self.tend_index(tx)?;
+        let closing = Instant::now();
+        self.connection.execute_batch("COMMIT")?;
+        // Before anybody is answered: whoever has posted must find it.
+        self.behind.store(unindexed > 0, Ordering::Release);
+        Ok((unindexed, closing.elapsed()))
     }
 
     /// Brings the search index up to date where it lacks too much; what it lacks then.
@@ -134,6 +154,25 @@ pub(super) fn index_rest(connection: &Connection) -> Result<(), StoreError> {
     let whole = connection.unchecked_transaction()?;
     SqliteTx::new(&whole).index_now()?;
     Ok(whole.commit()?)
+}
+
+/// Runs jobs, and keeps those answers that wait for the commit. Fails when one has undone the
+/// transaction; the rest are refused then.
+fn run_all(
+    tx: &mut SqliteTx<'_>,
+    batch: &mut Vec<WriteJob>,
+    answers: &mut Vec<Answer>,
+) -> Result<(), StoreError> {
+    let mut jobs = batch.drain(..);
+    while let Some(job) = jobs.next() {
+        answers.extend(run(tx, job));
+        if is_undone(tx) {
+            tracing::error!("a write failed and undid the transaction; nothing of it is stored");
+            jobs.for_each(|job| job.work.refuse(StoreError::Undone));
+            return Err(StoreError::Undone);
+        }
+    }
+    Ok(())
 }
 
 /// Runs one job; what is left to answer after the commit.
@@ -240,11 +279,11 @@ impl Pace {
 
 impl Log {
     fn open(connection: &mut Connection, path: &Path) -> Result<Self, StoreError> {
-        let copier = connection::to_checkpoint(path)?;
         let (copy, asked) = sync_channel(1);
+        let path = path.to_owned();
         thread::Builder::new()
             .name("chat-checkpoint".to_owned())
-            .spawn(move || copy_when_asked(&copier, &asked))
+            .spawn(move || copy_when_asked(&path, &asked))
             .map_err(|error| StoreError::Failed(error.to_string()))?;
         let pages = Arc::<AtomicU64>::default();
         let counted = Arc::clone(&pages);
@@ -271,9 +310,19 @@ impl Log {
     }
 }
 
-fn copy_when_asked(connection: &Connection, asked: &Receiver<()>) {
+/// Copies the log whenever it is asked to, over a connection that it opens for the first copy:
+/// few runs of a bus write so much that there is one.
+fn copy_when_asked(path: &Path, asked: &Receiver<()>) {
+    let mut opened = None;
     while asked.recv().is_ok() {
-        checkpoint(connection, "PASSIVE");
+        let connection = match opened.take() {
+            Some(connection) => Ok(connection),
+            None => connection::to_checkpoint(path),
+        };
+        match connection {
+            Ok(connection) => checkpoint(opened.insert(connection), "PASSIVE"),
+            Err(error) => tracing::warn!(%error, "the log of the database could not be copied"),
+        }
     }
 }
 
