@@ -1,7 +1,9 @@
 //! Looking: messages, search, and figures for operators.
 
+use std::collections::HashSet;
+
 use crate::model::{
-    Message, Reaction, SearchCursor, SearchOrder, SearchPage, SearchQuery, Thread, Waiting,
+    Agent, Message, Reaction, SearchCursor, SearchOrder, SearchPage, SearchQuery, Thread, Waiting,
 };
 use crate::store::{Figures, MessageQuery, Promise, Tx, has_no_spaces};
 use crate::{Chat, ChatError, MessageId, ThreadId, limits};
@@ -87,6 +89,28 @@ impl Chat {
     pub async fn waiting(&self, thread: Option<ThreadId>) -> Result<Vec<Waiting>, ChatError> {
         self.read(move |_, tx| Ok(tx.waiting(thread.as_ref())?))
             .await
+    }
+
+    /// The agents that wait in some threads, each with its thread.
+    ///
+    /// # Errors
+    /// Fails when the store does.
+    pub async fn waiting_agents(
+        &self,
+        threads: HashSet<ThreadId>,
+    ) -> Result<Vec<(ThreadId, Agent)>, ChatError> {
+        self.read(move |_, tx| {
+            let mut found = Vec::new();
+            for wait in tx.waiting(None)? {
+                if threads.contains(&wait.thread_id)
+                    && let Some(agent) = tx.agent(&wait.agent_id)?
+                {
+                    found.push((wait.thread_id, agent));
+                }
+            }
+            Ok(found)
+        })
+        .await
     }
 
     /// A thread with the number of its messages.

@@ -212,7 +212,7 @@ impl Chat {
         let agent = entered.agent.clone();
         let who = entered.agent;
         let thread = request.thread_id.clone();
-        let (at_once, seq_at_entry) = (entered.at_once, entered.current_seq);
+        let seq_at_entry = entered.current_seq;
         let delivered = !seen.messages.is_empty();
         let mut sync = self
             .write_with(Promise::Soon, move |core, tx| {
@@ -224,16 +224,15 @@ impl Chat {
             // Not further than what is shown: what came since is for the next wait, and a strict
             // post before that must be refused.
             sync.current_seq = seen.upto;
-        } else if sync.current_seq > seen.upto && !at_once {
-            // It came while the wait ended. The token covers it, so it is shown.
+        } else if sync.current_seq > seen.upto {
+            // It came while the wait ended. The token covers it, so it is shown. Asked of the writer:
+            // it may not be committed yet, so that readers would not see it, and is told when it is.
             let (thread, upto) = (request.thread_id, seen.upto);
             let only_for = request.for_agent;
-            let late = move |_: &Core, tx: &dyn Tx| unseen(tx, &thread, upto, only_for.as_deref());
-            let (found, upto) = self.read(late).await?;
-            messages = found;
-            if !messages.is_empty() {
-                sync.current_seq = upto;
-            }
+            let late = self.write_with(Promise::Stored, move |_, tx| {
+                unseen(tx, &thread, upto, only_for.as_deref())
+            });
+            (messages, sync.current_seq) = late.await?;
         }
         Ok(Waited {
             messages,
