@@ -45,6 +45,11 @@ impl Fields {
             .cloned()
     }
 
+    /// The names of all that are there.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.values.contains_key(name)
     }

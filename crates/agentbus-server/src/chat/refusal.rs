@@ -37,6 +37,13 @@ impl Refusal {
         Self::text(StatusCode::BAD_REQUEST, text)
     }
 
+    /// For several reasons, which are told together and one by one.
+    pub(super) fn bad_for(reasons: &[String]) -> Self {
+        let mut refusal = Self::bad(reasons.join("; "));
+        refusal.body["errors"] = json!(reasons);
+        refusal
+    }
+
     pub(super) fn not_found(text: impl Into<String>) -> Self {
         Self::text(StatusCode::NOT_FOUND, text)
     }

@@ -12,19 +12,59 @@ use axum::extract::State;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
+use super::fields::Fields;
 use super::refusal::Refusal;
 use super::request::Written;
 use crate::state::App;
 
 type Answer = Result<Json<Value>, Refusal>;
 
-/// Settings that are numbers, and settings that are switches.
-const NUMBERS: [&str; 3] = ["PORT", "AGENT_HEARTBEAT_TIMEOUT", "MSG_WAIT_TIMEOUT"];
-const SWITCHES: [&str; 3] = [
-    "ENABLE_HANDOFF_TARGET",
-    "ENABLE_STOP_REASON",
-    "ENABLE_PRIORITY",
+/// A setting that can be changed here.
+struct Setting {
+    name: &'static str,
+    kind: Kind,
+}
+
+enum Kind {
+    /// A number that is not negative.
+    Number(fn(&mut ChatConfig, u64)),
+    Switch(fn(&mut ChatConfig, bool)),
+}
+
+const SETTINGS: [Setting; 8] = [
+    number("AGENT_HEARTBEAT_TIMEOUT", |chat, seconds| {
+        chat.heartbeat_timeout = Duration::from_secs(seconds);
+    }),
+    number("MSG_WAIT_TIMEOUT", |chat, seconds| {
+        chat.wait_timeout = Duration::from_secs(seconds);
+    }),
+    number("SEQ_TOLERANCE", |chat, numbers| {
+        chat.seq_tolerance = i64::try_from(numbers).unwrap_or(i64::MAX);
+    }),
+    number("SEQ_MISMATCH_MAX_MESSAGES", |chat, messages| {
+        chat.mismatch_messages_max = usize::try_from(messages).unwrap_or(usize::MAX);
+    }),
+    switch("EXPOSE_THREAD_RESOURCES", |chat, on| {
+        chat.expose_thread_resources = on;
+    }),
+    switch("ENABLE_HANDOFF_TARGET", |chat, on| {
+        chat.enable_handoff_target = on;
+    }),
+    switch("ENABLE_STOP_REASON", |chat, on| {
+        chat.enable_stop_reason = on;
+    }),
+    switch("ENABLE_PRIORITY", |chat, on| chat.enable_priority = on),
 ];
+
+const fn number(name: &'static str, set: fn(&mut ChatConfig, u64)) -> Setting {
+    let kind = Kind::Number(set);
+    Setting { name, kind }
+}
+
+const fn switch(name: &'static str, set: fn(&mut ChatConfig, bool)) -> Setting {
+    let kind = Kind::Switch(set);
+    Setting { name, kind }
+}
 
 /// The settings.
 #[utoipa::path(get, path = "/api/settings", tag = "conversations", responses((status = 200, description = "The settings")))]
@@ -48,8 +88,8 @@ pub(super) async fn read(State(app): State<Arc<App>>) -> Json<Value> {
         ("X-Admin-Token" = Option<String>, Header, description = "Where one is configured"),
         ("Idempotency-Key" = Option<String>, Header, description = "Repeat with the same key without saving twice, for a day"),
     ),
-    request_body(content = Value, description = "AGENT_HEARTBEAT_TIMEOUT, MSG_WAIT_TIMEOUT, ENABLE_HANDOFF_TARGET, ENABLE_STOP_REASON, ENABLE_PRIORITY"),
-    responses((status = 200, description = "ok, message"), (status = 400, description = "HOST and PORT are settings of the bus"), (status = 401), (status = 422)))]
+    request_body(content = Value, description = "AGENT_HEARTBEAT_TIMEOUT, MSG_WAIT_TIMEOUT, SEQ_TOLERANCE, SEQ_MISMATCH_MAX_MESSAGES, EXPOSE_THREAD_RESOURCES, ENABLE_HANDOFF_TARGET, ENABLE_STOP_REASON, ENABLE_PRIORITY"),
+    responses((status = 200, description = "ok, message"), (status = 400, description = "One that cannot be changed here: detail, errors. Nothing is saved"), (status = 401), (status = 422)))]
 pub(super) async fn write(State(app): State<Arc<App>>, mut asked: Written) -> Answer {
     if let Some(token) = &app.config.admin_token {
         let offered = asked
@@ -61,23 +101,56 @@ pub(super) async fn write(State(app): State<Arc<App>>, mut asked: Written) -> An
             return Err(Refusal::unauthorized("Invalid admin token"));
         }
     }
-    let fields = &mut asked.fields;
-    let numbers = NUMBERS.map(|name| (name, fields.int(name).map(Value::from)));
-    let switches = SWITCHES.map(|name| (name, fields.flag(name).map(Value::from)));
-    fields.check()?;
-    if fields.has("HOST") || fields.has("PORT") {
-        // Saving what does not count would be a lie.
-        let text = "where the bus listens is set with `listen` in agentbus.toml";
-        return Err(Refusal::bad(text));
-    }
+    let settings = changed(&mut asked.fields)?;
     let directory = app.config.data_dir.clone();
-    let settings = numbers.into_iter().chain(switches);
     let keeping = asked
         .chat
         .once(move || keep(&directory, settings).map_err(|error| not_kept(&error)));
     keeping.await?;
     let message = "Settings saved. Restart the server to apply changes.";
     Ok(Json(json!({ "ok": true, "message": message })))
+}
+
+/// What a request changes. Saving what does not count would be a lie, so nothing is saved then.
+fn changed(fields: &mut Fields) -> Result<Vec<(&'static str, Value)>, Refusal> {
+    let mut changed = Vec::new();
+    // Of another type it is the greater mistake.
+    let _ = fields.int("PORT");
+    let mut errors: Vec<_> = fields.names().filter_map(not_here).collect();
+    for Setting { name, kind } in &SETTINGS {
+        let value = match kind {
+            Kind::Number(_) => fields.int(name).map(Value::from),
+            Kind::Switch(_) => fields.flag(name).map(Value::from),
+        };
+        if value
+            .as_ref()
+            .and_then(Value::as_i64)
+            .is_some_and(|value| value < 0)
+        {
+            errors.push(format!("{name} cannot be negative"));
+        }
+        changed.extend(value.map(|value| (*name, value)));
+    }
+    fields.check()?;
+    match errors.is_empty() {
+        true => Ok(changed),
+        false => Err(Refusal::bad_for(&errors)),
+    }
+}
+
+/// Why a setting cannot be changed here, if it cannot.
+fn not_here(name: &str) -> Option<String> {
+    if SETTINGS.iter().any(|setting| setting.name == name) {
+        return None;
+    }
+    Some(match name {
+        "HOST" | "PORT" => "where the bus listens is set with `listen` in agentbus.toml".to_owned(),
+        "REPLY_TOKEN_LEASE_SECONDS" => "a reply token always lives for 3600 s".to_owned(),
+        _ => {
+            let name: String = name.chars().take(100).collect();
+            format!("there is no setting {name}; GET /api/settings shows those that there are")
+        }
+    })
 }
 
 fn not_kept(error: &std::io::Error) -> ChatError {
@@ -97,15 +170,10 @@ fn kept(directory: &Path) -> Value {
 }
 
 /// Writes the new settings beside those that were kept before, whole or not at all.
-fn keep(
-    directory: &Path,
-    settings: impl Iterator<Item = (&'static str, Option<Value>)>,
-) -> std::io::Result<()> {
+fn keep(directory: &Path, settings: Vec<(&'static str, Value)>) -> std::io::Result<()> {
     let mut all = kept(directory);
     for (name, value) in settings {
-        if let Some(value) = value {
-            all[name] = value;
-        }
+        all[name] = value;
     }
     let draft = directory.join("settings.new");
     std::fs::write(&draft, all.to_string())?;
@@ -115,11 +183,57 @@ fn keep(
 /// Puts the kept settings over those of the configuration.
 pub(super) fn apply(directory: &Path, chat: &mut ChatConfig) {
     let kept = kept(directory);
-    let seconds = |name: &str| kept[name].as_u64().map(Duration::from_secs);
-    let switch = |name: &str, now: bool| kept[name].as_bool().unwrap_or(now);
-    chat.heartbeat_timeout = seconds(NUMBERS[1]).unwrap_or(chat.heartbeat_timeout);
-    chat.wait_timeout = seconds(NUMBERS[2]).unwrap_or(chat.wait_timeout);
-    chat.enable_handoff_target = switch(SWITCHES[0], chat.enable_handoff_target);
-    chat.enable_stop_reason = switch(SWITCHES[1], chat.enable_stop_reason);
-    chat.enable_priority = switch(SWITCHES[2], chat.enable_priority);
+    for Setting { name, kind } in &SETTINGS {
+        match (kind, &kept[*name]) {
+            (Kind::Number(set), Value::Number(value)) => {
+                value
+                    .as_u64()
+                    .into_iter()
+                    .for_each(|value| set(chat, value));
+            }
+            (Kind::Switch(set), Value::Bool(value)) => set(chat, *value),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_counts_from_the_next_start_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let new = [
+            ("AGENT_HEARTBEAT_TIMEOUT", json!(41)),
+            ("MSG_WAIT_TIMEOUT", json!(42)),
+            ("SEQ_TOLERANCE", json!(43)),
+            ("SEQ_MISMATCH_MAX_MESSAGES", json!(44)),
+            ("EXPOSE_THREAD_RESOURCES", json!(true)),
+            ("ENABLE_HANDOFF_TARGET", json!(false)),
+            ("ENABLE_STOP_REASON", json!(false)),
+            ("ENABLE_PRIORITY", json!(false)),
+        ];
+        assert!(
+            new.iter()
+                .map(|(name, _)| *name)
+                .eq(SETTINGS.iter().map(|one| one.name))
+        );
+        // One after the other: what was kept before stays.
+        for setting in new {
+            keep(directory.path(), vec![setting]).unwrap();
+        }
+        let mut chat = ChatConfig {
+            enable_handoff_target: true,
+            enable_stop_reason: true,
+            enable_priority: true,
+            ..ChatConfig::default()
+        };
+        apply(directory.path(), &mut chat);
+        let seconds = [chat.heartbeat_timeout, chat.wait_timeout].map(|time| time.as_secs());
+        assert_eq!(seconds, [41, 42]);
+        assert_eq!((chat.seq_tolerance, chat.mismatch_messages_max), (43, 44));
+        assert!(chat.expose_thread_resources);
+        assert!(!chat.enable_handoff_target && !chat.enable_stop_reason && !chat.enable_priority);
+    }
 }

@@ -1,8 +1,9 @@
 //! Routes of threads.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use agentbus_chat::model::{ThreadQuery, ThreadState};
+use agentbus_chat::model::{Thread, ThreadQuery, ThreadState};
 use agentbus_chat::{
     AgentId, AuthProblem, Chat, ChatError, Credentials, NewThread, Stamp, TemplateId, ThreadId,
 };
@@ -57,11 +58,27 @@ pub(super) async fn list(State(app): State<Arc<App>>, query: QueryFields) -> Ans
         true => format!("{}~{}", last.created_at, last.id),
         false => last.created_at.to_string(),
     });
-    let threads: Vec<_> = page.threads.iter().map(views::thread).collect();
+    let rows = rows(&app.chat.chat, &page.threads).await?;
     Ok(Json(
-        json!({ "threads": threads, "total": page.total, "has_more": page.has_more,
+        json!({ "threads": rows, "total": page.total, "has_more": page.has_more,
         "next_cursor": next }),
     ))
+}
+
+/// Threads as lists show them: with the faces of those who wait in them.
+async fn rows(chat: &Chat, threads: &[Thread]) -> Result<Vec<Value>, Refusal> {
+    let ids = threads.iter().map(|thread| thread.id.clone()).collect();
+    let mut waiting: HashMap<_, Vec<_>> = HashMap::new();
+    for (thread, agent) in chat.waiting_agents(ids).await? {
+        let face =
+            json!({ "id": agent.id, "display_name": agent.shown_name(), "emoji": agent.emoji() });
+        waiting.entry(thread).or_default().push(face);
+    }
+    let rows = threads.iter().map(|thread| {
+        let faces = waiting.remove(&thread.id).unwrap_or_default();
+        views::with(views::thread(thread), json!({ "waiting_agents": faces }))
+    });
+    Ok(rows.collect())
 }
 
 /// Reads a cursor: a time, and the id of the last thread where the time does not tell.

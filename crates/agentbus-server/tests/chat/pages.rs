@@ -117,3 +117,40 @@ async fn a_cursor_that_is_none_is_refused() {
     assert_eq!(wrong.status, 422, "{}", wrong.text);
     host.server.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_threads_show_who_waits() {
+    let host = Host::start(quiet()).await;
+    let (busy, idle) = (host.thread("busy").await, host.thread("idle").await);
+    let (agent, token) = host.agent().await;
+    let path = format!("/api/threads/{busy}");
+    // Whoever holds no token of the thread is answered at once, and then holds one.
+    let context = json!({ "agent_id": agent });
+    let synced = host
+        .json("POST", &format!("{path}/sync-context"), context)
+        .await;
+    assert_eq!(synced.status, 200, "{}", synced.text);
+    let wait = json!({ "after_seq": 0, "timeout_ms": 60_000, "agent_id": agent, "token": token });
+    let waiting = async { host.json("POST", &format!("{path}/wait"), wait).await };
+    let looking = async {
+        loop {
+            let rows = host.get("/api/threads").await.body["threads"].clone();
+            let row = |id: &str| {
+                let mut rows = rows.as_array().unwrap().iter();
+                rows.find(|row| row["id"] == id).unwrap()["waiting_agents"].clone()
+            };
+            assert_eq!(row(&idle), json!([]));
+            if row(&busy)[0]["id"] == agent.as_str() {
+                break row(&busy)[0].clone();
+            }
+        }
+    };
+    let face = tokio::select! {
+        answer = waiting => panic!("{}", answer.text),
+        face = tokio::time::timeout(std::time::Duration::from_secs(60), looking) => face.unwrap(),
+    };
+    let name = face["display_name"].as_str().unwrap();
+    assert!(name.starts_with("IDE (m)"), "{face}");
+    assert!(!face["emoji"].as_str().unwrap().is_empty());
+    host.server.shutdown().await;
+}

@@ -1,6 +1,6 @@
 //! Writes beside the database, repeated under one key.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{Answer, Host, quiet};
 use super::images::form;
@@ -97,5 +97,30 @@ async fn a_repeated_setting_does_not_come_back() {
     assert_eq!(kept["MSG_WAIT_TIMEOUT"], 20, "the newer one counts");
     let other = put("one", 30).await;
     assert_eq!(other.status, 422, "{}", other.text);
+    host.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_setting_that_cannot_be_changed_saves_nothing() {
+    let host = Host::start(quiet()).await;
+    let put = async |settings: Value| host.json("PUT", "/api/settings", settings).await;
+    let file = host.server.data_dir().token_path();
+    let file = file.with_file_name("settings.json");
+    for (settings, says) in [
+        (json!({ "PORT": 1 }), "`listen`"),
+        (json!({ "REPLY_TOKEN_LEASE_SECONDS": 7 }), "3600 s"),
+        (json!({ "SEQ_TOLERENCE": 1 }), "no setting SEQ_TOLERENCE"),
+        (json!({ "MSG_WAIT_TIMEOUT": -1 }), "cannot be negative"),
+    ] {
+        let mut settings = settings;
+        settings["ENABLE_PRIORITY"] = json!(true);
+        let refused = put(settings).await;
+        assert_eq!(refused.status, 400, "{}", refused.text);
+        assert!(refused.body["detail"].as_str().unwrap().contains(says));
+        assert!(refused.body["errors"][0].as_str().unwrap().contains(says));
+        assert!(!file.exists(), "{says}");
+    }
+    assert_eq!(put(json!({ "SEQ_TOLERANCE": 2 })).await.status, 200);
+    assert!(file.exists());
     host.server.shutdown().await;
 }
