@@ -23,8 +23,9 @@ use self::process::Record;
 use crate::failure::Failure;
 use crate::workspace::Workspace;
 
-/// Longest time that a service may take to answer; RabbitMQ needs up to half a minute.
-const READY: Duration = Duration::from_secs(120);
+/// Longest time that a service may take to answer; RabbitMQ needs up to half a minute, and minutes
+/// where the disk is slow.
+const READY: Duration = Duration::from_secs(300);
 
 /// Pause between two looks at a service that starts.
 const LOOK: Duration = Duration::from_millis(50);

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::framing::Framing;
-use crate::limits::{CONFIG_BYTES, LIMIT_KEYS, LIMIT_NAMES, Limits, POOLS, WORKERS};
+use crate::limits::{CONFIG_BYTES, LIMIT_KEYS, LIMIT_NAMES, Limits, POOLS, SPAN_SEC_MAX, WORKERS};
 
 mod fields;
 mod pool;
@@ -259,11 +259,20 @@ fn limits(fields: &Fields<'_>, warnings: &mut Vec<String>) -> Result<Limits, Con
         if let Some(value) = keys.whole_number(key.name)?
             && let Some(slot) = limits.slot(key.name)
         {
-            *slot = value;
+            *slot = value.min(longest(key.name));
         }
     }
     keys.warn_of_unknown(warnings);
     Ok(limits)
+}
+
+/// The most that a limit may be: times end where clocks could not count any further.
+fn longest(name: &str) -> u64 {
+    match name.rsplit_once('_') {
+        Some((_, "sec")) => SPAN_SEC_MAX,
+        Some((_, "ms")) => SPAN_SEC_MAX * 1000,
+        _ => u64::MAX,
+    }
 }
 
 fn transport(fields: &Fields<'_>) -> Result<Transport, ConfigError> {

@@ -80,6 +80,9 @@ pub const HALF_CLOSED: Duration = Duration::from_secs(60);
 /// Time between two looks at idle sessions, idle workers and their memory: 1 s.
 pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
+/// Longest time that a configuration may set, in seconds: a year. More is taken for a year.
+pub const SPAN_SEC_MAX: u64 = 365 * 24 * 3600;
+
 /// One limit of the configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct LimitKey {

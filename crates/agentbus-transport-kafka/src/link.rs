@@ -14,7 +14,7 @@ use rdkafka::producer::{FutureRecord, Producer as _};
 use rdkafka::util::Timeout;
 use serde::Serialize;
 use tokio::sync::{Mutex, Notify};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -370,7 +370,7 @@ impl Link {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Drained::default();
         }
-        let deadline = Instant::now() + drain;
+        let deadline = agentbus_transport::clock::moment_in(drain);
         let mailboxes = self.inbox.mailboxes();
         mailboxes.iter().for_each(|mailbox| mailbox.stop());
         let abandoned = self.receivers.drain(deadline).await;

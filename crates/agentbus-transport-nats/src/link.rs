@@ -290,7 +290,7 @@ impl Link {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Drained::default();
         }
-        let deadline = Instant::now() + drain;
+        let deadline = agentbus_transport::clock::moment_in(drain);
         let receivers = self.receivers();
         receivers.iter().cloned().for_each(Drain::stop);
         let mailboxes = self.inbox.mailboxes();

@@ -8,7 +8,7 @@ use agentbus_protocol::Subject;
 use agentbus_transport::remote::{Inboxes, Leaving, Receivers, token};
 use agentbus_transport::{Drained, TransportError, TransportStats};
 use lapin::BasicProperties;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -173,7 +173,7 @@ impl Link {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Drained::default();
         }
-        let deadline = Instant::now() + drain;
+        let deadline = agentbus_transport::clock::moment_in(drain);
         let mailboxes = self.inboxes.mailboxes();
         mailboxes.iter().for_each(|mailbox| mailbox.stop());
         let abandoned = self.receivers.drain(deadline).await;

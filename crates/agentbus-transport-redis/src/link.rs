@@ -9,7 +9,7 @@ use agentbus_transport::remote::{Drain, Leaving, Receivers, token};
 use agentbus_transport::{Drained, TransportError, TransportStats};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -199,7 +199,7 @@ impl Link {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Drained::default();
         }
-        let deadline = Instant::now() + drain;
+        let deadline = agentbus_transport::clock::moment_in(drain);
         let mailboxes = self.inbox.calls().mailboxes();
         mailboxes.iter().for_each(|mailbox| mailbox.stop());
         let abandoned = self.receivers.drain(deadline).await;

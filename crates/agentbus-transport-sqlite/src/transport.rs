@@ -283,7 +283,7 @@ impl SqliteTransport {
     async fn shut(&self, drain: Duration) -> Drained {
         let store = &self.0.store;
         store.closed.store(true, Ordering::Release);
-        let deadline = Instant::now() + drain;
+        let deadline = agentbus_transport::clock::moment_in(drain);
         let consumers = store.consumers.list();
         consumers.iter().for_each(|consumer| consumer.close());
         store.tasks.close();

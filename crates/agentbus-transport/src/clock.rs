@@ -7,6 +7,15 @@ use agentbus_protocol::Timestamp;
 /// As far ahead as a time from elsewhere counts that this process's clock cannot hold.
 const BEYOND: Duration = Duration::from_secs(24 * 3600);
 
+/// As good as never, and still a point in time that the clock can hold.
+const FAR_AWAY: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+/// The moment after `span`, however long that is.
+#[must_use]
+pub fn moment_in(span: Duration) -> tokio::time::Instant {
+    tokio::time::Instant::now() + span.min(FAR_AWAY)
+}
+
 /// The wall-clock time in milliseconds since 1970.
 #[must_use]
 pub fn unix_millis() -> u64 {
@@ -60,5 +69,6 @@ mod tests {
         assert_eq!(unix_millis_in(Duration::MAX), u64::MAX);
         assert!(instant_at(u64::MAX) > Instant::now());
         assert!(instant_at(0) <= Instant::now());
+        assert!(moment_in(Duration::MAX).into_std() > Instant::now());
     }
 }

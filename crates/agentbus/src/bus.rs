@@ -260,7 +260,7 @@ impl Bus {
     /// cancels the rest, and closes the transport. Calling it again is harmless.
     pub async fn close(&self, drain: Duration) -> Drained {
         self.0.closed.store(true, Ordering::Release);
-        let deadline = crate::deadline::from_now(drain);
+        let deadline = agentbus_transport::clock::moment_in(drain);
         self.0.targets.stop_all();
         self.0.cancellations.stop();
         self.0.tasks.close();

@@ -12,18 +12,11 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use agentbus_transport::clock::moment_in;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
-
-/// As good as never, and still a point in time that the clock can hold.
-const FAR_AWAY: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
-
-/// The time after `span`, however long that is.
-pub(crate) fn from_now(span: Duration) -> Instant {
-    Instant::now() + span.min(FAR_AWAY)
-}
 
 /// The deadlines of one bus. The task that watches them ends with it.
 #[derive(Debug, Default)]
@@ -52,7 +45,7 @@ struct State {
 impl Default for State {
     fn default() -> Self {
         Self {
-            due: BTreeMap::from([((from_now(FAR_AWAY), 0), Waker::noop().clone())]),
+            due: BTreeMap::from([((moment_in(Duration::MAX), 0), Waker::noop().clone())]),
             next_number: 0,
             sleeping_until: None,
             keeper: None,
@@ -65,7 +58,7 @@ impl Deadlines {
     pub(crate) fn after(&self, span: Duration) -> Deadline<'_> {
         Deadline {
             shared: &self.shared,
-            at: from_now(span),
+            at: moment_in(span),
             number: None,
         }
     }

@@ -136,7 +136,7 @@ impl Timer {
     fn restart(&mut self) {
         self.sleep
             .as_mut()
-            .reset(crate::deadline::from_now(self.after));
+            .reset(agentbus_transport::clock::moment_in(self.after));
     }
 
     fn has_passed(&mut self, cx: &mut Context<'_>) -> bool {

@@ -105,6 +105,14 @@ fn limits_are_whole_numbers_and_zero_is_one() {
         with(r#""limits":{"max_restarts":1.5}"#),
         &["limits.max_restarts"],
     );
+    let endless = r#""limits":{"drain_timeout_sec":9223372036854775807,"restart_delay_ms":9223372036854775807,"max_pending":9223372036854775807}"#;
+    let limits = with(endless).unwrap().limits;
+    let year = 365 * 24 * 3600;
+    assert_eq!(
+        (limits.drain_timeout_sec, limits.restart_delay_ms),
+        (year, year * 1000)
+    );
+    assert_eq!(limits.max_pending, 9_223_372_036_854_775_807);
     let config = with(r#""limits":{"max_input_buffer":0,"max_restarts":0}"#).unwrap();
     assert_eq!(config.limits.max_input_buffer, 0);
     assert_eq!(config.limits.max_restarts, 0);

@@ -1,7 +1,5 @@
 //! Subscriptions with a name that outlives them.
 
-use std::time::{Duration, Instant};
-
 use super::abilities::if_able;
 use super::needs::{PRIORITY, meets};
 use super::{
@@ -300,9 +298,7 @@ pub async fn an_expired_message_is_never_live_in_a_durable_name(transport: Opene
         return;
     };
     drop(first);
-    let mut message = numbered("late-kept", 1);
-    message.expires_at = Some(Instant::now() + Duration::from_millis(30));
-    publish(&transport, message.clone()).await.unwrap();
+    let message = super::settling::publish_expiring(&transport, numbered("late-kept", 1)).await;
     super::settling::passed(&message).await;
     publish(&transport, numbered("late-kept", 2)).await.unwrap();
     let mut again = subscribe(&transport, durable("late-kept", "d")).await;

@@ -146,6 +146,23 @@ pub(super) async fn passed(message: &Message) {
     tokio::time::sleep_until(deadline.into()).await;
 }
 
+/// Publishes a message that expires soon. On a busy machine that may be before it is taken; it gets
+/// more time then.
+pub(super) async fn publish_expiring(transport: &Opened, mut message: Message) -> Message {
+    let mut ttl = Duration::from_millis(30);
+    loop {
+        message.expires_at = Some(Instant::now() + ttl);
+        match publish(transport, message.clone()).await {
+            // A remote bus says it in words.
+            Err(error) if error.to_string().contains("had expired") => ttl *= 2,
+            outcome => {
+                outcome.unwrap();
+                return message;
+            }
+        }
+    }
+}
+
 pub async fn an_expired_message_is_never_live(transport: Opened) {
     let mut all = subscribe(&transport, pattern("late")).await;
     let mut message = numbered("late", 1);
@@ -154,9 +171,7 @@ pub async fn an_expired_message_is_never_live(transport: Opened) {
     assert!(matches!(error, TransportError::Expired { .. }), "{error}");
 
     // It was taken in time and runs out before anybody looks at it.
-    let mut message = numbered("late", 2);
-    message.expires_at = Some(Instant::now() + Duration::from_millis(30));
-    publish(&transport, message.clone()).await.unwrap();
+    let message = publish_expiring(&transport, numbered("late", 2)).await;
     passed(&message).await;
     publish(&transport, numbered("late", 3)).await.unwrap();
     loop {

@@ -24,7 +24,6 @@ use std::time::Duration;
 use agentbus_protocol::Subject;
 use rand::RngExt;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -200,7 +199,7 @@ impl Broker {
 
     async fn close(&self, drain: Duration) -> Drained {
         self.closed.store(true, Ordering::Release);
-        let deadline = Instant::now() + drain;
+        let deadline = crate::clock::moment_in(drain);
         let (queues, mailboxes) = (self.registry.queues(), self.common.inboxes.mailboxes());
         queues.iter().for_each(|queue| queue.stop());
         mailboxes.iter().for_each(|mailbox| mailbox.stop());
