@@ -14,7 +14,7 @@ use std::time::Duration;
 use agentbus::middleware::Trace;
 use agentbus::protocol::TraceParent;
 use agentbus::{Bus, Error, Payload, Request};
-use agentbus_server::RunningServer;
+use agentbus_server::{AuthMode, RunningServer, Server};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -446,5 +446,55 @@ async fn a_slow_reader_of_events_is_told_how_many_it_has_missed() {
     }
     assert!(missed > 0, "nothing was lost: the test does not test");
     assert_eq!(seen + missed, EVENTS);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_verdict_that_is_none_is_refused_and_the_delivery_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = Bus::builder("host").connect().await.unwrap();
+    let server = open_server(dir.path(), bus.clone()).await;
+    let mut socket = Socket::open(&server).await;
+    let subscribe = json!({ "subscribe": { "id": 1, "sub": 7, "pattern": "job.*" } });
+    assert_eq!(socket.asks(&subscribe).await["ok"]["id"], 1);
+    let publishing = tokio::spawn(async move { bus.publish("job.done", &1).confirm().await });
+    let message = socket.hears().await.unwrap();
+    let delivery = &message["message"]["delivery"];
+    let settle = |id: u64, verdict: &str| {
+        let settle = json!({ "id": id, "sub": 7, "delivery": delivery, "verdict": verdict });
+        json!({ "settle": settle })
+    };
+    let refused = socket.asks(&settle(2, "Ack")).await;
+    assert_eq!(refused["error"]["id"], 2, "{refused}");
+    assert!(
+        refused.to_string().contains("`Ack` is no verdict"),
+        "{refused}"
+    );
+    assert_eq!(socket.asks(&settle(3, "ack")).await["ok"]["id"], 3);
+    let confirmed = tokio::time::timeout(GUARD, publishing).await.unwrap();
+    confirmed.unwrap().unwrap();
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_drain_time_without_end_is_no_mistake() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = Bus::builder("host").connect().await.unwrap();
+    let mut config = host::config(dir.path());
+    (config.drain, config.auth) = (Duration::MAX, AuthMode::Off);
+    let server = Server::start(config, bus).await.unwrap();
+    let stopping = tokio::time::timeout(GUARD, server.shutdown());
+    stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_goodbye_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = Bus::builder("host").connect().await.unwrap();
+    let server = open_server(dir.path(), bus).await;
+    let mut socket = Socket::open(&server).await;
+    socket.0.close(None).await.unwrap();
+    let last = tokio::time::timeout(GUARD, socket.0.next()).await.unwrap();
+    assert!(matches!(last, Some(Ok(Message::Close(_)))), "{last:?}");
     server.shutdown().await;
 }

@@ -214,6 +214,12 @@ pub fn token_to_show(
 
 /// Refuses to show this machine's token to another user who was first to open the bus's port.
 fn keep_from_strangers(token: &Token, url: &Uri) -> Result<(), TransportError> {
+    let beyond = |(_, port): (&str, &str)| port.parse::<u64>().is_ok_and(|port| port > 65_535);
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    if authority.rsplit_once(':').is_some_and(beyond) {
+        // Whoever reads the URL would take the usual port instead, and go to somebody else.
+        return Err(refused("the URL names a port above 65535, which is none"));
+    }
     let Token::Found(_) = token else {
         return Ok(());
     };

@@ -146,7 +146,8 @@ pub(crate) async fn write(
             return broken.cancel();
         }
     }
-    let _ = sink.send(Message::Close(None)).await;
+    // Says goodbye, or answers that of the client, which waits to be written.
+    let _ = tokio::time::timeout(WRITE_TIMEOUT, sink.close()).await;
 }
 
 /// Waits for `hello` and answers it.

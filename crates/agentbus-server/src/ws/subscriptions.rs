@@ -51,20 +51,21 @@ impl Window {
     fn decide(
         &self,
         number: u64,
-        verdict: &str,
+        verdict: Decision,
         span: Duration,
     ) -> Option<Completion<Result<(), TransportError>>> {
-        if verdict == "extend" {
+        if verdict == Decision::Extend {
             return Some(self.unsettled.lock().get_mut(&number)?.extend(span));
         }
         let delivery = self.unsettled.lock().remove(&number)?;
         self.room.add_permits(1);
         self.verdict.notify_waiters();
         match verdict {
-            "ack" => Some(delivery.ack()),
-            "nak" => Some(delivery.nak(span)),
-            "reject" => Some(delivery.reject()),
-            _ => None,
+            Decision::Ack => Some(delivery.ack()),
+            Decision::Nak => Some(delivery.nak(span)),
+            Decision::Reject => Some(delivery.reject()),
+            // Dropped, it is that.
+            Decision::Abandon | Decision::Extend => None,
         }
     }
 
@@ -280,9 +281,16 @@ impl Connection {
         else {
             return;
         };
+        let verdict = match Decision::read(&verdict) {
+            Ok(verdict) => verdict,
+            Err(error) => match id {
+                Some(id) => return self.out.answer(id, Err(error)).await,
+                None => return tracing::warn!(%error, "a remote agent decided nothing"),
+            },
+        };
         let window = self.subscriptions.0.get(&sub).map(|sub| &sub.window);
         let span = Duration::from_millis(ms.unwrap_or(0));
-        let taken = match window.and_then(|window| window.decide(delivery, &verdict, span)) {
+        let taken = match window.and_then(|window| window.decide(delivery, verdict, span)) {
             Some(taken) => taken,
             None => Completion::ready(Ok(())),
         };
@@ -295,6 +303,31 @@ impl Connection {
                 });
             }
             (taken, id) => tell(&self.out, id, taken.await).await,
+        }
+    }
+}
+
+/// What a client decides about a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    Ack,
+    Nak,
+    Extend,
+    Reject,
+    Abandon,
+}
+
+impl Decision {
+    fn read(word: &str) -> Result<Self, Error> {
+        match word {
+            "ack" => Ok(Self::Ack),
+            "nak" => Ok(Self::Nak),
+            "extend" => Ok(Self::Extend),
+            "reject" => Ok(Self::Reject),
+            "abandoned" => Ok(Self::Abandon),
+            other => Err(Error::invalid_request(format!(
+                "`{other}` is no verdict; there are ack, nak, extend, reject and abandoned"
+            ))),
         }
     }
 }
