@@ -14,5 +14,7 @@ mod invoking;
 mod keys;
 #[path = "tools/kicks.rs"]
 mod kicks;
+#[path = "tools/params.rs"]
+mod params;
 #[path = "tools/traces.rs"]
 mod traces;

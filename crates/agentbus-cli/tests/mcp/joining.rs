@@ -8,8 +8,27 @@ use serde_json::{Value, json};
 
 use crate::sdk::{Bus, PROGRAM};
 
+/// What a client says first.
+pub(crate) fn greeting() -> Value {
+    let client = json!({ "name": "test", "version": "1" });
+    let params =
+        json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client });
+    json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params })
+}
+
 /// Says hello in a directory, with a home that has no token, and hangs up.
 fn hello(directory: &Path, arguments: &[&str], token: Option<&str>) -> Output {
+    let hello = format!("{}\n", greeting());
+    say(directory, arguments, token, hello.as_bytes())
+}
+
+/// Says something in a directory, with a home that has no token, and hangs up.
+pub(crate) fn say(
+    directory: &Path,
+    arguments: &[&str],
+    token: Option<&str>,
+    input: &[u8],
+) -> Output {
     let mut command = Command::new(PROGRAM);
     command
         .args(arguments)
@@ -25,12 +44,8 @@ fn hello(directory: &Path, arguments: &[&str], token: Option<&str>) -> Output {
         command.env("AGENTBUS_TOKEN", token);
     }
     let mut child = command.spawn().unwrap();
-    let client = json!({ "name": "test", "version": "1" });
-    let params =
-        json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client });
-    let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params });
     // Who ends early says why on standard error.
-    let _ = writeln!(child.stdin.take().unwrap(), "{hello}");
+    let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()
 }
 

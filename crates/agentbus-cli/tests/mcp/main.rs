@@ -15,6 +15,7 @@ mod joining;
 )]
 #[path = "../support/readme.rs"]
 mod journeys;
+mod lines;
 mod python;
 mod readme;
 mod sdk;

@@ -9,11 +9,11 @@ use http::request::Parts;
 use parking_lot::Mutex;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult, CompletionInfo,
-    GetPromptRequestParams, GetPromptResponse, Implementation, ListPromptsResult,
-    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, LoggingLevel,
-    PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
-    Reference, ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscribeRequestParams,
-    SubscriptionFilter, UnsubscribeRequestParams,
+    CustomRequest, CustomResult, GetPromptRequestParams, GetPromptResponse, Implementation,
+    ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
+    LoggingLevel, PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams,
+    ReadResourceResponse, Reference, ServerCapabilities, ServerConfig, SetLevelRequestParams,
+    SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequestParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -29,6 +29,30 @@ use crate::{Fault, Profile, Session, Visitor, limits};
 
 /// Most streams of one connection that may be between their acknowledgement and their first note.
 const LISTENERS_STARTING: usize = 16;
+
+/// The methods that are served at every revision.
+const SERVED_ALWAYS: [&str; 8] = [
+    "completion/complete",
+    "prompts/get",
+    "prompts/list",
+    "resources/list",
+    "resources/read",
+    "resources/templates/list",
+    "tools/call",
+    "tools/list",
+];
+
+/// Those that only revisions with sessions have.
+const SERVED_IN_SESSIONS: [&str; 5] = [
+    "initialize",
+    "logging/setLevel",
+    "ping",
+    "resources/subscribe",
+    "resources/unsubscribe",
+];
+
+/// Those that only revisions without sessions have.
+const SERVED_WITHOUT_SESSIONS: [&str; 2] = ["server/discover", "subscriptions/listen"];
 
 /// What all connections share.
 #[derive(Debug)]
@@ -91,8 +115,17 @@ pub(super) fn is_modern(context: &RequestContext<RoleServer>) -> bool {
     version.is_some_and(|version| version.as_str() >= ProtocolVersion::V_2026_07_28.as_str())
 }
 
-fn not_found(method: &'static str) -> ErrorData {
+fn not_found(method: impl Into<Cow<'static, str>>) -> ErrorData {
     ErrorData::new(rmcp::model::ErrorCode::METHOD_NOT_FOUND, method, None)
+}
+
+fn is_served(method: &str, modern: bool) -> bool {
+    let of_its_era: &[&str] = if modern {
+        &SERVED_WITHOUT_SESSIONS
+    } else {
+        &SERVED_IN_SESSIONS
+    };
+    SERVED_ALWAYS.contains(&method) || of_its_era.contains(&method)
 }
 
 /// Takes a page out of a list. The cursor is the name of the last entry of the page before, which
@@ -314,6 +347,21 @@ impl ServerHandler for Handler {
     ) -> Result<(), ErrorData> {
         self.subscribed.remove(&request.uri);
         Ok(())
+    }
+
+    /// The SDK takes a request for one of a method that it does not know when it cannot read its
+    /// params, so what comes here may be of a method that is served.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let method = request.method;
+        if !is_served(&method, is_modern(&context)) {
+            return Err(not_found(method));
+        }
+        let text = format!("the params of `{method}` do not have its form");
+        Err(convert::error(Fault::Invalid(text)))
     }
 
     fn accepted_subscription_filter(

@@ -20,19 +20,20 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio_util::codec::{FramedRead, LinesCodec};
+use tokio_util::codec::FramedRead;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::wire::{Events, Message, error, header_value};
+use super::lines::{LINE_BYTES_MAX, Lines, Unread};
+use super::wire::{Events, Message, header_value};
 use crate::args::McpArgs;
 use crate::commands::Api;
 use crate::failure::Failure;
 
-/// Longest line, and longest event: as much as the bus takes.
-const LINE_BYTES_MAX: usize = agentbus_mcp::limits::REQUEST_BYTES_MAX;
-
-/// Longest time for writing what was answered before the client hung up.
+/// Longest time for writing what was answered when the client has hung up.
 const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Longest time for the requests that were under way when the client hung up.
+const LAST_REQUESTS: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Messages that wait to be written.
 const OUTGOING: usize = 256;
@@ -61,6 +62,36 @@ struct Session {
     version: Option<HeaderValue>,
     /// How the client opened it.
     opening: Option<String>,
+}
+
+/// What the bridge does beside reading.
+#[derive(Default)]
+struct UnderWay {
+    tasks: JoinSet<()>,
+    /// By the id of the request.
+    requests: HashMap<String, AbortHandle>,
+    /// Never done, so nobody waits for it.
+    listening: JoinSet<()>,
+}
+
+impl UnderWay {
+    /// Waits until one more request may be under way.
+    async fn make_room(&mut self) {
+        self.requests.retain(|_, request| !request.is_finished());
+        while self.requests.len() >= REQUESTS_MAX {
+            self.tasks.join_next().await;
+            self.requests.retain(|_, request| !request.is_finished());
+        }
+    }
+
+    /// Lets the requests come to their answers for a while: the calls were made, and a client that
+    /// writes all it has and closes its end still reads.
+    async fn finish(mut self) {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST_REQUESTS, all).await;
+        self.tasks.shutdown().await;
+        self.listening.shutdown().await;
+    }
 }
 
 /// A message that did not arrive, and why.
@@ -104,40 +135,51 @@ impl Bridge {
         W: AsyncWrite + Unpin + Send + 'static,
     {
         let (out, outgoing) = mpsc::channel(OUTGOING);
-        let mut tasks = JoinSet::new();
+        let mut under_way = UnderWay::default();
         let writing = AbortOnDropHandle::new(tokio::spawn(write(outgoing, writer)));
-        let mut requests: HashMap<String, AbortHandle> = HashMap::new();
-        let mut lines = FramedRead::new(reader, LinesCodec::new_with_max_length(LINE_BYTES_MAX));
-        while let Some(line) = lines.next().await {
-            let line = line.map_err(|error| Failure::usage(format!("a line is lost: {error}")))?;
-            let Some(message) = Message::read(line) else {
-                let _ = out.send(error(&Value::Null, "the line is not JSON")).await;
-                continue;
-            };
-            requests.retain(|_, request| !request.is_finished());
-            while requests.len() >= REQUESTS_MAX {
-                tasks.join_next().await;
-                requests.retain(|_, request| !request.is_finished());
-            }
-            self.handle(message, &out, &mut tasks, &mut requests).await;
-        }
-        tasks.shutdown().await;
-        // What was answered before the client hung up still reaches it.
+        let read = self.read(reader, &out, &mut under_way).await;
+        under_way.finish().await;
+        // What was answered still reaches the client.
         drop(out);
         let _ = tokio::time::timeout(LAST_WORDS, writing).await;
         self.hang_up().await;
+        read
+    }
+
+    /// Handles line after line. One that is no message is answered, and the next one is read: what
+    /// else the client has asked for must not be lost with it.
+    async fn read(
+        &self,
+        reader: impl AsyncRead + Unpin,
+        out: &mpsc::Sender<String>,
+        under_way: &mut UnderWay,
+    ) -> Result<(), Failure> {
+        let mut lines = FramedRead::new(reader, Lines::new());
+        while let Some(line) = lines.next().await {
+            let line = line.map_err(|error| {
+                Failure::unexpected(format!("standard input cannot be read: {error}"))
+            })?;
+            let read = match line {
+                Ok(line) if line.trim().is_empty() => continue,
+                Ok(line) => Message::read(line).ok_or(Unread::NotJson),
+                Err(unread) => Err(unread),
+            };
+            let message = match read {
+                Ok(message) => message,
+                Err(unread) => {
+                    let _ = out.send(unread.answer()).await;
+                    continue;
+                }
+            };
+            under_way.make_room().await;
+            self.handle(message, out, under_way).await;
+        }
         Ok(())
     }
 
-    async fn handle(
-        &self,
-        message: Message,
-        out: &mpsc::Sender<String>,
-        tasks: &mut JoinSet<()>,
-        requests: &mut HashMap<String, AbortHandle>,
-    ) {
+    async fn handle(&self, message: Message, out: &mpsc::Sender<String>, under_way: &mut UnderWay) {
         if let Some(given_up) = message.cancels() {
-            let request = requests.remove(&given_up.to_string());
+            let request = under_way.requests.remove(&given_up.to_string());
             // Without a session, the end of the connection is what cancels.
             if self.session.lock().await.id.is_none() {
                 request.iter().for_each(AbortHandle::abort);
@@ -149,7 +191,8 @@ impl Bridge {
             // In order: what follows may rely on it.
             self.clone().pass(message, out.clone()).await;
             if listens {
-                tasks.spawn(self.clone().listen(out.clone()));
+                let listening = self.clone().listen(out.clone());
+                under_way.listening.spawn(listening);
             }
             return;
         };
@@ -158,8 +201,9 @@ impl Bridge {
             self.clone().pass(message, out.clone()).await;
             return;
         }
-        let request = tasks.spawn(self.clone().pass(message, out.clone()));
-        requests.insert(id, request);
+        let request = self.clone().pass(message, out.clone());
+        let request = under_way.tasks.spawn(request);
+        under_way.requests.insert(id, request);
     }
 
     /// Passes a message on, and what comes back.
@@ -174,8 +218,10 @@ impl Bridge {
             Ok(response) => self.answer(&message, response, &out).await,
             Err(lost) => Err(lost),
         };
-        if let (Err(Lost(text)), Some(id)) = (passed, message.request_id()) {
-            let _ = out.send(error(id, &text)).await;
+        if let Err(Lost(text)) = passed
+            && let Some(error) = message.lost(&text)
+        {
+            let _ = out.send(error).await;
         }
     }
 

@@ -5,6 +5,7 @@
 //! data directory, and other programs can join it.
 
 mod bridge;
+mod lines;
 mod wire;
 
 use agentbus_mcp::{Principal, Visitor};

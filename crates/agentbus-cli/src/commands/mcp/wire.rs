@@ -8,6 +8,15 @@ const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// The first revision without sessions.
 const MODERN: &str = "2026-07-28";
 
+/// What JSON-RPC says of a line that is no JSON.
+pub(super) const NO_JSON: i32 = -32700;
+
+/// What it says of JSON that is no request.
+pub(super) const NO_REQUEST: i32 = -32600;
+
+/// What it says of a request that failed for a reason of this side.
+const FAILED: i32 = -32603;
+
 /// A line from the client.
 pub(super) struct Message {
     pub(super) line: String,
@@ -25,12 +34,33 @@ impl Message {
         self.value["method"].as_str().unwrap_or_default()
     }
 
-    /// The id, if the client waits for an answer.
+    /// The id, if the client waits for an answer under one.
     pub(super) fn request_id(&self) -> Option<&Value> {
-        let is_request = self.value.get("method").is_some();
-        self.value
-            .get("id")
-            .filter(|id| is_request && !id.is_null())
+        let is_request = self.has("method");
+        let id = self.value.get("id");
+        id.filter(|id| is_request && (id.is_string() || id.is_number()))
+    }
+
+    /// What the client is told if the bus does not take the message; none if it waits for nothing.
+    pub(super) fn lost(&self, text: &str) -> Option<String> {
+        match self.request_id() {
+            Some(id) => Some(error(id, FAILED, text)),
+            None if self.wants_nothing() => None,
+            // A batch, or an id that is none: who sent it waits, whatever it meant.
+            None => Some(error(&Value::Null, NO_REQUEST, text)),
+        }
+    }
+
+    /// Whether it is a notification, or an answer to what the bus asked.
+    fn wants_nothing(&self) -> bool {
+        if self.has("method") {
+            return !self.has("id");
+        }
+        self.has("result") || self.has("error")
+    }
+
+    fn has(&self, member: &str) -> bool {
+        self.value.get(member).is_some()
     }
 
     /// What the request is about, where the newest revision repeats it in a header.
@@ -59,9 +89,9 @@ impl Message {
     }
 }
 
-/// An error for a request that did not reach the bus.
-pub(super) fn error(id: &Value, text: &str) -> String {
-    json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32603, "message": text } }).to_string()
+/// An error, of which the bus knows nothing.
+pub(super) fn error(id: &Value, code: i32, text: &str) -> String {
+    json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": text } }).to_string()
 }
 
 /// Writes a value so that it can stand in a header: as it is, or encoded where it could not.
@@ -150,5 +180,37 @@ mod tests {
         let answer = Message::read(r#"{"id":1,"result":{}}"#.to_owned()).unwrap();
         assert_eq!(answer.request_id(), None);
         assert!(Message::read("{".to_owned()).is_none());
+    }
+
+    /// What a client is told of a line that the bus does not take: the code and the id.
+    fn check_lost(line: &str, expect: Option<(i32, Value)>) {
+        let message = Message::read(line.to_owned()).unwrap();
+        let told = message.lost("no").map(|told| {
+            let told: Value = serde_json::from_str(&told).unwrap();
+            (told["error"]["code"].clone(), told["id"].clone())
+        });
+        let expect = expect.map(|(code, id)| (json!(code), id));
+        assert_eq!(told, expect, "{line}");
+    }
+
+    #[test]
+    fn whoever_waits_is_told() {
+        check_lost(r#"{"id":1,"method":"ping"}"#, Some((FAILED, json!(1))));
+        check_lost(r#"{"id":"a","method":"ping"}"#, Some((FAILED, json!("a"))));
+        let unreadable = [
+            r#"[{"id":1,"method":"ping"}]"#,
+            "[]",
+            "7",
+            "{}",
+            r#"{"id":null,"method":"ping"}"#,
+            r#"{"id":{},"method":"ping"}"#,
+            r#"{"id":1}"#,
+        ];
+        for line in unreadable {
+            check_lost(line, Some((NO_REQUEST, Value::Null)));
+        }
+        check_lost(r#"{"method":"notifications/cancelled"}"#, None);
+        check_lost(r#"{"id":1,"result":{}}"#, None);
+        check_lost(r#"{"id":1,"error":{"code":1,"message":"no"}}"#, None);
     }
 }
