@@ -43,7 +43,8 @@ pub(crate) struct Args {
     pub(crate) url: String,
 
     /// Talk to this transport directly instead of to a running bus, or, for `serve`, run the bus
-    /// over it: memory://, sqlite://PATH. `agentbus semantics` compares them.
+    /// over it: memory://, sqlite://PATH, nats://, jetstream://, redis://, kafka:// or amqp://HOST,
+    /// http://HOST. `agentbus semantics` compares them.
     #[arg(long, global = true, env = "AGENTBUS_TRANSPORT", value_name = "URL")]
     pub(crate) transport: Option<String>,
 

@@ -7,6 +7,7 @@ mod failure;
 mod log;
 mod memory;
 mod output;
+mod plain;
 mod telemetry;
 
 use std::ffi::OsString;

@@ -157,6 +157,26 @@ fn the_lines_of_a_program_become_frames() {
 }
 
 #[test]
+fn an_empty_line_of_a_program_is_a_frame() {
+    let bus = Bus::start();
+    let script = "printf 'a\\n\\n  \\nnull\\nb\\n'";
+    let blank = ["handle", "--stream", "blank", "--", "sh", "-c", script];
+    let _agent = bus.background(&blank, "serving");
+    bus.says(&["invoke", "--stream", "blank"], "a\n\n  \nb");
+    let json = bus.run(&["--json", "invoke", "--stream", "blank"]);
+    let said: Vec<Value> = String::from_utf8(json.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|frame| frame["event_type"] == "agent.response.delta")
+        .map(|frame| frame["payload"].clone())
+        .collect();
+    let mut wanted = ["a", "", "  ", "null", "b"].map(Value::from);
+    wanted[3] = Value::Null;
+    assert_eq!(said, wanted);
+}
+
+#[test]
 fn a_line_is_a_frame_before_the_next_one_is_written() {
     let bus = Bus::start();
     let go = bus.dir.path().join("go");
@@ -207,6 +227,29 @@ fn a_failing_program_answers_with_its_last_words() {
             .contains("it is broken"),
         "{error}"
     );
+}
+
+#[test]
+fn a_token_that_cannot_be_read_is_not_called_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = |data: &Path| {
+        let mut token = agentbus(dir.path());
+        let output = token.env("AGENTBUS_DATA_DIR", data).arg("token").output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(5), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let missing = said(&dir.path().join("data"));
+    assert!(missing.contains("there is no token yet"), "{missing}");
+    // A file where the directory should be, which stops root too.
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let unread = said(&file);
+    assert!(
+        unread.contains("cannot be read: Not a directory"),
+        "{unread}"
+    );
+    assert!(!unread.contains("no token yet"), "{unread}");
 }
 
 #[test]

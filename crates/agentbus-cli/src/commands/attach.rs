@@ -11,6 +11,7 @@ use super::{Api, escaped};
 use crate::args::AttachArgs;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::plain;
 
 /// Between two attempts to reach a bus that has gone away.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -76,8 +77,8 @@ async fn find(api: &Api, name: &str) -> Result<String, Failure> {
 async fn list(api: &Api) -> Result<(), Failure> {
     let listed = api.get("/v1/sessions").await?;
     api.rows(&listed["sessions"], |session| {
-        let (id, last) = (session["id"].as_str().unwrap_or_default(), &session["last"]);
-        format!("{id}  {last} events")
+        let id = plain::line(session["id"].as_str().unwrap_or_default());
+        format!("{id}  {} events", session["last"])
     })
 }
 
@@ -130,7 +131,8 @@ impl<'e> Event<'e> {
 /// What a person reads of an event.
 fn line(event: &Event<'_>) -> Option<String> {
     let data: Value = serde_json::from_str(event.data).ok()?;
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let text = |value: &Value| plain::body(value.as_str().unwrap_or_default());
+    let field = |value: &Value| plain::line(value.as_str().unwrap_or_default());
     match event.kind {
         "prompt" => {
             let blocks = data["prompt"].as_array()?;
@@ -139,12 +141,12 @@ fn line(event: &Event<'_>) -> Option<String> {
         }
         "update" => match data["sessionUpdate"].as_str()? {
             "agent_message_chunk" => Some(text(&data["content"]["text"])),
-            "tool_call" => Some(format!("[{}]", text(&data["title"]))),
+            "tool_call" => Some(format!("[{}]", field(&data["title"]))),
             _ => None,
         },
         "ended" => match data["error"]["message"].as_str() {
-            Some(error) => Some(format!("-- {error}")),
-            None => Some(format!("-- {}", text(&data["stop_reason"]))),
+            Some(error) => Some(format!("-- {}", plain::body(error))),
+            None => Some(format!("-- {}", field(&data["stop_reason"]))),
         },
         "gap" => Some(format!(
             "-- events up to {} are not kept any more",
@@ -185,6 +187,18 @@ mod tests {
         check(
             "id: 4\nevent: ended\ndata: {\"error\":{\"message\":\"died\"}}",
             Some("-- died"),
+        );
+        check(
+            r#"id: 4
+event: update
+data: {"sessionUpdate":"tool_call","title":"read]\n-- end_turn"}"#,
+            Some("[read]\\n-- end_turn]"),
+        );
+        check(
+            r#"id: 4
+event: prompt
+data: {"prompt":[{"type":"text","text":"hi\n-- end_turn\u001b"}]}"#,
+            Some("> hi\n  -- end_turn\\u{1b}"),
         );
         check(
             "id: 5\nevent: gap\ndata: {\"up_to\":5}",

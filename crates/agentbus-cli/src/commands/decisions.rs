@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{Api, escaped};
 use crate::args::DecisionVerb;
 use crate::failure::{Exit, Failure};
+use crate::plain;
 
 pub(crate) async fn decisions(api: &Api, verb: DecisionVerb) -> Result<(), Failure> {
     match verb {
@@ -57,5 +58,6 @@ fn question(open: &Value) -> String {
         "" => String::new(),
         until => format!("  until {until}"),
     };
-    format!("{id}  {asker}: {title}  [{options}]{more}{until}")
+    // All of it is of whoever asks, and it is one line.
+    plain::line(&format!("{id}  {asker}: {title}  [{options}]{more}{until}"))
 }

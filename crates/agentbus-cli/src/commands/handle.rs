@@ -62,7 +62,7 @@ async fn stream(program: Program, request: Request, out: StreamWriter) -> Result
             return Ok(());
         };
         while let Some(line) = lines.next().await.map_err(failed)? {
-            out.delta_payload(said(&line)?).await?;
+            out.delta_payload(said_in_line(&line)?).await?;
         }
         Ok::<_, Error>(())
     };
@@ -132,6 +132,15 @@ fn said(output: &Bytes) -> Result<Option<Payload>, Error> {
         Ok(text) => Ok(Some(Payload::text(text.trim_end_matches(['\n', '\r'])))),
         Err(_) => Err(Error::agent("the program printed bytes that are not UTF-8")),
     }
+}
+
+/// What the program said in a line. A blank one is a text too: it is a line of what a person reads.
+fn said_in_line(line: &Bytes) -> Result<Option<Payload>, Error> {
+    if line.iter().all(u8::is_ascii_whitespace) {
+        let text = String::from_utf8_lossy(line);
+        return Ok(Some(Payload::text(text.trim_end_matches('\r'))));
+    }
+    said(line)
 }
 
 /// Turns a failed program into an error that says what the program said last.

@@ -21,6 +21,10 @@ mod subscribe;
 mod targets;
 mod worker;
 
+use std::fs;
+use std::io::ErrorKind;
+
+use agentbus_transport_ws::credentials;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
@@ -52,12 +56,24 @@ use crate::output::Output;
 
 /// Prints the token that clients on this machine use.
 pub(crate) fn token(output: &Output) -> Result<(), Failure> {
-    match agentbus_transport_ws::credentials::token() {
+    match credentials::token() {
         Some(token) => output.line(&token),
-        None => Err(Failure::new(
-            Exit::Refused,
-            "there is no token yet; `agentbus serve` makes one at its first start, and AGENTBUS_TOKEN overrides it",
-        )),
+        None => Err(Failure::new(Exit::Refused, no_token())),
+    }
+}
+
+/// Says why there is no token: it was not made yet, or its file cannot be read.
+fn no_token() -> String {
+    let file = credentials::data_dir().map(|directory| directory.join("token"));
+    let unread = file.and_then(|file| Some((fs::read_to_string(&file).err()?, file)));
+    match unread {
+        Some((error, file)) if error.kind() != ErrorKind::NotFound => format!(
+            "the token in {} cannot be read: {error}; make it readable, point AGENTBUS_DATA_DIR at the data directory of \
+             the bus, or set AGENTBUS_TOKEN",
+            file.display()
+        ),
+        _ => "there is no token yet; `agentbus serve` makes one at its first start, and AGENTBUS_TOKEN overrides it"
+            .to_owned(),
     }
 }
 

@@ -8,6 +8,7 @@ use super::client::Client;
 use crate::args::Pool;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::plain;
 
 pub(crate) async fn pool(client: &Client, order: Pool) -> Result<(), Failure> {
     let bus = client.connect().await?;
@@ -54,7 +55,7 @@ fn print(order: &Pool, answer: &Value, output: &Output) -> Result<(), Failure> {
             .iter()
             .try_for_each(|pool| print_pool(pool, output)),
         Pool::Logs { .. } => list("lines").iter().try_for_each(|line| {
-            let text = line["line"].as_str().unwrap_or_default();
+            let text = plain::body(line["line"].as_str().unwrap_or_default());
             output.line(&format!("{}: {text}", line["instance"]))
         }),
         Pool::Restart { pool } => output.line(&format!(

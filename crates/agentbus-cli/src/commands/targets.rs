@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::Api;
 use crate::failure::Failure;
+use crate::plain;
 
 /// Lists the targets and who serves them.
 pub(crate) async fn targets(api: &Api) -> Result<(), Failure> {
@@ -18,5 +19,5 @@ fn target(target: &Value) -> String {
         group => format!(", in the group {group}"),
     };
     let (name, agent) = (text("name"), text("agent"));
-    format!("{name}  {agent}{group}")
+    plain::line(&format!("{name}  {agent}{group}"))
 }

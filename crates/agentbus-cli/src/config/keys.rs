@@ -37,7 +37,7 @@ pub(crate) const KEYS: &[Key] = &[
         default: "\"memory://\"",
         variable: "AGENTBUS_TRANSPORT",
         flag: "--transport",
-        meaning: "What carries the bus: `memory://` forgets with the process, `sqlite://PATH` keeps events and durable subscriptions in a file. docs/transports.md compares them.",
+        meaning: "What carries the bus: `memory://` forgets with the process, `sqlite://PATH` keeps events and durable subscriptions in a file; `nats://`, `jetstream://`, `redis://`, `kafka://` and `amqp://` use a server. docs/transports.md compares them.",
     },
     Key {
         name: "auth",

@@ -318,6 +318,12 @@ fn refused(status: StatusCode, body: &Value) -> Failure {
         &body["message"],
     ];
     let text = told.into_iter().find_map(Value::as_str);
+    if let (Some(field), Some(problem)) = (
+        body["detail"][0]["loc"][1].as_str(),
+        body["detail"][0]["msg"].as_str(),
+    ) {
+        return Failure::new(exit, format!("{field}: {problem}"));
+    }
     if body["detail"]["error"] == "THREAD_CLOSED" {
         let message = "the thread is closed; `agentbus thread reopen THREAD` opens it again";
         return Failure::new(exit, message);
@@ -349,4 +355,19 @@ pub(in crate::commands) fn escaped(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_field_that_is_wrong_is_named() {
+        let detail = json!([{ "loc": ["body", "content"], "msg": "Field required" }]);
+        let body = json!({ "detail": detail });
+        let refusal = refused(StatusCode::UNPROCESSABLE_ENTITY, &body);
+        assert_eq!(refusal.message, "content: Field required");
+    }
 }

@@ -1,8 +1,10 @@
 //! `agentbus import`.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
-use agentbus_chat::{Chat, ChatError};
+use agentbus_chat::{Chat, ChatError, store::StoreError};
 use agentbus_server::DataDir;
 use agentbus_transport_ws::credentials;
 use serde_json::json;
@@ -14,6 +16,9 @@ use crate::output::Output;
 
 /// Between two lines of progress there are so many messages.
 const STEP: usize = 10_000;
+
+/// How every database file of SQLite begins.
+const SQLITE: [u8; 16] = *b"SQLite format 3\0";
 
 pub(crate) async fn import(
     from: ImportFrom,
@@ -28,10 +33,12 @@ pub(crate) async fn import(
         let text = "there is no home directory; name one with --data-dir";
         Failure::new(Exit::Configuration, text)
     })?;
+    // First, so that a mistyped name leaves no data directory behind.
+    check(&file)?;
     // Held until the end, so that no bus starts meanwhile.
     let _held = DataDir::open(&data_dir)?;
-    let failed = |error: ChatError| Failure::new(Exit::NotTaken, error.to_string());
-    let chat = open(config, &data_dir).await.map_err(failed)?;
+    let chat = open(config, &data_dir).await;
+    let chat = chat.map_err(|error| not_opened(&error))?;
     let mut told = 0;
     let mut progress = |done: usize, total: usize| {
         if done == total || done >= told + STEP {
@@ -41,7 +48,7 @@ pub(crate) async fn import(
     };
     let imported = chat.import(&file, &mut progress).await;
     chat.close().await;
-    let imported = imported.map_err(failed)?;
+    let imported = imported.map_err(|error| not_imported(&error))?;
     let figures = json!({ "threads": imported.threads, "messages": imported.messages,
         "agents": imported.agents, "templates": imported.templates, "known": imported.known });
     if output.is_json() {
@@ -51,6 +58,61 @@ pub(crate) async fn import(
         "imported {} threads, {} messages, {} agents and {} templates; {} messages were there already",
         imported.threads, imported.messages, imported.agents, imported.templates, imported.known
     ))
+}
+
+/// Refuses what cannot be the database of another program.
+fn check(file: &Path) -> Result<(), Failure> {
+    let shown = file.display();
+    let begins = beginning(file).map_err(|error| {
+        let text = format!(
+            "{shown} cannot be read: {error}; name the database of an AgentChatBus, such as \
+             ~/.agentchatbus/bus.db"
+        );
+        Failure::usage(text)
+    })?;
+    if begins == SQLITE {
+        return Ok(());
+    }
+    let text = format!("{shown} is not a database of AgentChatBus: it is no file of SQLite");
+    Err(Failure::usage(text))
+}
+
+/// The first bytes of a file.
+fn beginning(file: &Path) -> io::Result<Vec<u8>> {
+    // Asked first: a pipe would be waited for.
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::with_capacity(SQLITE.len());
+    let opened = File::open(file)?;
+    opened.take(SQLITE.len() as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Our own store is named by the configuration, so that says where to look.
+fn not_opened(error: &ChatError) -> Failure {
+    let exit = match error {
+        ChatError::Store(StoreError::Locked) => Exit::Listen,
+        ChatError::Store(
+            StoreError::Open { .. }
+            | StoreError::Foreign { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Failed(_),
+        ) => Exit::Configuration,
+        _ => Exit::NotTaken,
+    };
+    Failure::new(exit, error.to_string())
+}
+
+/// The file was named on the command line; everything else is a matter of our store.
+fn not_imported(error: &ChatError) -> Failure {
+    let exit = match error {
+        ChatError::Store(
+            StoreError::Open { .. } | StoreError::Foreign { .. } | StoreError::Newer { .. },
+        ) => Exit::Usage,
+        _ => Exit::NotTaken,
+    };
+    Failure::new(exit, error.to_string())
 }
 
 /// Opens the conversations where `agentbus serve` would.

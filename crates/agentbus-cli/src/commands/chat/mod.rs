@@ -127,10 +127,12 @@ pub(crate) async fn wait(api: &Api, args: WaitArgs) -> Result<(), Failure> {
                 .unwrap_or(0)
         }
     };
-    let body = json!({ "after_seq": after, "timeout_ms": args.timeout * 1000 });
+    // The bus waits no longer than that.
+    let seconds = args.timeout.min(agentbus_chat::limits::WAIT_MAX.as_secs());
+    let body = json!({ "after_seq": after, "timeout_ms": seconds * 1000 });
     let waited = api.post(&format!("/api/threads/{id}/wait"), &body).await?;
     if waited["messages"].as_array().is_some_and(Vec::is_empty) {
-        let message = format!("nobody has posted within {} s", args.timeout);
+        let message = format!("nobody has posted within {seconds} s");
         return Err(Failure::new(Exit::Timeout, message));
     }
     api.rows(&waited["messages"], print::message)

@@ -2,25 +2,32 @@
 
 use serde_json::Value;
 
+use crate::plain;
+
 fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value[key].as_str().unwrap_or_default()
 }
 
+/// A field that somebody chose.
+fn field(value: &Value, key: &str) -> String {
+    plain::line(text(value, key))
+}
+
 pub(super) fn thread(thread: &Value) -> String {
     let (id, status, topic) = (
-        text(thread, "id"),
-        text(thread, "status"),
-        text(thread, "topic"),
+        field(thread, "id"),
+        field(thread, "status"),
+        field(thread, "topic"),
     );
     format!("{id}  {status:<9}  {topic}")
 }
 
 pub(super) fn message(message: &Value) -> String {
-    let (name, role) = (text(message, "author_name"), text(message, "role"));
+    let (name, role) = (field(message, "author_name"), field(message, "role"));
     format!(
         "[{}] {name} ({role}): {}",
         message["seq"],
-        text(message, "content")
+        plain::body(text(message, "content"))
     )
 }
 
@@ -29,10 +36,11 @@ pub(super) fn hit(hit: &Value) -> String {
         .replace("<mark>", "")
         .replace("</mark>", "");
     format!(
-        "[{}] {} in {}: {snippet}",
+        "[{}] {} in {}: {}",
         hit["seq"],
-        text(hit, "author"),
-        text(hit, "thread_topic")
+        field(hit, "author"),
+        field(hit, "thread_topic"),
+        plain::body(&snippet)
     )
 }
 
@@ -44,7 +52,7 @@ pub(super) fn agent(agent: &Value) -> String {
     };
     format!(
         "{}  {state:<7}  {}",
-        text(agent, "id"),
-        text(agent, "display_name")
+        field(agent, "id"),
+        field(agent, "display_name")
     )
 }
