@@ -84,6 +84,21 @@ impl Pattern {
         }
         tokens.next().is_none()
     }
+
+    /// Whether it matches every subject that the other one matches.
+    #[must_use]
+    pub fn covers(&self, other: &str) -> bool {
+        let (mut ours, mut theirs) = (self.text.split('.'), other.split('.'));
+        loop {
+            match (ours.next(), theirs.next()) {
+                (None, None) => return true,
+                (Some(">"), Some(_)) => return true,
+                (Some("*"), Some(token)) if token != ">" => {}
+                (Some(wanted), Some(token)) if wanted == token => {}
+                _ => return false,
+            }
+        }
+    }
 }
 
 /// Whether there is a subject that both patterns match.

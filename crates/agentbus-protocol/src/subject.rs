@@ -6,8 +6,10 @@
 //! cancel   {prefix}[.{tenant}].cancel.{target}
 //! dlq      {prefix}.dlq.{event_type}
 //! inbox    _INBOX.{16 random letters, digits, - and _}
+//! topic    {event_type}
 //! ```
 //!
+//! A topic is an event that is shared with peers who know no prefix, see [`SubjectSpace::sharing`].
 //! Event types and targets may contain dots; a tenant is one token. Unlike other implementations
 //! of this grammar, names are checked before they become part of a subject, so that a tenant
 //! called `>` or `a.invoke` cannot reach into another tenant.
@@ -17,6 +19,7 @@ use std::fmt;
 use smol_str::SmolStrBuilder;
 
 use crate::limits::{NAME_BYTES_MAX, SUBJECT_BYTES_MAX, SUBJECT_TOKENS_MAX};
+use crate::pattern::overlap;
 use crate::{Pattern, PatternError, Text};
 
 /// The prefix that peers agree on unless told otherwise.
@@ -75,6 +78,16 @@ pub enum SubjectError {
         "`{0}` cannot name a tenant: it must be one token and none of events, invoke, cancel, dlq"
     )]
     Tenant(String),
+    /// A topic to be shared that has subjects of the bus itself among those that it matches.
+    #[error(
+        "the topic `{topic}` cannot be shared with peers: subjects of the bus itself, which begin with `{prefix}.` or `{INBOX_PREFIX}`, match it too; name the topics more closely, as in `orders.>`"
+    )]
+    Topic {
+        /// The refused topic.
+        topic: String,
+        /// The prefix of the bus.
+        prefix: String,
+    },
 }
 
 impl Subject {
@@ -250,6 +263,8 @@ pub struct SubjectSpace {
     tenant: Text,
     /// `{prefix}[.{tenant}]`, with which most subjects begin.
     root: Text,
+    /// Event types that are subjects by themselves.
+    topics: Vec<Pattern>,
 }
 
 impl Default for SubjectSpace {
@@ -268,6 +283,7 @@ impl SubjectSpace {
             prefix,
             tenant,
             root,
+            topics: Vec::new(),
         }
     }
 
@@ -288,7 +304,38 @@ impl SubjectSpace {
         if !tenant.is_empty() {
             check_tenant(tenant)?;
         }
-        Ok(Self::within(self.prefix.clone(), tenant.into()))
+        let mut space = Self::within(self.prefix.clone(), tenant.into());
+        space.topics.clone_from(&self.topics);
+        Ok(space)
+    }
+
+    /// The same space with topics that are shared with peers who know no prefix: an event of such a
+    /// type has its type for a subject. They belong to nobody's tenant, so a space that has one
+    /// shares nothing.
+    ///
+    /// # Errors
+    /// Fails when a topic matches subjects of the bus itself, which anybody could then reach by the
+    /// name of an event.
+    pub fn sharing(mut self, topics: &[Pattern]) -> Result<Self, SubjectError> {
+        let own = format!("{}.>", self.prefix);
+        let inboxes = format!("{INBOX_PREFIX}>");
+        for topic in topics.iter().map(Pattern::as_str) {
+            if overlap(topic, &own) || overlap(topic, &inboxes) {
+                return Err(SubjectError::Topic {
+                    topic: topic.to_owned(),
+                    prefix: self.prefix.to_string(),
+                });
+            }
+        }
+        topics.clone_into(&mut self.topics);
+        Ok(self)
+    }
+
+    /// Whether an event type, or all that a pattern of event types matches, is shared with peers
+    /// and so has no prefix.
+    #[must_use]
+    pub fn is_shared(&self, name: &str) -> bool {
+        self.tenant.is_empty() && self.topics.iter().any(|topic| topic.covers(name))
     }
 
     /// The prefix.
@@ -309,15 +356,23 @@ impl SubjectSpace {
     /// Fails when the event type is empty or cannot be part of a subject.
     pub fn events(&self, event_type: &str) -> Result<Subject, SubjectError> {
         check_name("event type", event_type, NAME_BYTES_MAX)?;
+        if self.is_shared(event_type) {
+            return Ok(Subject(event_type.into()));
+        }
         Ok(join(&self.root, ".events.", event_type))
     }
 
-    /// The pattern of a subscription; `event_type` may use the wildcards `*` and `>`.
+    /// The pattern of a subscription; `event_type` may use the wildcards `*` and `>`. It hears
+    /// topics that are shared if it matches nothing else, and none of them otherwise: a pattern
+    /// that did both would be two.
     ///
     /// # Errors
     /// Fails when the event type is no pattern.
     pub fn events_pattern(&self, event_type: &str) -> Result<Pattern, PatternError> {
         Pattern::check_name(event_type)?;
+        if self.is_shared(event_type) {
+            return Pattern::parse(event_type);
+        }
         Pattern::parse(&join(&self.root, ".events.", event_type).0)
     }
 
@@ -351,7 +406,9 @@ impl SubjectSpace {
     /// The event type inside a subject of this space's events, if it is one.
     #[must_use]
     pub fn event_type_of<'a>(&self, subject: &'a Subject) -> Option<&'a str> {
-        self.strip("events", subject.as_str())
+        let text = subject.as_str();
+        self.strip("events", text)
+            .or_else(|| self.is_shared(text).then_some(text))
     }
 
     /// The target inside a subject of this space's requests, if it is one.
@@ -372,11 +429,14 @@ impl SubjectSpace {
         self.exchange(cancel, "cancel.", ".invoke.")
     }
 
-    /// Whether a reply may go there: to an inbox or to a topic of this prefix, in whatever tenant.
+    /// Whether a reply may go there: to an inbox, to an event of this prefix, in whatever tenant, or
+    /// to a topic that is shared.
     /// A request could otherwise make its handler publish into other agents' requests.
     #[must_use]
     pub fn takes_replies(&self, subject: &Subject) -> bool {
-        subject.is_inbox() || self.exchange(subject, "events.", ".events.").is_some()
+        subject.is_inbox()
+            || self.exchange(subject, "events.", ".events.").is_some()
+            || self.is_shared(subject.as_str())
     }
 
     /// The same name in another place of the grammar.

@@ -19,6 +19,16 @@ fn model(pattern: &[&str], subject: &[&str]) -> bool {
     }
 }
 
+fn patterns() -> impl Strategy<Value = String> {
+    let token = prop_oneof![3 => "[ab]", 2 => Just("*".to_owned())];
+    (proptest::collection::vec(token, 1..4), any::<bool>()).prop_map(|(mut tokens, rest)| {
+        if rest {
+            tokens.push(">".to_owned());
+        }
+        tokens.join(".")
+    })
+}
+
 proptest! {
     #[test]
     fn matching_agrees_with_the_model(
@@ -33,6 +43,23 @@ proptest! {
         let pattern: Vec<_> = pattern.iter().map(String::as_str).collect();
         let tokens: Vec<_> = subject.iter().map(String::as_str).collect();
         prop_assert_eq!(parsed.matches(&subject.join(".")), model(&pattern, &tokens));
+    }
+
+    #[test]
+    fn a_pattern_covers_another_when_it_matches_whatever_that_matches(
+        one in patterns(),
+        other in patterns(),
+        subjects in proptest::collection::vec(proptest::collection::vec("[ab]{1}", 1..5), 64),
+    ) {
+        let covers = Pattern::parse(&one).unwrap().covers(&other);
+        let other = Pattern::parse(&other).unwrap();
+        let one = Pattern::parse(&one).unwrap();
+        for subject in subjects {
+            let subject = subject.join(".");
+            if covers && other.matches(&subject) {
+                prop_assert!(one.matches(&subject), "{} of {} and {}", subject, one, other);
+            }
+        }
     }
 
     #[test]
@@ -94,6 +121,90 @@ fn the_grammar() {
         plain.event_type_of(&plain.events("x.y").unwrap()),
         Some("x.y")
     );
+}
+
+#[test]
+fn what_covers_what() {
+    for (one, other, expected) in [
+        ("a.b", "a.b", true),
+        ("a.*", "a.b", true),
+        ("a.*", "a.*", true),
+        ("a.>", "a.*", true),
+        ("a.>", "a.b.>", true),
+        ("a.>", "a.>", true),
+        ("*", "a", true),
+        ("a.*", "a.>", false),
+        ("a.b", "a.*", false),
+        ("a.>", "a", false),
+        ("a.b.>", "a.>", false),
+        ("*", ">", false),
+    ] {
+        let covers = Pattern::parse(one).unwrap().covers(other);
+        assert_eq!(covers, expected, "{one} and {other}");
+    }
+}
+
+#[test]
+fn a_shared_topic_is_a_subject_by_itself() {
+    let topics = ["orders.>", "fraud.*", "*"].map(|topic| Pattern::parse(topic).unwrap());
+    let space = SubjectSpace::default().sharing(&topics).unwrap();
+    for (event_type, subject) in [
+        ("orders.new", "orders.new"),
+        ("orders.new.eu", "orders.new.eu"),
+        ("fraud.alerts", "fraud.alerts"),
+        ("heartbeat", "heartbeat"),
+        ("fraud.alerts.eu", "acp.v1.events.fraud.alerts.eu"),
+        ("acp.v1.invoke.echo", "acp.v1.events.acp.v1.invoke.echo"),
+        (
+            "_INBOX.0123456789abcdef",
+            "acp.v1.events._INBOX.0123456789abcdef",
+        ),
+    ] {
+        let made = space.events(event_type).unwrap();
+        assert_eq!(made.as_str(), subject);
+        assert_eq!(space.event_type_of(&made), Some(event_type));
+        assert!(space.takes_replies(&made), "{made}");
+        let pattern = space.events_pattern(event_type).unwrap();
+        assert_eq!(pattern.as_str(), subject);
+    }
+    let pattern = |text: &str| space.events_pattern(text).unwrap().to_string();
+    assert_eq!(pattern("orders.*"), "orders.*");
+    assert_eq!(pattern(">"), "acp.v1.events.>");
+    assert_eq!(pattern("fraud.>"), "acp.v1.events.fraud.>");
+    // A tenant shares nothing, and no call is an event.
+    let acme = space.with_tenant("acme").unwrap();
+    let own = acme.events("orders.new").unwrap();
+    assert_eq!(own.as_str(), "acp.v1.acme.events.orders.new");
+    let again = acme.with_tenant("").unwrap();
+    assert_eq!(again.events("orders.new").unwrap().as_str(), "orders.new");
+    assert_eq!(
+        space.invoke("orders.new").unwrap().as_str(),
+        "acp.v1.invoke.orders.new"
+    );
+}
+
+#[test]
+fn topics_that_would_reach_into_the_bus_are_refused() {
+    for topic in [
+        ">",
+        "*.>",
+        "acp.>",
+        "acp.v1.>",
+        "acp.*.events.x",
+        "_INBOX.*",
+        "*.v1.invoke.x",
+    ] {
+        let topics = [Pattern::parse(topic).unwrap()];
+        let error = SubjectSpace::default().sharing(&topics).unwrap_err();
+        assert!(
+            error.to_string().contains("name the topics more closely"),
+            "{error}"
+        );
+        assert!(error.to_string().contains(topic), "{error}");
+    }
+    let elsewhere = SubjectSpace::new("agents", "").unwrap();
+    let topics = [Pattern::parse("acp.>").unwrap()];
+    assert!(elsewhere.sharing(&topics).is_ok());
 }
 
 #[test]

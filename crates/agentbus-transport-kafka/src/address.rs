@@ -1,8 +1,8 @@
 //! What a `kafka://` URL says.
 
-use agentbus_protocol::Subject;
+use agentbus_protocol::{Pattern, Subject};
 use agentbus_transport::TransportError;
-use agentbus_transport::remote::hidden;
+use agentbus_transport::remote::{amb, hidden};
 
 use crate::limits;
 
@@ -23,6 +23,8 @@ pub(crate) struct Address {
     pub(crate) replicas: Option<i32>,
     /// Topics that are shared with AMB peers, in the order of the URL.
     pub(crate) amb: Vec<Subject>,
+    /// The same, as event types of the bus.
+    pub(crate) shared: Vec<Pattern>,
 }
 
 impl Address {
@@ -47,6 +49,7 @@ impl Address {
             namespace: "agentbus".to_owned(),
             replicas: None,
             amb: Vec::new(),
+            shared: Vec::new(),
         };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -68,7 +71,10 @@ impl Address {
                 })?;
                 self.replicas = Some(number);
             }
-            "amb" => self.amb = topics(value)?,
+            "amb" => {
+                self.amb = topics(value)?;
+                self.shared = self.amb.iter().map(Pattern::from).collect();
+            }
             unknown => {
                 let known = KEYS.join(", ");
                 return Err(invalid(&format!(
@@ -123,11 +129,11 @@ fn topics(value: &str) -> Result<Vec<Subject>, TransportError> {
             topics.push(subject);
         }
     }
-    if topics.len() > limits::AMB_TOPICS_MAX {
+    if topics.len() > amb::TOPICS_MAX {
         return Err(invalid(&format!(
             "`amb` names {} topics; at most {} are read by every client",
             topics.len(),
-            limits::AMB_TOPICS_MAX
+            amb::TOPICS_MAX
         )));
     }
     Ok(topics)

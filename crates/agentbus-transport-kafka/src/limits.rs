@@ -115,6 +115,3 @@ pub const PREFETCH_MAX: usize = 10_000;
 
 /// Longest name of a namespace, in bytes: it stands before the name of every topic.
 pub const NAMESPACE_BYTES_MAX: usize = 64;
-
-/// Most topics that AMB peers use and a URL may name; each is read by every client that listens.
-pub const AMB_TOPICS_MAX: usize = 64;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentbus_protocol::Pattern;
 use agentbus_protocol::limits::ENVELOPE_BYTES_MAX;
 use agentbus_transport::remote::{Mailbox, MailboxSource};
 use agentbus_transport::{
@@ -63,6 +64,10 @@ impl KafkaTransport {
 impl Transport for KafkaTransport {
     fn capabilities(&self) -> Capabilities {
         CAPABILITIES
+    }
+
+    fn shared_topics(&self) -> &[Pattern] {
+        &self.0.address.shared
     }
 
     fn publish(

@@ -15,7 +15,7 @@ use agentbus_transport::{Message, Priority, PublishOptions, Received, Subscribe,
 use agentbus_transport_kafka::KafkaTransport;
 use serde_json::{Value, json};
 
-use support::amb::Peer;
+use support::amb::{Peer, a_bus_shares};
 use support::messages::{receive, to, within};
 
 /// A topic that no other run knows; brokers keep them.
@@ -27,14 +27,15 @@ fn topic(kind: &str) -> String {
 // One test, because each start of the peer costs seconds: both directions.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_pass_between_the_two_in_both_directions() {
-    let (alerts, orders) = (topic("alerts"), topic("orders"));
+    let (alerts, orders, till) = (topic("alerts"), topic("orders"), topic("till"));
     let url = support::url();
-    let shared = format!("{url}&amb={alerts},{orders}");
+    let shared = format!("{url}&amb={alerts},{orders},{till}");
     let transport = KafkaTransport::connect(&shared).await.unwrap();
     let (broker, _) = url.split_once('?').unwrap();
     let mut peer = Peer::start(broker).await;
     they_hear_us(&transport, &mut peer, &alerts).await;
     we_hear_them(&transport, &mut peer, &orders).await;
+    a_bus_shares(&shared, &mut peer, &till).await;
 }
 
 async fn they_hear_us(transport: &KafkaTransport, peer: &mut Peer, topic: &str) {

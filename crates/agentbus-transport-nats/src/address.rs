@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use agentbus_protocol::Pattern;
+use agentbus_transport::remote::amb;
 use agentbus_transport::{Durability, TransportError};
 use url::form_urlencoded;
 
@@ -49,6 +51,8 @@ pub(crate) struct Address {
     /// What the server shows of this connection.
     pub(crate) name: String,
     pub(crate) dialect: Dialect,
+    /// Topics of AMB peers that are event types of the bus.
+    pub(crate) topics: Vec<Pattern>,
     pub(crate) stream: StreamSettings,
 }
 
@@ -198,13 +202,18 @@ impl Address {
         if url.starts_with("tls://") && tls.mode == TlsMode::AsAsked {
             tls.mode = TlsMode::Required;
         }
+        let topics = keys.amb()?;
         Ok(Self {
             scheme,
             hosts: hosts_of(scheme, hosts)?,
             login: keys.login(userinfo)?,
             tls,
             name: keys.take("name").unwrap_or_else(|| "agentbus".to_owned()),
-            dialect: keys.dialect()?,
+            dialect: match topics {
+                Some(_) => Dialect::Amb,
+                None => Dialect::OpenAgentIo,
+            },
+            topics: topics.unwrap_or_default(),
             stream: keys.stream()?,
         })
     }
@@ -348,9 +357,13 @@ impl Keys {
         Ok(Tls { mode, ca, identity })
     }
 
-    fn dialect(&mut self) -> Result<Dialect, TransportError> {
-        let words = [("on", Dialect::Amb), ("off", Dialect::OpenAgentIo)];
-        Ok(self.one_of("amb", &words)?.unwrap_or_default())
+    /// The topics of AMB peers; `None` without such peers.
+    fn amb(&mut self) -> Result<Option<Vec<Pattern>>, TransportError> {
+        let topics = self.take("amb").map(|value| amb::topics(&value));
+        let topics = topics.transpose();
+        Ok(topics
+            .map_err(|reason| invalid(self.scheme, reason))?
+            .flatten())
     }
 
     fn stream(&mut self) -> Result<StreamSettings, TransportError> {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use agentbus_protocol::Pattern;
 use agentbus_transport::{
     Completion, Drained, QueueStats, TransportError, TransportStats, limits as common,
 };
@@ -47,6 +48,7 @@ pub(crate) trait Drain: Send + Sync {
 pub(crate) struct Link {
     name: &'static str,
     dialect: Dialect,
+    topics: Vec<Pattern>,
     client: Client,
     inbox: Arc<SharedInbox>,
     events: Arc<Events>,
@@ -72,6 +74,7 @@ impl Link {
         let link = Arc::new(Self {
             name: address.scheme.name(),
             dialect: address.dialect,
+            topics: address.topics.clone(),
             client,
             inbox: Arc::new(SharedInbox::new()),
             events,
@@ -102,6 +105,11 @@ impl Link {
 
     pub(crate) const fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    /// Topics of AMB peers that are event types of the bus.
+    pub(crate) fn topics(&self) -> &[Pattern] {
+        &self.topics
     }
 
     pub(crate) const fn client(&self) -> &Client {

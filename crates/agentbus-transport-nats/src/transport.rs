@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentbus_protocol::Pattern;
 use agentbus_transport::{
     BoxFuture, Capabilities, Completion, Confirmation, Drained, Durability, Inbox, Message,
     Ordering, PublishOptions, Receipt, Subscribe, Subscription, Transport, TransportError,
@@ -76,6 +77,10 @@ impl Transport for NatsTransport {
             max_payload_bytes: Some(self.0.client().max_payload()),
             ..CAPABILITIES
         }
+    }
+
+    fn shared_topics(&self) -> &[Pattern] {
+        self.0.topics()
     }
 
     fn publish(

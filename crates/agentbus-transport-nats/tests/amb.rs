@@ -20,7 +20,7 @@ use agentbus_transport::{Priority, PublishOptions, Received, Subscribe, Transpor
 use agentbus_transport_nats::NatsTransport;
 use serde_json::json;
 
-use amb::Peer;
+use amb::{Peer, a_bus_shares};
 use messages::{receive, to, within};
 use support::Server;
 
@@ -35,6 +35,8 @@ async fn messages_pass_between_the_two_in_both_directions() {
     they_hear_us(&transport, &mut peer).await;
     we_hear_them(&transport, &mut peer).await;
     we_hear_one_another(&transport, &server).await;
+    let url = format!("{}?amb=till.*", server.url());
+    a_bus_shares(&url, &mut peer, "till.open").await;
 }
 
 async fn they_hear_us(transport: &NatsTransport, peer: &mut Peer) {

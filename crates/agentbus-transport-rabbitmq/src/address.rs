@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use agentbus_protocol::Pattern;
 use agentbus_transport::TransportError;
-use agentbus_transport::remote::hidden;
+use agentbus_transport::remote::{amb, hidden};
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 
 use crate::limits;
 
 /// Every key that may stand behind the `?`.
-const KEYS: [&str; 4] = ["namespace", "ca", "cert", "key"];
+const KEYS: [&str; 5] = ["namespace", "amb", "ca", "cert", "key"];
 
 /// The virtual host of a URL that names none, or only a slash, as AMB peers write it.
 const DEFAULT_VHOST: &str = "/";
@@ -21,6 +22,8 @@ const DEFAULT_VHOST: &str = "/";
 pub(crate) struct Address {
     pub(crate) uri: AMQPUri,
     pub(crate) namespace: String,
+    /// Topics of AMB peers that are event types of the bus.
+    pub(crate) topics: Vec<Pattern>,
     files: Files,
 }
 
@@ -50,6 +53,7 @@ impl Address {
         let mut address = Self {
             uri,
             namespace: String::new(),
+            topics: Vec::new(),
             files: Files::default(),
         };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -63,6 +67,7 @@ impl Address {
     fn set(&mut self, key: &str, value: &str) -> Result<(), TransportError> {
         match key {
             "namespace" => self.namespace = namespace(value)?,
+            "amb" => self.topics = topics(value)?,
             "ca" => self.files.ca = Some(value.into()),
             "cert" => self.files.cert = Some(value.into()),
             "key" => self.files.key = Some(value.into()),
@@ -134,6 +139,14 @@ fn namespace(value: &str) -> Result<String, TransportError> {
     Ok(value.to_owned())
 }
 
+/// Peers hear what lies at the exchange in any case, so nothing is turned off.
+fn topics(value: &str) -> Result<Vec<Pattern>, TransportError> {
+    let topics = amb::topics(value).map_err(|reason| invalid(&reason))?;
+    topics.ok_or_else(|| {
+        invalid("`amb=off` cannot be had: AMB peers are at the same exchange; a `namespace` is a place of its own")
+    })
+}
+
 fn invalid(reason: &str) -> TransportError {
     TransportError::Address(format!(
         "{reason}; a RabbitMQ URL looks like amqp://USER:PASSWORD@HOST:PORT/VHOST?namespace=NAME"
@@ -164,11 +177,21 @@ mod tests {
     }
 
     #[test]
+    fn topics_of_amb_peers_are_named() {
+        let address = Address::parse("amqp://h?amb=orders,fraud.>").unwrap();
+        let topics: Vec<_> = address.topics.iter().map(Pattern::as_str).collect();
+        assert_eq!(topics, ["orders", "fraud.>"]);
+        assert!(Address::parse("amqp://h?amb=on").unwrap().topics.is_empty());
+    }
+
+    #[test]
     fn what_is_wrong_is_named_and_the_password_is_not() {
         for (url, expected) in [
             ("http://h", "`http://h` is not amqp://"),
             ("amqp://h?speed=1", "there is no key `speed`"),
             ("amqp://h?namespace=a.b", "letters, digits"),
+            ("amqp://h?amb=off", "`amb=off` cannot be had"),
+            ("amqp://h?amb=a b", "topics such as orders,fraud.>"),
             ("amqp://h?ca=/x", "write amqps://"),
             ("amqps://h?cert=/x", "both cert=FILE and key=FILE"),
             ("amqp://u:secret@h:port", "not understood"),

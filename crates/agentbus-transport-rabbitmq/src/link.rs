@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use agentbus_protocol::Subject;
+use agentbus_protocol::{Pattern, Subject};
 use agentbus_transport::remote::{Inboxes, Leaving, Receivers, token};
 use agentbus_transport::{Drained, TransportError, TransportStats};
 use lapin::BasicProperties;
@@ -26,6 +26,7 @@ use crate::seats::Seats;
 pub(crate) struct Link {
     client: String,
     names: Names,
+    topics: Vec<Pattern>,
     /// The connection over which messages come in; publishes have their own.
     incoming: Arc<Line>,
     outlet: Arc<Outlet>,
@@ -61,6 +62,7 @@ impl Link {
             inboxes: Arc::new(Inboxes::new(NAME, &client)),
             client,
             names,
+            topics: address.topics.clone(),
             incoming: Arc::clone(&incoming),
             outlet: Arc::new(Outlet::new(Arc::clone(&outgoing))),
             receivers: Receivers::default(),
@@ -89,6 +91,11 @@ impl Link {
 
     pub(crate) const fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// Topics of AMB peers that are event types of the bus.
+    pub(crate) fn topics(&self) -> &[Pattern] {
+        &self.topics
     }
 
     pub(crate) const fn incoming(&self) -> &Arc<Line> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentbus_protocol::Pattern;
 use agentbus_protocol::limits::ENVELOPE_BYTES_MAX;
 use agentbus_transport::{
     BoxFuture, Capabilities, Completion, Confirmation, Drained, Durability, Inbox, Message,
@@ -69,6 +70,10 @@ impl RabbitTransport {
 impl Transport for RabbitTransport {
     fn capabilities(&self) -> Capabilities {
         CAPABILITIES
+    }
+
+    fn shared_topics(&self) -> &[Pattern] {
+        self.0.topics()
     }
 
     fn publish(

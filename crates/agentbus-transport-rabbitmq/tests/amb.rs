@@ -15,7 +15,7 @@ use agentbus_transport::{Priority, PublishOptions, Received, Subscribe, Transpor
 use agentbus_transport_rabbitmq::RabbitTransport;
 use serde_json::json;
 
-use support::amb::Peer;
+use support::amb::{Peer, a_bus_shares};
 use support::messages::{receive, to, within};
 
 // One test, because each start of the peer costs seconds.
@@ -27,6 +27,8 @@ async fn messages_pass_between_the_two_in_both_directions() {
     we_hear_them(&transport, &mut peer).await;
     our_names_and_groups_hear_them(&transport, &mut peer).await;
     transport.close(Duration::ZERO).await;
+    let url = format!("{}?amb=till.*", support::shared());
+    a_bus_shares(&url, &mut peer, "till.open").await;
 }
 
 async fn they_hear_us(transport: &RabbitTransport, peer: &mut Peer) {

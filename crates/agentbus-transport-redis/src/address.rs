@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use agentbus_transport::remote::hidden;
+use agentbus_protocol::Pattern;
+use agentbus_transport::remote::{amb, hidden};
 use agentbus_transport::{Durability, TransportError};
 use redis::io::tcp::TcpSettings;
 use redis::{Client, ClientTlsConfig, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
@@ -30,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) log: u64,
     /// Whether AMB's own streams are written too.
     pub(crate) amb: bool,
+    /// Topics of AMB peers that are event types of the bus.
+    pub(crate) topics: Vec<Pattern>,
     /// What an acknowledged message survives, where the operator knows better than the server's
     /// settings tell.
     pub(crate) durability: Option<Durability>,
@@ -64,6 +67,7 @@ impl Address {
                 namespace: String::new(),
                 log: limits::LOG_ENTRIES,
                 amb: false,
+                topics: Vec::new(),
                 durability: None,
             },
         };
@@ -80,7 +84,11 @@ impl Address {
         match key {
             "namespace" => settings.namespace = namespace(value)?,
             "log" => settings.log = entries(value)?,
-            "amb" => settings.amb = one_of(key, value, &[("on", true), ("off", false)])?,
+            "amb" => {
+                let topics = amb::topics(value).map_err(|reason| invalid(&reason))?;
+                settings.amb = topics.is_some();
+                settings.topics = topics.unwrap_or_default();
+            }
             "durability" => settings.durability = Some(one_of(key, value, LEVELS)?),
             "ca" => self.tls.ca = Some(value.into()),
             "cert" => self.tls.cert = Some(value.into()),
@@ -213,12 +221,27 @@ mod tests {
     }
 
     #[test]
+    fn topics_of_amb_peers_are_named() {
+        let address = Address::parse("redis://h?amb=orders,fraud.>,orders").unwrap();
+        assert!(address.settings.amb);
+        let topics: Vec<_> = address
+            .settings
+            .topics
+            .iter()
+            .map(Pattern::as_str)
+            .collect();
+        assert_eq!(topics, ["orders", "fraud.>"]);
+        let off = Address::parse("redis://h?amb=off").unwrap();
+        assert!(!off.settings.amb && off.settings.topics.is_empty());
+    }
+
+    #[test]
     fn what_is_wrong_is_named_and_the_password_is_not() {
         for (url, expected) in [
             ("http://h", "`http://h` is not redis://"),
             ("redis://h?speed=1", "there is no key `speed`"),
             ("redis://h?log=0", "`log=0` is not understood"),
-            ("redis://h?amb=maybe", "amb is on or off"),
+            ("redis://h?amb=a..b", "topics such as orders,fraud.>"),
             ("redis://h?namespace=a:b", "letters, digits"),
             ("redis://h?ca=/x", "write rediss://"),
             ("rediss://h?cert=/x", "both cert=FILE and key=FILE"),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentbus_protocol::Pattern;
 use agentbus_protocol::limits::ENVELOPE_BYTES_MAX;
 use agentbus_transport::{
     BoxFuture, Capabilities, Completion, Confirmation, Drained, Durability, Inbox, Message,
@@ -68,6 +69,10 @@ impl Transport for RedisTransport {
             durability: self.0.desk().durability,
             ..CAPABILITIES
         }
+    }
+
+    fn shared_topics(&self) -> &[Pattern] {
+        &self.0.desk().settings.topics
     }
 
     fn publish(

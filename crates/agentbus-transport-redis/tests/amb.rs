@@ -10,13 +10,16 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use agentbus::Bus;
+use agentbus::bridge::{self, End, Step};
 use agentbus_protocol::{Pattern, Payload, Subject};
 use agentbus_transport::{Priority, PublishOptions, Received, Subscribe, Transport};
 use agentbus_transport_redis::RedisTransport;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use support::Server;
-use support::amb::Peer;
+use support::amb::{Peer, a_bus_shares};
 use support::messages::{receive, to, within};
 
 // One test, because each start of the peer costs seconds: both directions, then the past.
@@ -29,6 +32,10 @@ async fn messages_pass_between_the_two_in_both_directions() {
     they_hear_us(&transport, &mut peer).await;
     we_hear_them(&transport, &mut peer).await;
     they_read_the_past(&mut peer).await;
+    let url = format!("{}?amb=till.*", server.url());
+    // A second subscription of one peer reads from the connection of the first, and fails.
+    let mut other = Peer::start(&server.url()).await;
+    a_bus_shares(&url, &mut other, "till.open").await;
 }
 
 async fn they_hear_us(transport: &RedisTransport, peer: &mut Peer) {
@@ -99,4 +106,36 @@ async fn they_read_the_past(peer: &mut Peer) {
     let past = past.as_array().unwrap();
     assert_eq!(past.len(), 2, "{past:?}");
     assert!(past.iter().any(|message| message["sender"] == "till"));
+}
+
+/// What is a topic without prefix at one end has the prefix of events at the other, and back.
+#[tokio::test]
+async fn a_bridge_brings_topics_under_the_prefix_and_back() {
+    let server = Server::with(&[]);
+    let url = format!("{}?amb=till.*", server.url());
+    let theirs = Bus::builder("theirs")
+        .transport(url)
+        .connect()
+        .await
+        .unwrap();
+    let ours = Bus::builder("ours").connect().await.unwrap();
+    let ends = [&theirs, &ours].map(|bus| End::new(Arc::clone(bus.transport()), bus.agent_id()));
+    let stop = CancellationToken::new();
+    for (from, to, lands) in [(0, 1, "acp.v1.events.till.open"), (1, 0, "till.open")] {
+        let buses = [&theirs, &ours];
+        let pattern = buses[from].subjects().clone();
+        let pattern = pattern
+            .sharing(buses[from].transport().shared_topics())
+            .unwrap();
+        let pattern = pattern.events_pattern("till.open").unwrap();
+        let bridge = bridge::between(ends[from].clone(), ends[to].clone(), pattern);
+        let mut bridge = bridge.open().await.unwrap();
+        let mut heard = buses[to].subscribe("till.open").await.unwrap();
+        buses[from].publish("till.open", &7).await.unwrap();
+        let step = within("a copy", bridge.step(None, &stop)).await.unwrap();
+        assert_eq!(step, Step::Copied(1));
+        let delivery = within("the copy", heard.next()).await.unwrap();
+        assert_eq!(delivery.subject().as_str(), lands);
+        delivery.ack().await.unwrap();
+    }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use agentbus_protocol::Pattern;
 use agentbus_transport::TransportError;
 use agentbus_transport::remote::hidden;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
@@ -114,8 +115,13 @@ impl Builder {
         };
         let sent = socket.send(Message::text(wire::encode(&hello))).await;
         sent.map_err(|error| self.explain(error))?;
-        let carrier = self.await_welcome(&mut socket).await?;
-        Ok(WsTransport::start(socket, carrier))
+        let (carrier, topics) = self.await_welcome(&mut socket).await?;
+        let topics: Result<Vec<_>, _> = topics.iter().map(|topic| Pattern::parse(topic)).collect();
+        let topics = topics.map_err(|error| {
+            let shown = self.shown();
+            failed(format!("{shown} shares a topic that is none: {error}"))
+        })?;
+        Ok(WsTransport::start(socket, carrier, topics))
     }
 
     async fn socket(&self, path: &str, bytes_max: usize) -> Result<Socket, TransportError> {
@@ -147,13 +153,18 @@ impl Builder {
         format!("{base}{path}")
     }
 
-    async fn await_welcome(&self, socket: &mut Socket) -> Result<Carrier, TransportError> {
+    async fn await_welcome(
+        &self,
+        socket: &mut Socket,
+    ) -> Result<(Carrier, Vec<String>), TransportError> {
         while let Some(frame) = socket.next().await {
             let Message::Text(text) = frame.map_err(|error| self.explain(error))? else {
                 continue;
             };
             return match serde_json::from_str(&text) {
-                Ok(ServerFrame::Welcome { carrier, .. }) => Ok(carrier),
+                Ok(ServerFrame::Welcome {
+                    carrier, topics, ..
+                }) => Ok((carrier, topics)),
                 Ok(ServerFrame::Error { error, .. }) => Err(TransportError::Remote(error)),
                 _ => Err(failed(format!(
                     "{} does not speak the protocol of a bus",

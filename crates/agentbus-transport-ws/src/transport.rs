@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentbus_protocol::limits::ENVELOPE_BYTES_MAX;
-use agentbus_protocol::{ErrorCode, ErrorPayload, Subject, Text};
+use agentbus_protocol::{ErrorCode, ErrorPayload, Pattern, Subject, Text};
 use agentbus_transport::{
     BoxFuture, Capabilities, Completion, Confirmation, Drained, Durability, Inbox, Message,
     Ordering, Overflow, PublishOptions, Receipt, Subscribe, Subscription, Transport,
@@ -55,6 +55,8 @@ pub struct WsTransport {
     link: Arc<Link>,
     /// With what the carrier behind the bus adds.
     capabilities: Capabilities,
+    /// What the bus shares with peers.
+    topics: Vec<Pattern>,
 }
 
 impl WsTransport {
@@ -75,10 +77,11 @@ impl WsTransport {
         Builder::new(url, agent)
     }
 
-    pub(crate) fn start(socket: Socket, carrier: Carrier) -> Self {
+    pub(crate) fn start(socket: Socket, carrier: Carrier, topics: Vec<Pattern>) -> Self {
         Self {
             link: Link::start(socket),
             capabilities: carrier.extend(CAPABILITIES),
+            topics,
         }
     }
 }
@@ -86,6 +89,10 @@ impl WsTransport {
 impl Transport for WsTransport {
     fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+
+    fn shared_topics(&self) -> &[Pattern] {
+        &self.topics
     }
 
     fn publish(

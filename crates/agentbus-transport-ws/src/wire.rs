@@ -220,6 +220,9 @@ pub enum ServerFrame {
         /// What the transport of the bus adds.
         #[serde(default)]
         carrier: Carrier,
+        /// Event types that are subjects without prefix, because the bus shares them with peers.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        topics: Vec<String>,
     },
     /// A `publish` or `subscribe` was done.
     Ok {

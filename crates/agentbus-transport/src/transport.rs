@@ -50,6 +50,12 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
     /// ends every subscription. Calling it again is harmless.
     fn close(&self, drain: Duration) -> BoxFuture<'_, Drained>;
 
+    /// Event types that are subjects by themselves here, without the prefix of a bus, because peers
+    /// who know no prefix publish and hear them.
+    fn shared_topics(&self) -> &[Pattern] {
+        &[]
+    }
+
     /// What can be seen of the transport from here; a carrier in another process shows nothing.
     fn stats(&self) -> TransportStats {
         TransportStats::default()

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentbus_protocol::{Metadata, Pattern, Text};
+use agentbus_protocol::{Metadata, Pattern, Subject, SubjectSpace, Text};
 use agentbus_transport::{
     Delivery, Message, PublishOptions, Received, Start, Subscribe, Subscription, Transport,
     TransportError,
@@ -32,14 +32,31 @@ pub const ROUTE: &str = "agentbus.route";
 pub struct End {
     transport: Arc<dyn Transport>,
     name: String,
+    space: SubjectSpace,
 }
 
 impl End {
     /// Names a transport. The name travels in the metadata of what is copied, so it must be the
     /// same for everyone who bridges to this carrier, and must hold no secret.
     pub fn new(transport: Arc<dyn Transport>, name: impl Into<String>) -> Self {
-        let name = name.into();
-        Self { transport, name }
+        Self {
+            transport,
+            name: name.into(),
+            space: SubjectSpace::default(),
+        }
+    }
+
+    /// Uses another subject prefix or tenant than the usual.
+    #[must_use]
+    pub fn within(mut self, space: SubjectSpace) -> Self {
+        self.space = space;
+        self
+    }
+
+    /// Knows the topics that the transport shares with peers, which have no prefix there.
+    fn sharing(mut self) -> Result<Self, Error> {
+        self.space = self.space.sharing(self.transport.shared_topics())?;
+        Ok(self)
     }
 }
 
@@ -83,7 +100,9 @@ impl Builder {
     ///
     /// # Errors
     /// Fails when the ends are one carrier, and when the source lacks what was asked for.
-    pub async fn open(self) -> Result<Bridge, Error> {
+    pub async fn open(mut self) -> Result<Bridge, Error> {
+        self.from = self.from.sharing()?;
+        self.to = self.to.sharing()?;
         if self.from.name == self.to.name {
             let name = &self.from.name;
             let message = format!("both ends are {name}; a bridge needs two transports");
@@ -269,12 +288,20 @@ impl Bridge {
         }
         route.push(self.from.name.clone());
         mark(metadata, &route);
+        message.subject = self.place_of(&message.subject);
         let keyed = self.to.transport.capabilities().idempotency;
         let options = PublishOptions {
             idempotency_key: keyed.then(|| self.key_of(delivery)),
             ..PublishOptions::default()
         };
         Some((Arc::new(message), options))
+    }
+
+    /// Where an event goes: what is a topic without prefix at one end may have one at the other.
+    fn place_of(&self, subject: &Subject) -> Subject {
+        let event_type = self.from.space.event_type_of(subject);
+        let place = event_type.and_then(|event_type| self.to.space.events(event_type).ok());
+        place.unwrap_or_else(|| subject.clone())
     }
 
     /// A name for the copy that is the same each time this event is copied.

@@ -163,6 +163,7 @@ impl<L> Builder<L> {
             Carrier::Ready(transport) => transport,
             Carrier::Url(url) => transports::open(&url, &self.agent_id).await?,
         };
+        let space = space.sharing(transport.shared_topics())?;
         if let Some(meter) = &self.meter {
             transport = Arc::new(Metered::new(transport, Arc::clone(meter)));
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use agentbus_protocol::{Envelope, FrameKind, Payload};
+use agentbus_protocol::{Envelope, FrameKind, Pattern, Payload};
 use agentbus_transport::{
     BoxFuture, Capabilities, Completion, Drained, Inbox, Message, PublishOptions, Receipt,
     Subscribe, Subscription, Transport, TransportError, TransportStats,
@@ -133,6 +133,10 @@ impl Checked {
 impl Transport for Checked {
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    fn shared_topics(&self) -> &[Pattern] {
+        self.inner.shared_topics()
     }
 
     fn publish(

@@ -55,7 +55,8 @@ async fn open(
     source: &Arc<dyn Transport>,
     destination: &Arc<dyn Transport>,
 ) -> Result<Bridge, Failure> {
-    let pattern = SubjectSpace::default().events_pattern(&args.pattern);
+    let space = SubjectSpace::default().sharing(source.shared_topics());
+    let pattern = space.map_err(Error::from)?.events_pattern(&args.pattern);
     let to = transports::identity(&args.destination);
     let bridge = bridge::between(
         End::new(Arc::clone(source), transports::identity(&args.source)),

@@ -161,6 +161,7 @@ async fn greet(app: &App, incoming: &mut SplitStream<WebSocket>, out: &Out) -> O
                 tenant: app.bus.subjects().tenant().to_owned(),
                 frame_bytes_max: wire::FRAME_BYTES_MAX,
                 carrier: Carrier::of(&app.bus.transport().capabilities()),
+                topics: shared_topics(app),
             };
             out.send(wire::encode(&welcome)).await;
             return Some(agent.into());
@@ -174,6 +175,11 @@ async fn greet(app: &App, incoming: &mut SplitStream<WebSocket>, out: &Out) -> O
     };
     out.send(refusal(problem)).await;
     None
+}
+
+fn shared_topics(app: &App) -> Vec<String> {
+    let topics = app.bus.transport().shared_topics();
+    topics.iter().map(ToString::to_string).collect()
 }
 
 fn is_name(agent: &str) -> bool {

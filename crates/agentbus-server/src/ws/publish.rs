@@ -134,12 +134,11 @@ impl Connection {
         )))
     }
 
-    /// Whether a subject or pattern begins with the bus's prefix.
+    /// Whether a subject or pattern begins with the bus's prefix, or is shared with peers.
     pub(super) fn is_ours(&self, subject: &str) -> bool {
-        let prefix = self.app.bus.subjects().prefix();
-        subject
-            .strip_prefix(prefix)
-            .is_some_and(|rest| rest.starts_with('.'))
+        let space = self.app.bus.subjects();
+        let rest = subject.strip_prefix(space.prefix());
+        rest.is_some_and(|rest| rest.starts_with('.')) || space.is_shared(subject)
     }
 }
 

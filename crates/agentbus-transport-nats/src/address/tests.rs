@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agentbus_protocol::Pattern;
 use agentbus_transport::Durability;
 
 use super::{Address, Dialect, Login, Retention, Scheme, TlsMode, span_of};
@@ -79,6 +80,10 @@ fn a_stream_is_as_the_url_says() {
 fn events_are_shared_with_whom_the_url_says() {
     assert_eq!(read("nats://h").dialect, Dialect::OpenAgentIo);
     assert_eq!(read("nats://h?amb=on").dialect, Dialect::Amb);
+    let topics = read("nats://h?amb=orders,fraud.>");
+    assert_eq!(topics.dialect, Dialect::Amb);
+    let topics: Vec<_> = topics.topics.iter().map(Pattern::as_str).collect();
+    assert_eq!(topics, ["orders", "fraud.>"]);
 }
 
 #[test]
@@ -88,7 +93,7 @@ fn what_is_not_understood_is_said() {
     refused("nats://h:port", "is no server");
     refused("nats://h?color=red", "there is no key `color`");
     refused("nats://h?stream=S", "only jetstream://");
-    refused("nats://h?amb=maybe", "on or off");
+    refused("nats://h?amb=a..b", "topics such as orders,fraud.>");
     refused("jetstream://h?amb=on", "there is no key `amb`");
     refused("jetstream://h?replicas=many", "a whole number");
     refused("jetstream://h?max_age=soon", "a time such as");

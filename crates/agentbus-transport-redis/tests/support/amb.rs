@@ -3,8 +3,10 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
 
-use serde_json::Value;
+use agentbus::Bus;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::messages::within;
@@ -81,6 +83,40 @@ impl Peer {
             .await
             .unwrap()
     }
+}
+
+/// A bus that names a topic of its peers in its URL publishes to it and hears it, by its own name.
+pub(crate) async fn a_bus_shares(url: &str, peer: &mut Peer, topic: &str) {
+    let bus = Bus::builder("till").transport(url).connect().await.unwrap();
+    let mut heard = bus.subscribe(topic).await.unwrap();
+    peer.run(json!({"publish": topic, "payload": {"n": 3}}))
+        .await;
+    let delivery = within("their event at the bus", heard.next())
+        .await
+        .unwrap();
+    let payload: Value = delivery
+        .envelope()
+        .payload
+        .as_ref()
+        .unwrap()
+        .decode()
+        .unwrap();
+    assert_eq!(payload, json!({"n": 3}));
+    delivery.ack().await.unwrap();
+    peer.run(json!({"subscribe": topic})).await;
+    // Again and again, because a subscription of theirs may begin some time after it says so.
+    let theirs = loop {
+        bus.publish(topic, &json!({"n": 4})).await.unwrap();
+        let patience = Duration::from_millis(500);
+        match tokio::time::timeout(patience, peer.messages.recv()).await {
+            Ok(message) => break message.unwrap(),
+            Err(_) => continue,
+        }
+    };
+    assert_eq!(theirs["payload"], json!({"n": 4}));
+    assert_eq!(theirs["topic"], topic);
+    assert_eq!(theirs["sender"], "till");
+    bus.shutdown().await;
 }
 
 impl Drop for Peer {

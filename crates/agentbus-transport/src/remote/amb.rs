@@ -15,8 +15,8 @@ use std::time::{Duration, SystemTime};
 
 use agentbus_protocol::codec::write_text;
 use agentbus_protocol::{
-    DecodeError, Envelope, ErrorCode, ErrorPayload, EventId, EventType, Metadata, Payload, Stamp,
-    Subject, SubjectError, Timestamp,
+    DecodeError, Envelope, ErrorCode, ErrorPayload, EventId, EventType, Metadata, Pattern, Payload,
+    Stamp, Subject, SubjectError, Timestamp,
 };
 use bytes::Bytes;
 use serde::de::{IgnoredAny, Visitor};
@@ -26,6 +26,38 @@ use serde_json::value::RawValue;
 use super::stamp;
 use crate::clock::{instant_at, millis, unix_millis, unix_millis_in};
 use crate::{Message, Priority};
+
+/// Topics that one URL may name; every event is compared with each.
+pub const TOPICS_MAX: usize = 64;
+
+/// Reads what `amb=` of a URL says: `off`, which is `None`, `on`, or the topics of AMB peers that
+/// are event types of the bus, with commas between.
+///
+/// # Errors
+/// Fails with a sentence that says what is wrong.
+pub fn topics(value: &str) -> Result<Option<Vec<Pattern>>, String> {
+    if let "on" | "off" = value {
+        return Ok((value == "on").then(Vec::new));
+    }
+    let mut topics = Vec::new();
+    for topic in value.split(',') {
+        let topic = Pattern::parse(topic).map_err(|error| {
+            format!(
+                "`amb={value}` is not understood; amb is on, off, or topics such as orders,fraud.>: {error}"
+            )
+        })?;
+        if !topics.contains(&topic) {
+            topics.push(topic);
+        }
+    }
+    if topics.len() > TOPICS_MAX {
+        let count = topics.len();
+        return Err(format!(
+            "`amb` names {count} topics, and {TOPICS_MAX} are the most; `orders.>` stands for all that begin with `orders.`"
+        ));
+    }
+    Ok(Some(topics))
+}
 
 /// What stands before and after a payload that is no object.
 const WRAP: (&[u8], &[u8]) = (b"{\"value\":", b"}");

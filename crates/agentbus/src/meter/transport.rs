@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use agentbus_protocol::Pattern;
 use agentbus_transport::{
     BoxFuture, Capabilities, Completion, Drained, Inbox, Message, PublishOptions, Receipt,
     Received, Source, Subscribe, Subscription, Transport, TransportError, TransportStats,
@@ -27,6 +28,10 @@ impl Metered {
 impl Transport for Metered {
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    fn shared_topics(&self) -> &[Pattern] {
+        self.inner.shared_topics()
     }
 
     fn publish(
