@@ -3,6 +3,7 @@
 mod acp;
 mod chat;
 mod mcp;
+mod space;
 mod worker;
 
 use std::ffi::OsString;
@@ -20,6 +21,7 @@ use crate::failure::EXIT_CODES;
 
 pub(crate) use acp::{AcpArgs, AgentVerb, AttachArgs, DecisionVerb};
 pub(crate) use mcp::{InitArgs, McpArgs, McpProfile};
+pub(crate) use space::Space;
 
 pub(crate) use worker::{AcpWorker, Engine, ProxyWorker, RegistryWorker};
 
@@ -92,8 +94,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Decisions(DecisionVerb),
     /// Look after the pools of a running bus.
-    #[command(subcommand)]
-    Pool(Pool),
+    Pool(PoolArgs),
     /// Run a worker that comes with the bus.
     #[command(subcommand)]
     Worker(Worker),
@@ -159,6 +160,8 @@ pub(crate) struct Serve {
     /// What to log, for example `info` or `agentbus=debug`.
     #[arg(long, env = "AGENTBUS_LOG", value_name = "FILTER")]
     log: Option<String>,
+    #[command(flatten)]
+    space: Space,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -185,6 +188,8 @@ impl Serve {
         config.drain_s = self.drain.unwrap_or(config.drain_s);
         config.log = self.log.unwrap_or(config.log);
         config.chat_store = self.chat_store.or(config.chat_store);
+        self.space
+            .merge(&mut config.tenant, &mut config.subject_prefix);
         config.allow_hosts.extend(self.allow_hosts);
         config.allow_origins.extend(self.allow_origins);
         config
@@ -209,6 +214,8 @@ pub(crate) struct Publish {
     /// Name this publish, so that sending it again stores it once.
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
+    #[command(flatten)]
+    pub(crate) space: Space,
 }
 
 #[derive(Debug, clap::Args)]
@@ -228,6 +235,8 @@ pub(crate) struct SubscribeArgs {
     /// End after this many events.
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
+    #[command(flatten)]
+    pub(crate) space: Space,
 }
 
 #[derive(Debug, clap::Args)]
@@ -254,6 +263,8 @@ pub(crate) struct BridgeArgs {
     /// End when the source has had nothing new for this many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) until_idle: Option<u64>,
+    #[command(flatten)]
+    pub(crate) space: Space,
 }
 
 #[derive(Debug, clap::Args)]
@@ -271,6 +282,8 @@ pub(crate) struct Invoke {
     /// The session that the call belongs to.
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<String>,
+    #[command(flatten)]
+    pub(crate) space: Space,
 }
 
 #[derive(Debug, clap::Args)]
@@ -289,6 +302,8 @@ pub(crate) struct Handle {
     /// The program and its arguments, after `--`. No shell is involved.
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) space: Space,
 }
 
 #[derive(Debug, clap::Args)]
@@ -308,6 +323,14 @@ pub(crate) struct StdioArgs {
     /// What to log on standard error, for example `warn` or `agentbus=debug`.
     #[arg(long, value_name = "FILTER")]
     pub(crate) log: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PoolArgs {
+    #[command(flatten)]
+    pub(crate) space: Space,
+    #[command(subcommand)]
+    pub(crate) order: Pool,
 }
 
 #[derive(Debug, Clone, Subcommand)]

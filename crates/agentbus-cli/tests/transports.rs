@@ -294,12 +294,7 @@ fn invoke_and_handle_work_over(transport: &str) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut ready = String::new();
-    let mut said = BufReader::new(agent.stderr.take().unwrap());
-    while !ready.contains("serving count") {
-        ready.clear();
-        assert_ne!(said.read_line(&mut ready).unwrap(), 0, "it ended early");
-    }
+    wait_until_serving(&mut agent);
     let answer = run(
         dir.path(),
         &["--url", &server.url, "invoke", "count", "\"a b c\""],
@@ -308,6 +303,70 @@ fn invoke_and_handle_work_over(transport: &str) {
     agent.wait().unwrap();
     drop(server);
     assert_eq!(stdout(&answer).trim(), "3", "{}", stderr(&answer));
+}
+
+/// Waits until `handle` says that it serves.
+fn wait_until_serving(agent: &mut Child) {
+    let mut ready = String::new();
+    let mut said = BufReader::new(agent.stderr.take().unwrap());
+    while !ready.contains("serving count") {
+        ready.clear();
+        assert_ne!(said.read_line(&mut ready).unwrap(), 0, "it ended early");
+    }
+}
+
+#[test]
+fn a_tenant_of_a_broker_is_served_and_called_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let nats = Nats::start(dir.path());
+    let url = format!("nats://127.0.0.1:{}", nats.port);
+    let acme = ["--tenant", "acme", "--subject-prefix", "corp.bus"];
+    let mut agent = agentbus(dir.path())
+        .args(["--transport", &url, "handle", "count"])
+        .args(acme)
+        .args(["--", "wc", "-w"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until_serving(&mut agent);
+    let invoke = ["--transport", &url, "invoke", "count", "\"a b c\""];
+    let answer = run(dir.path(), &[&invoke[..], &acme[..]].concat());
+    let elsewhere = [&acme[..2], &[]].map(|more| run(dir.path(), &[&invoke[..], more].concat()));
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert_eq!(stdout(&answer).trim(), "3", "{}", stderr(&answer));
+    for unserved in elsewhere {
+        assert_eq!(unserved.status.code(), Some(6), "{}", stderr(&unserved));
+    }
+}
+
+/// A client of a running bus learns from it which events have no prefix.
+#[test]
+fn a_topic_of_amb_peers_is_heard_through_a_running_bus() {
+    let dir = tempfile::tempdir().unwrap();
+    let nats = Nats::start(dir.path());
+    let transport = format!("nats://127.0.0.1:{}?amb=till.*", nats.port);
+    let server = serve_over(dir.path(), &transport);
+    let ways = [["--url", &server.url], ["--transport", &transport]];
+    for (hears, says) in [(ways[0], ways[1]), (ways[1], ways[0])] {
+        let mut reader = agentbus(dir.path());
+        let mut reader = reader
+            .args(["sub", "till.open", "--count", "1"])
+            .args(hears)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(reader.stderr.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("till.open")));
+        let said = run(
+            dir.path(),
+            &[&["pub", "till.open", "7"][..], &says].concat(),
+        );
+        assert!(said.status.success(), "{}", stderr(&said));
+        let heard = reader.wait_with_output().unwrap();
+        assert_eq!(stdout(&heard).trim(), "till.open 7");
+    }
 }
 
 /// All numbers that a log holds, in order.

@@ -331,6 +331,12 @@ impl SubjectSpace {
         Ok(self)
     }
 
+    /// The topics that are shared with peers.
+    #[must_use]
+    pub fn topics(&self) -> &[Pattern] {
+        &self.topics
+    }
+
     /// Whether an event type, or all that a pattern of event types matches, is shared with peers
     /// and so has no prefix.
     #[must_use]
@@ -415,6 +421,20 @@ impl SubjectSpace {
     #[must_use]
     pub fn target_of<'a>(&self, subject: &'a Subject) -> Option<&'a str> {
         self.strip("invoke", subject.as_str())
+    }
+
+    /// The tenant and the target inside a subject of requests under this prefix, in whatever tenant
+    /// it is; the tenant is empty where there is none.
+    #[must_use]
+    pub fn tenant_and_target_of<'a>(&self, subject: &'a Subject) -> Option<(&'a str, &'a str)> {
+        let rest = subject.as_str().strip_prefix(self.prefix.as_str())?;
+        let rest = rest.strip_prefix('.')?;
+        if let Some(target) = rest.strip_prefix("invoke.") {
+            return Some(("", target));
+        }
+        let (tenant, rest) = rest.split_once('.')?;
+        check_tenant(tenant).ok()?;
+        Some((tenant, rest.strip_prefix("invoke.")?))
     }
 
     /// The subject on which the requests of this subject are cancelled, in whatever tenant it is.

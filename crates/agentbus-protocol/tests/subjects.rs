@@ -117,6 +117,20 @@ fn the_grammar() {
     check(custom.invoke("echo").unwrap(), "agent.v9.t.invoke.echo");
     assert_eq!(acme.target_of(&acme.invoke("a.b").unwrap()), Some("a.b"));
     assert_eq!(plain.target_of(&acme.invoke("a.b").unwrap()), None);
+    let whose = |subject: &Subject| {
+        let found = plain.tenant_and_target_of(subject);
+        found.map(|(tenant, target)| (tenant.to_owned(), target.to_owned()))
+    };
+    let found = |tenant: &str| Some((tenant.to_owned(), "a.b".to_owned()));
+    assert_eq!(whose(&acme.invoke("a.b").unwrap()), found("acme"));
+    assert_eq!(whose(&plain.invoke("a.b").unwrap()), found(""));
+    for other in [
+        plain.events("invoke.a"),
+        acme.events("x"),
+        custom.invoke("a"),
+    ] {
+        assert_eq!(whose(&other.unwrap()), None);
+    }
     assert_eq!(
         plain.event_type_of(&plain.events("x.y").unwrap()),
         Some("x.y")

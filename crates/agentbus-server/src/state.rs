@@ -59,6 +59,9 @@ pub(crate) struct Served {
     pub(crate) agent: String,
     /// The queue group.
     pub(crate) group: Option<String>,
+    /// The tenant, if it is another than that of the bus; empty for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant: Option<String>,
 }
 
 /// Who is connected and what they serve.

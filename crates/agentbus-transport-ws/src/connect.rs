@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use agentbus_protocol::Pattern;
+use agentbus_protocol::{Pattern, PatternError, SubjectSpace};
 use agentbus_transport::TransportError;
 use agentbus_transport::remote::hidden;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
@@ -115,13 +115,8 @@ impl Builder {
         };
         let sent = socket.send(Message::text(wire::encode(&hello))).await;
         sent.map_err(|error| self.explain(error))?;
-        let (carrier, topics) = self.await_welcome(&mut socket).await?;
-        let topics: Result<Vec<_>, _> = topics.iter().map(|topic| Pattern::parse(topic)).collect();
-        let topics = topics.map_err(|error| {
-            let shown = self.shown();
-            failed(format!("{shown} shares a topic that is none: {error}"))
-        })?;
-        Ok(WsTransport::start(socket, carrier, topics))
+        let (carrier, subjects) = self.await_welcome(&mut socket).await?;
+        Ok(WsTransport::start(socket, carrier, subjects))
     }
 
     async fn socket(&self, path: &str, bytes_max: usize) -> Result<Socket, TransportError> {
@@ -153,18 +148,29 @@ impl Builder {
         format!("{base}{path}")
     }
 
+    /// Waits for what the bus can do and which subjects are its own.
     async fn await_welcome(
         &self,
         socket: &mut Socket,
-    ) -> Result<(Carrier, Vec<String>), TransportError> {
+    ) -> Result<(Carrier, SubjectSpace), TransportError> {
         while let Some(frame) = socket.next().await {
             let Message::Text(text) = frame.map_err(|error| self.explain(error))? else {
                 continue;
             };
             return match serde_json::from_str(&text) {
                 Ok(ServerFrame::Welcome {
-                    carrier, topics, ..
-                }) => Ok((carrier, topics)),
+                    carrier,
+                    prefix,
+                    tenant,
+                    topics,
+                    ..
+                }) => match space_of(&prefix, &tenant, &topics) {
+                    Ok(subjects) => Ok((carrier, subjects)),
+                    Err(error) => Err(failed(format!(
+                        "{} has no subjects that a bus can have: {error}",
+                        self.shown()
+                    ))),
+                },
                 Ok(ServerFrame::Error { error, .. }) => Err(TransportError::Remote(error)),
                 _ => Err(failed(format!(
                     "{} does not speak the protocol of a bus",
@@ -251,6 +257,13 @@ pub(crate) fn failed(reason: String) -> TransportError {
         transport: NAME,
         reason,
     }
+}
+
+/// The subjects that a welcome tells.
+fn space_of(prefix: &str, tenant: &str, topics: &[String]) -> Result<SubjectSpace, PatternError> {
+    let topics: Result<Vec<_>, _> = topics.iter().map(|topic| Pattern::parse(topic)).collect();
+    let space = SubjectSpace::new(prefix, tenant)?;
+    Ok(space.sharing(&topics?)?)
 }
 
 fn refused(reason: &str) -> TransportError {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentbus_protocol::limits::ENVELOPE_BYTES_MAX;
-use agentbus_protocol::{ErrorCode, ErrorPayload, Pattern, Subject, Text};
+use agentbus_protocol::{ErrorCode, ErrorPayload, Pattern, Subject, SubjectSpace, Text};
 use agentbus_transport::{
     BoxFuture, Capabilities, Completion, Confirmation, Drained, Durability, Inbox, Message,
     Ordering, Overflow, PublishOptions, Receipt, Subscribe, Subscription, Transport,
@@ -55,8 +55,8 @@ pub struct WsTransport {
     link: Arc<Link>,
     /// With what the carrier behind the bus adds.
     capabilities: Capabilities,
-    /// What the bus shares with peers.
-    topics: Vec<Pattern>,
+    /// Those of the bus, which takes nothing under another prefix.
+    subjects: SubjectSpace,
 }
 
 impl WsTransport {
@@ -77,11 +77,11 @@ impl WsTransport {
         Builder::new(url, agent)
     }
 
-    pub(crate) fn start(socket: Socket, carrier: Carrier, topics: Vec<Pattern>) -> Self {
+    pub(crate) fn start(socket: Socket, carrier: Carrier, subjects: SubjectSpace) -> Self {
         Self {
             link: Link::start(socket),
             capabilities: carrier.extend(CAPABILITIES),
-            topics,
+            subjects,
         }
     }
 }
@@ -92,7 +92,7 @@ impl Transport for WsTransport {
     }
 
     fn shared_topics(&self) -> &[Pattern] {
-        &self.topics
+        self.subjects.topics()
     }
 
     fn publish(
@@ -155,6 +155,10 @@ impl Transport for WsTransport {
             self.link.close(drain).await;
             Drained::default()
         })
+    }
+
+    fn subjects(&self) -> Option<SubjectSpace> {
+        Some(self.subjects.clone())
     }
 }
 

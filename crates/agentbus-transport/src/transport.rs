@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use agentbus_protocol::{Pattern, Text, subject};
+use agentbus_protocol::{Pattern, SubjectSpace, Text, subject};
 
 use crate::{
     Capabilities, Capability, Completion, Durability, Inbox, Message, Subscription, TransportError,
@@ -59,6 +59,12 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
     /// What can be seen of the transport from here; a carrier in another process shows nothing.
     fn stats(&self) -> TransportStats {
         TransportStats::default()
+    }
+
+    /// The subjects of the bus on the other side, for a carrier that has one there: who says
+    /// nothing else speaks and listens in these. A broker has none of its own.
+    fn subjects(&self) -> Option<SubjectSpace> {
+        None
     }
 }
 

@@ -28,8 +28,7 @@ use crate::{Bus, Error, limits, transports, worker};
 #[must_use = "a builder does nothing until it is connected"]
 pub struct Builder<L = Identity> {
     agent_id: Text,
-    prefix: Text,
-    tenant: Text,
+    asked: Asked,
     carrier: Carrier,
     invoke_timeout: Option<Duration>,
     layers: L,
@@ -46,12 +45,67 @@ enum Carrier {
     Ready(Arc<dyn Transport>),
 }
 
+impl Carrier {
+    /// The transport, and the subjects that are used over it.
+    async fn open(
+        self,
+        agent_id: &str,
+        asked: &Asked,
+    ) -> Result<(Arc<dyn Transport>, SubjectSpace), Error> {
+        match self {
+            Self::Ready(transport) => {
+                let space = asked.within(transport.subjects())?;
+                Ok((transport, space))
+            }
+            Self::Url(url) => {
+                let transport = transports::open(&url, agent_id).await?;
+                match asked.within(transport.subjects()) {
+                    Ok(space) => Ok((transport, space)),
+                    Err(refused) => {
+                        transport.close(Duration::ZERO).await;
+                        Err(refused)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The subjects that were asked for. What was left open is that of the bus on the other side of the
+/// transport, where there is one.
+#[derive(Default)]
+struct Asked {
+    prefix: Option<Text>,
+    tenant: Option<Text>,
+}
+
+impl Asked {
+    fn within(&self, there: Option<SubjectSpace>) -> Result<SubjectSpace, Error> {
+        let Some(there) = there else {
+            let prefix = self.prefix.as_deref().unwrap_or(subject::DEFAULT_PREFIX);
+            let tenant = self.tenant.as_deref().unwrap_or_default();
+            return Ok(SubjectSpace::new(prefix, tenant)?);
+        };
+        if let Some(prefix) = &self.prefix
+            && prefix != there.prefix()
+        {
+            let own = there.prefix();
+            return Err(Error::Setup(format!(
+                "the bus there has the subject prefix `{own}` and takes nothing under `{prefix}`; leave the prefix out"
+            )));
+        }
+        match &self.tenant {
+            Some(tenant) => Ok(there.with_tenant(tenant)?),
+            None => Ok(there),
+        }
+    }
+}
+
 impl Builder {
     pub(crate) fn new(agent_id: Text) -> Self {
         Self {
             agent_id,
-            prefix: subject::DEFAULT_PREFIX.into(),
-            tenant: Text::default(),
+            asked: Asked::default(),
             carrier: Carrier::Url("memory://".to_owned()),
             invoke_timeout: Some(limits::INVOKE_TIMEOUT),
             layers: Identity::new(),
@@ -79,15 +133,17 @@ impl<L> Builder<L> {
         self
     }
 
-    /// Listens in this tenant, and sends into it unless an envelope names another.
+    /// Listens in this tenant, and sends into it unless an envelope names another; an empty one
+    /// is none. Without it, that of the running bus that the transport reaches, or none.
     pub fn tenant(mut self, tenant: impl Into<Text>) -> Self {
-        self.tenant = tenant.into();
+        self.asked.tenant = Some(tenant.into());
         self
     }
 
-    /// Uses another subject prefix than `acp.v1`.
+    /// Uses this subject prefix. Without it, that of the running bus that the transport reaches,
+    /// which takes no other, or `acp.v1`.
     pub fn subject_prefix(mut self, prefix: impl Into<Text>) -> Self {
-        self.prefix = prefix.into();
+        self.asked.prefix = Some(prefix.into());
         self
     }
 
@@ -102,8 +158,7 @@ impl<L> Builder<L> {
     pub fn layer<T>(self, layer: T) -> Builder<Stack<T, L>> {
         Builder {
             agent_id: self.agent_id,
-            prefix: self.prefix,
-            tenant: self.tenant,
+            asked: self.asked,
             carrier: self.carrier,
             invoke_timeout: self.invoke_timeout,
             layers: Stack::new(layer, self.layers),
@@ -146,7 +201,7 @@ impl<L> Builder<L> {
     ///
     /// # Errors
     /// Fails when the agent id is empty, a name cannot be part of a subject, the URL is unknown,
-    /// or the transport cannot be opened.
+    /// the transport cannot be opened, or it reaches a bus with another prefix than was asked for.
     pub async fn connect(self) -> Result<Bus, Error>
     where
         L: Layer<HandlerService> + Send + Sync + 'static,
@@ -158,11 +213,10 @@ impl<L> Builder<L> {
                 "the agent id is empty; a bus needs a name".to_owned(),
             ));
         }
-        let space = SubjectSpace::new(&self.prefix, &self.tenant)?;
-        let mut transport = match self.carrier {
-            Carrier::Ready(transport) => transport,
-            Carrier::Url(url) => transports::open(&url, &self.agent_id).await?,
-        };
+        // A name that can be no part of a subject is refused before anything is opened.
+        self.asked.within(None)?;
+        let opened = self.carrier.open(&self.agent_id, &self.asked);
+        let (mut transport, space) = opened.await?;
         let space = space.sharing(transport.shared_topics())?;
         if let Some(meter) = &self.meter {
             transport = Arc::new(Metered::new(transport, Arc::clone(meter)));

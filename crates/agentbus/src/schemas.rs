@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use agentbus_protocol::{Envelope, FrameKind, Pattern, Payload};
+use agentbus_protocol::{Envelope, FrameKind, Pattern, Payload, SubjectSpace};
 use agentbus_transport::{
     BoxFuture, Capabilities, Completion, Drained, Inbox, Message, PublishOptions, Receipt,
     Subscribe, Subscription, Transport, TransportError, TransportStats,
@@ -164,6 +164,10 @@ impl Transport for Checked {
 
     fn stats(&self) -> TransportStats {
         self.inner.stats()
+    }
+
+    fn subjects(&self) -> Option<SubjectSpace> {
+        self.inner.subjects()
     }
 }
 

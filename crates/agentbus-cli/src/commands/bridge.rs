@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentbus::bridge::{self, Bridge, End, Step};
-use agentbus::protocol::SubjectSpace;
+use agentbus::protocol::{Pattern, SubjectSpace};
 use agentbus::transport::{Transport, TransportError};
 use agentbus::{Error, transports};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::BridgeArgs;
+use crate::args::{BridgeArgs, Space};
 use crate::failure::{Exit, Failure};
 use crate::log::Log;
 use crate::output::Output;
@@ -55,21 +55,23 @@ async fn open(
     source: &Arc<dyn Transport>,
     destination: &Arc<dyn Transport>,
 ) -> Result<Bridge, Failure> {
-    let space = SubjectSpace::default().sharing(source.shared_topics());
-    let pattern = space.map_err(Error::from)?.events_pattern(&args.pattern);
+    let space = subjects(&args.space, [source, destination])?;
+    let sharing = space.clone().sharing(source.shared_topics());
+    let pattern = sharing.map_err(Error::from)?.events_pattern(&args.pattern);
+    let pattern = pattern.map_err(Error::from)?;
     let to = transports::identity(&args.destination);
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => name_for(&to, &events_of(&space, &pattern, &args.pattern)),
+    };
     let bridge = bridge::between(
-        End::new(Arc::clone(source), transports::identity(&args.source)),
-        End::new(Arc::clone(destination), to.clone()),
-        pattern.map_err(Error::from)?,
+        End::new(Arc::clone(source), transports::identity(&args.source)).within(space.clone()),
+        End::new(Arc::clone(destination), to).within(space),
+        pattern,
     );
     if args.live {
         return Ok(bridge.open().await?);
     }
-    let name = match &args.name {
-        Some(name) => name.clone(),
-        None => name_for(&to, &args.pattern),
-    };
     let opened = bridge.durable(name).start(args.from).open().await;
     opened.map_err(|error| match error {
         Error::Transport(TransportError::Unsupported { .. }) => {
@@ -78,6 +80,33 @@ async fn open(
         }
         error => error.into(),
     })
+}
+
+/// Whose events are copied, under the names that they have: what was asked for, else those of the
+/// bus at an end, else those of everyone.
+fn subjects(asked: &Space, ends: [&Arc<dyn Transport>; 2]) -> Result<SubjectSpace, Failure> {
+    let there = ends.map(|end| end.subjects());
+    let there: Vec<_> = there.into_iter().flatten().collect();
+    let usual = there.first().cloned().unwrap_or_default();
+    let prefix = asked.subject_prefix().unwrap_or(usual.prefix());
+    let tenant = asked.tenant().unwrap_or(usual.tenant());
+    if let Some(other) = there.iter().find(|other| other.prefix() != prefix) {
+        let own = other.prefix();
+        return Err(Failure::usage(format!(
+            "a bus at one end has the subject prefix `{own}` and takes nothing under `{prefix}`; name the transport behind \
+             that bus instead"
+        )));
+    }
+    Ok(SubjectSpace::new(prefix, tenant).map_err(Error::from)?)
+}
+
+/// What a durable name says of the events: not only the pattern where another copy may have the same
+/// one in another tenant.
+fn events_of(space: &SubjectSpace, full: &Pattern, pattern: &str) -> String {
+    match *space == SubjectSpace::default() {
+        true => pattern.to_owned(),
+        false => full.to_string(),
+    }
 }
 
 /// A durable name that every transport takes.
@@ -153,5 +182,14 @@ mod tests {
         let name = name_for("nats://127.0.0.1:4222", "order.>");
         assert_eq!(name, "bridge-nats---127-0-0-1-4222-order-all");
         assert_ne!(name_for("a", "*"), name_for("a", ">"));
+        let of = |tenant: &str| {
+            let space = SubjectSpace::new("acp.v1", tenant).unwrap();
+            name_for(
+                "a",
+                &events_of(&space, &space.events_pattern(">").unwrap(), ">"),
+            )
+        };
+        assert_eq!(of(""), "bridge-a-all");
+        assert_eq!(of("acme"), "bridge-a-acp-v1-acme-events-all");
     }
 }

@@ -6,7 +6,7 @@ use agentbus::protocol::limits::ENVELOPE_BYTES_MAX;
 use agentbus::{Bus, Payload};
 use bytes::Bytes;
 
-use crate::args::Args;
+use crate::args::{Args, Space};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::telemetry::Telemetry;
@@ -27,8 +27,8 @@ impl Client {
         }
     }
 
-    pub(crate) async fn connect(&self) -> Result<Bus, Failure> {
-        self.connect_as("cli").await
+    pub(crate) async fn connect(&self, space: &Space) -> Result<Bus, Failure> {
+        self.connect_as("cli", space).await
     }
 
     /// Refuses a bus that ends with this program to who would wait there for somebody else.
@@ -43,9 +43,9 @@ impl Client {
     }
 
     /// Connects under a name that people recognise in the list of who serves what.
-    pub(crate) async fn connect_as(&self, name: &str) -> Result<Bus, Failure> {
+    pub(crate) async fn connect_as(&self, name: &str, space: &Space) -> Result<Bus, Failure> {
         let agent = format!("{name}-{}", std::process::id());
-        let bus = Bus::builder(agent).transport(self.url.as_str());
+        let bus = space.of(Bus::builder(agent).transport(self.url.as_str()));
         Ok(self.telemetry.observe(bus).connect().await?)
     }
 }

@@ -20,7 +20,7 @@ pub(crate) async fn handle(client: &Client, args: Handle) -> Result<(), Failure>
     let program = Program::from_argv(args.command)
         .map_err(|_| Failure::usage("name the program to run after `--`"))?
         .env("AGENTBUS_TARGET", &args.target);
-    let bus = client.connect_as(&args.target).await?;
+    let bus = client.connect_as(&args.target, &args.space).await?;
     let mut served = if args.stream {
         let run = move |request, out| stream(program.clone(), request, out);
         bus.handle_stream(args.target.as_str(), run)

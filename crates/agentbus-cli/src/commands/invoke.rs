@@ -16,7 +16,7 @@ const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 pub(crate) async fn invoke(client: &Client, args: Invoke) -> Result<(), Failure> {
     let payload = payload(args.payload.as_deref())?;
-    let bus = client.connect().await?;
+    let bus = client.connect(&args.space).await?;
     let call = async {
         if args.stream {
             stream(&bus, &args, payload, &client.output).await

@@ -5,13 +5,14 @@ use agentbus_stdio::targets::OPERATOR;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use crate::args::Pool;
+use crate::args::{Pool, PoolArgs};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::plain;
 
-pub(crate) async fn pool(client: &Client, order: Pool) -> Result<(), Failure> {
-    let bus = client.connect().await?;
+pub(crate) async fn pool(client: &Client, args: PoolArgs) -> Result<(), Failure> {
+    let PoolArgs { space, order } = args;
+    let bus = client.connect(&space).await?;
     let asked = match &order {
         Pool::List => json!({ "do": "list" }),
         Pool::Restart { pool } => json!({ "do": "restart", "pool": pool }),

@@ -9,7 +9,7 @@ use crate::failure::{Exit, Failure};
 
 pub(crate) async fn publish(client: &Client, args: Publish) -> Result<(), Failure> {
     let payload = payload(args.payload.as_deref())?;
-    let bus = client.connect().await?;
+    let bus = client.connect(&args.space).await?;
     let mut event = bus.publish_payload(args.event_type.as_str(), payload);
     if let Some(priority) = args.priority {
         event = event.priority(priority);

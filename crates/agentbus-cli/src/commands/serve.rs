@@ -105,7 +105,10 @@ pub(super) async fn start(
         .transport(config.transport.as_str())
         .schemas(config.schemas()?)
         .metered();
-    let bus = telemetry.observe(bus).connect().await;
+    let bus = telemetry
+        .observe(config.within_subjects(bus))
+        .connect()
+        .await;
     let bus = bus.map_err(|error| misconfigured("transport: ", error))?;
     let board = Board::new(bus.clone());
     host.sessions = Some(SessionLog::open(host.data_dir.join("sessions.db"))?);

@@ -7,7 +7,7 @@ use crate::args::SubscribeArgs;
 use crate::failure::{Exit, Failure};
 
 pub(crate) async fn subscribe(client: &Client, args: SubscribeArgs) -> Result<(), Failure> {
-    let bus = client.connect().await?;
+    let bus = client.connect(&args.space).await?;
     let mut subscription = bus.subscribe(args.pattern.as_str());
     if let Some(group) = args.queue {
         subscription = subscription.queue(group);

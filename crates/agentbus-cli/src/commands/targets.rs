@@ -18,6 +18,12 @@ fn target(target: &Value) -> String {
         "" => String::new(),
         group => format!(", in the group {group}"),
     };
+    // Said only of those that serve elsewhere than in the tenant of the bus.
+    let tenant = match target["tenant"].as_str() {
+        None => String::new(),
+        Some("") => ", outside of all tenants".to_owned(),
+        Some(tenant) => format!(", in the tenant {tenant}"),
+    };
     let (name, agent) = (text("name"), text("agent"));
-    plain::line(&format!("{name}  {agent}{group}"))
+    plain::line(&format!("{name}  {agent}{group}{tenant}"))
 }

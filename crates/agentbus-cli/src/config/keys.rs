@@ -40,6 +40,22 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "What carries the bus: `memory://` forgets with the process, `sqlite://PATH` keeps events and durable subscriptions in a file; `nats://`, `jetstream://`, `redis://`, `kafka://` and `amqp://` use a server. docs/transports.md compares them.",
     },
     Key {
+        name: "tenant",
+        kind: "name",
+        default: "\"\"",
+        variable: "AGENTBUS_TENANT",
+        flag: "--tenant",
+        meaning: "The tenant that the bus speaks and listens in: its pools, its agents and everyone who names no other. One token, and none of `events`, `invoke`, `cancel`, `dlq`; empty for none. It keeps names apart and protects nothing: whoever holds the token may name any tenant. docs/http.md says how.",
+    },
+    Key {
+        name: "subject_prefix",
+        kind: "text",
+        default: "\"acp.v1\"",
+        variable: "AGENTBUS_SUBJECT_PREFIX",
+        flag: "--subject-prefix",
+        meaning: "What all subjects of the bus begin with. Buses on one broker that shall not hear each other have different ones; peers of OpenAgentIO must be told the same.",
+    },
+    Key {
         name: "auth",
         kind: "\"token\" or \"off\"",
         default: "\"token\"",
@@ -369,7 +385,7 @@ pub(crate) fn reference() -> String {
          `--config FILE` or `AGENTBUS_CONFIG` names. The environment overrides the file, and \
          flags override the environment. A key that is not listed here is an error, with its line \
          and the nearest key there is. The keys that decide who may use the bus, where its data goes \
-         or what runs here (`auth`, `allow_hosts`, `allow_origins`, `data_dir`, `transport`, `pools`, `schemas`, `agents`, \
+         or what runs here (`auth`, `allow_hosts`, `allow_origins`, `data_dir`, `transport`, `tenant`, `subject_prefix`, `pools`, `schemas`, `agents`, \
          `chat_database`, `chat_store`, `chat_live_agents`, `mcp_language`, `chat_content_filter`, `chat_rate_limit`, `chat_max_image_bytes`, \
          and a `listen` that is not loopback) count only in a file that was named: a directory may \
          have been filled by somebody else. `serve` refuses another file that sets them, `agentbus mcp` \

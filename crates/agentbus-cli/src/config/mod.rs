@@ -10,6 +10,7 @@ mod schemas;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use agentbus::protocol::subject::DEFAULT_PREFIX;
 use agentbus::transport::remote::hidden;
 use agentbus_acp::AgentConfig;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) transport: String,
+    pub(crate) tenant: String,
+    pub(crate) subject_prefix: String,
     pub(crate) auth: Auth,
     pub(crate) allow_hosts: Vec<String>,
     pub(crate) allow_origins: Vec<String>,
@@ -75,6 +78,8 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], agentbus_server::DEFAULT_PORT)),
             data_dir: None,
             transport: "memory://".to_owned(),
+            tenant: String::new(),
+            subject_prefix: DEFAULT_PREFIX.to_owned(),
             auth: Auth::Token,
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
@@ -196,6 +201,11 @@ fn opened(config: &Config) -> Vec<&'static str> {
         ),
         ("data_dir", config.data_dir != default.data_dir),
         ("transport", config.transport != default.transport),
+        ("tenant", config.tenant != default.tenant),
+        (
+            "subject_prefix",
+            config.subject_prefix != default.subject_prefix,
+        ),
         (
             "chat_database",
             config.chat_database != default.chat_database,

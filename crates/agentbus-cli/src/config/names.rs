@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use agentbus::Builder;
 use agentbus::protocol::SubjectSpace;
+use agentbus::protocol::subject::DEFAULT_PREFIX;
 use agentbus_acp::AgentConfig;
 
 use super::Config;
@@ -16,6 +18,10 @@ impl Config {
     /// Checks what is served before anything is started for it.
     pub(crate) fn check_names(&self) -> Result<(), Failure> {
         let failed = |message: String| Failure::new(Exit::Configuration, message);
+        let prefixed = SubjectSpace::new(&self.subject_prefix, "");
+        let prefixed = prefixed.map_err(|why| failed(format!("subject_prefix: {why}")))?;
+        let within = prefixed.with_tenant(&self.tenant);
+        within.map_err(|why| failed(format!("tenant: {why}")))?;
         let pools = self.pools()?.map(|config| config.pools);
         let pools = pools.iter().flatten().map(|pool| pool.id.as_str());
         let agents = self.agents.iter().map(|agent| agent.name.as_str());
@@ -34,6 +40,18 @@ impl Config {
             agent.check().map_err(|error| failed(error.to_string()))?;
             check_directories(agent).map_err(failed)
         })
+    }
+
+    /// Sets a bus up to use the subjects of this configuration. What it leaves as it is, a bus that
+    /// the transport may reach decides.
+    pub(crate) fn within_subjects(&self, mut bus: Builder) -> Builder {
+        if !self.tenant.is_empty() {
+            bus = bus.tenant(self.tenant.as_str());
+        }
+        if self.subject_prefix != DEFAULT_PREFIX {
+            bus = bus.subject_prefix(self.subject_prefix.as_str());
+        }
+        bus
     }
 }
 
@@ -96,6 +114,15 @@ mod tests {
         refused(&pool("a..b"), "pools[0] \"a..b\": ");
         refused(&agent("agentbus.agents"), "the bus's own");
         refused(&pool("agentbus.pools"), "the bus's own");
+        refused("tenant = \"a.b\"", "tenant: `a.b` cannot name a tenant");
+        refused(
+            "subject_prefix = \"a..b\"",
+            "subject_prefix: the prefix `a..b` has an empty token",
+        );
+        refused(
+            "subject_prefix = \"\"",
+            "subject_prefix: the prefix is empty",
+        );
         let rooted = agent("a") + "root = \"/no/such/place\"\n";
         refused(&rooted, "agents.a: root /no/such/place is no directory");
     }

@@ -44,7 +44,8 @@ async function poll() {
     byId("nobody").hidden = targets.length > 0;
     byId("targets").replaceChildren(...targets.map((target) => {
       const row = element("tr", "");
-      const cells = [target.name, target.agent, target.group ?? "", target.waiting, target.delivered];
+      const name = target.tenant ? `${target.name} (tenant ${target.tenant})` : target.name;
+      const cells = [name, target.agent, target.group ?? "", target.waiting, target.delivered];
       row.append(...cells.map((cell) => element("td", cell)));
       return row;
     }));

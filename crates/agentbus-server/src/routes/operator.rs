@@ -55,17 +55,22 @@ pub(super) async fn targets(State(app): State<Arc<App>>) -> Json<Overview> {
         .iter()
         .map(|queue| (queue.pattern.as_str(), queue))
         .collect();
-    let queue_of = |target: &str| {
-        let subject = app.bus.subjects().invoke(target).ok()?;
+    let queue_of = |served: &Served| {
+        let own = app.bus.subjects();
+        let subject = match &served.tenant {
+            Some(tenant) => own.with_tenant(tenant).ok()?.invoke(&served.name).ok()?,
+            None => own.invoke(&served.name).ok()?,
+        };
         by_pattern.get(subject.as_str()).copied()
     };
     let own = app.bus.targets().into_iter().map(|target| Served {
         name: target.name,
         agent: app.bus.agent_id().to_owned(),
         group: target.group,
+        tenant: None,
     });
     let served = own.chain(app.agents.list()).map(|served| {
-        let queue = queue_of(&served.name);
+        let queue = queue_of(&served);
         let waiting = queue.map_or(0, |queue| queue.depth);
         Target {
             waiting,

@@ -209,11 +209,13 @@ impl Connection {
     /// What others shall see of this subscription: only agents are listed, not readers.
     fn served(&self, pattern: &Pattern, group: Option<&str>) -> Option<Served> {
         let subject = Subject::parse(pattern.as_str()).ok()?;
-        let target = self.app.bus.subjects().target_of(&subject)?;
+        let own = self.app.bus.subjects();
+        let (tenant, target) = own.tenant_and_target_of(&subject)?;
         Some(Served {
             name: target.to_owned(),
             agent: self.agent.to_string(),
             group: group.map(str::to_owned),
+            tenant: (tenant != own.tenant()).then(|| tenant.to_owned()),
         })
     }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentbus_protocol::SubjectSpace;
+
 use crate::{
     BoxFuture, Capabilities, Completion, Drained, Inbox, Message, PublishOptions, Receipt,
     Subscribe, Subscription, Transport, TransportError, TransportStats,
@@ -79,5 +81,9 @@ impl<H: Send + Sync + 'static> Transport for Hosted<H> {
 
     fn stats(&self) -> TransportStats {
         self.transport.stats()
+    }
+
+    fn subjects(&self) -> Option<SubjectSpace> {
+        self.transport.subjects()
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use agentbus_protocol::Pattern;
+use agentbus_protocol::{Pattern, SubjectSpace};
 use agentbus_transport::{
     BoxFuture, Capabilities, Completion, Drained, Inbox, Message, PublishOptions, Receipt,
     Received, Source, Subscribe, Subscription, Transport, TransportError, TransportStats,
@@ -78,6 +78,10 @@ impl Transport for Metered {
 
     fn stats(&self) -> TransportStats {
         self.inner.stats()
+    }
+
+    fn subjects(&self) -> Option<SubjectSpace> {
+        self.inner.subjects()
     }
 }
 

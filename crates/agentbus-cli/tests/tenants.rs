@@ -1,0 +1,244 @@
+//! Tenants and the subject prefix from the command line: over a running bus, and over a transport.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+#[path = "support/serving.rs"]
+mod serving;
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use serving::{Running, SERVE, Serving};
+
+const LOG: [&str; 2] = ["--transport", "sqlite://bus.db"];
+
+fn agentbus(dir: &Path, url: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
+    command
+        .current_dir(dir)
+        .env_remove("AGENTBUS_TRANSPORT")
+        .env_remove("AGENTBUS_TENANT")
+        .env_remove("AGENTBUS_SUBJECT_PREFIX")
+        .env("AGENTBUS_URL", url)
+        .env("AGENTBUS_DATA_DIR", dir.join("data"));
+    command
+}
+
+fn serve(dir: &Path, args: &[&str]) -> Serving {
+    let mut command = agentbus(dir, "");
+    let command = command.env_remove("AGENTBUS_URL").args(SERVE);
+    Serving::start(command.args(["--log", "warn"]).args(args))
+}
+
+fn run(dir: &Path, url: &str, args: &[&str]) -> Output {
+    agentbus(dir, url).args(args).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[track_caller]
+fn says(dir: &Path, url: &str, args: &[&str], want: &str) {
+    let output = run(dir, url, args);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said.trim_end(), want, "{args:?}: {}", stderr(&output));
+    assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+}
+
+#[track_caller]
+fn fails(dir: &Path, url: &str, args: &[&str], exit: i32, says: &str) {
+    let output = run(dir, url, args);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(exit), "{args:?}: {said}");
+    assert!(said.contains(says), "{args:?}: {said}");
+}
+
+/// Starts a program that stays, and waits until it says that it is ready.
+fn background(dir: &Path, url: &str, args: &[&str], ready: &str) -> Running {
+    let mut command = agentbus(dir, url);
+    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = Running(piped.args(args).spawn().unwrap());
+    let mut said = BufReader::new(running.0.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains(ready) {
+        line.clear();
+        let read = said.read_line(&mut line).unwrap();
+        assert_ne!(read, 0, "{args:?} ended early");
+    }
+    running
+}
+
+/// All that it prints until it ends.
+fn printed(mut running: Running) -> String {
+    let mut text = String::new();
+    let mut output = running.0.stdout.take().unwrap();
+    output.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn a_target_of_a_tenant_answers_its_tenant_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, server) = (dir.path(), serve(dir.path(), &[]));
+    let url = &server.url;
+    let handle = ["handle", "count", "--tenant", "acme", "--", "wc", "-w"];
+    let _acme = background(dir, url, &handle, "serving count");
+    let invoke = ["invoke", "count", "\"a b c\""];
+    let asking = |tenant| [&invoke[..], &["--tenant", tenant]].concat();
+    says(dir, url, &asking("acme"), "3");
+    fails(dir, url, &invoke, 6, "nobody serves `count`");
+    fails(dir, url, &asking("other"), 6, "nobody serves `count`");
+    let listed = run(dir, url, &["targets"]);
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.contains("in the tenant acme"), "{listed}");
+    // The variable says the same as the flag, and an empty one nothing.
+    for (tenant, exit) in [("acme", 0), ("", 6)] {
+        let mut command = agentbus(dir, url);
+        let asked = command.env("AGENTBUS_TENANT", tenant).args(invoke).output();
+        let asked = asked.unwrap();
+        assert_eq!(asked.status.code(), Some(exit), "{}", stderr(&asked));
+    }
+}
+
+#[test]
+fn events_of_a_tenant_are_heard_there_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, server) = (dir.path(), serve(dir.path(), &[]));
+    let url = &server.url;
+    let sub = ["sub", "order.>", "--count", "1"];
+    let of_acme = [&sub[..], &["--tenant", "acme"]].concat();
+    let acme = background(dir, url, &of_acme, "listening");
+    let plain = background(dir, url, &sub, "listening");
+    let publish = |args: &[&str]| says(dir, url, &[&["pub", "order.paid"], args].concat(), "");
+    publish(&["1", "--tenant", "other"]);
+    publish(&["2", "--tenant", "acme"]);
+    publish(&["3"]);
+    assert_eq!(printed(acme), "order.paid 2\n");
+    assert_eq!(printed(plain), "order.paid 3\n");
+}
+
+#[test]
+fn a_bus_of_a_tenant_takes_those_who_join_it_into_its_subjects() {
+    let dir = tempfile::tempdir().unwrap();
+    let worker = env!("CARGO_BIN_EXE_agentbus");
+    let config = format!(
+        "tenant = \"acme\"\n[[pools]]\nid = \"p\"\ncommand = {worker:?}\nargs = [\"worker\", \"echo\"]\ninstances = 1\n"
+    );
+    std::fs::write(dir.path().join("bus.toml"), config).unwrap();
+    let options = ["--config", "bus.toml", "--subject-prefix", "corp.bus"];
+    let (dir, server) = (dir.path(), serve(dir.path(), &options));
+    let url = &server.url;
+    let handle = ["handle", "count", "--", "wc", "-w"];
+    let _agent = background(dir, url, &handle, "serving count");
+    let invoke = ["invoke", "count", "\"a b c\""];
+    let asking = |more: [&'static str; 2]| [&invoke[..], &more[..]].concat();
+    says(dir, url, &invoke, "3");
+    says(dir, url, &asking(["--tenant", "acme"]), "3");
+    says(dir, url, &asking(["--subject-prefix", "corp.bus"]), "3");
+    fails(dir, url, &asking(["--tenant", "other"]), 6, "nobody serves");
+    let usual = asking(["--subject-prefix", "acp.v1"]);
+    fails(dir, url, &usual, 2, "has the subject prefix `corp.bus`");
+    let order = r#"{"method":"echo","params":{"x":1}}"#;
+    let echo = run(dir, url, &["invoke", "p", order]);
+    let echo: Value = serde_json::from_slice(&echo.stdout).unwrap();
+    assert_eq!(echo["echo"], serde_json::json!({"x": 1}));
+    fails(
+        dir,
+        url,
+        &["invoke", "p", order, "--tenant", "other"],
+        6,
+        "nobody serves `p`",
+    );
+    let pools = run(dir, url, &["pool", "list"]);
+    assert!(pools.status.success(), "{}", stderr(&pools));
+}
+
+#[test]
+fn a_log_is_read_in_the_tenant_and_under_the_prefix_that_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let acme = ["--tenant", "acme", "--subject-prefix", "corp.bus"];
+    let over = |args: &[&'static str], more: &[&'static str]| [args, &LOG[..], more].concat();
+    says(dir, "", &over(&["pub", "kept", "1"], &acme), "");
+    says(dir, "", &over(&["pub", "kept", "2"], &acme[..2]), "");
+    says(dir, "", &over(&["pub", "kept", "3"], &[]), "");
+    let read = ["sub", ">", "--from", "beginning", "--count", "1"];
+    says(dir, "", &over(&read, &acme), "kept 1");
+    says(dir, "", &over(&read, &acme[..2]), "kept 2");
+    says(dir, "", &over(&read, &[]), "kept 3");
+    // A bus over the log serves them where it is told that they are.
+    let mut options = LOG.to_vec();
+    options.extend(acme);
+    let server = serve(dir, &options);
+    says(dir, &server.url, &read, "kept 1");
+    drop(server);
+    let bridge = [
+        "bridge",
+        "sqlite://bus.db",
+        "sqlite://to.db",
+        "--until-idle",
+        "1",
+    ];
+    for more in [&acme[..], &[]] {
+        says(dir, "", &[&bridge[..], more].concat(), "copied 1 event");
+    }
+    let there = ["--transport", "sqlite://to.db"];
+    says(
+        dir,
+        "",
+        &[&read[..], &there[..], &acme[..]].concat(),
+        "kept 1",
+    );
+    says(dir, "", &[&read[..], &there[..]].concat(), "kept 3");
+}
+
+#[test]
+fn a_name_that_no_subject_can_hold_is_refused_before_anything_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let verbs: [&[&str]; 7] = [
+        &["serve"],
+        &["pub", "x"],
+        &["sub", "x"],
+        &["invoke", "x"],
+        &["pool"],
+        &["bridge", "sqlite://bus.db", "sqlite://to.db"],
+        &["config"],
+    ];
+    for verb in verbs {
+        let tail: &[&str] = match verb {
+            ["pool"] => &["list"],
+            _ => &[],
+        };
+        for (flag, name, why) in [
+            ("--tenant", "a.b", "`a.b` cannot name a tenant"),
+            ("--tenant", "events", "none of events, invoke, cancel, dlq"),
+            ("--tenant", ">", "the tenant `>` contains '>'"),
+            ("--subject-prefix", "a..b", "has an empty token"),
+            ("--subject-prefix", "a.*", "the prefix `a.*` contains '*'"),
+            ("--subject-prefix", "", "the prefix is empty"),
+        ] {
+            let asked = [verb, &[flag, name], tail].concat();
+            let asked = match verb {
+                ["serve" | "config" | "bridge", ..] => asked,
+                _ => [&LOG[..], &asked[..]].concat(),
+            };
+            fails(dir, "", &asked, 2, why);
+        }
+    }
+    let handle = ["handle", "x", "--tenant", "a.b", "--", "cat"];
+    fails(dir, "", &handle, 2, "`a.b` cannot name a tenant");
+    std::fs::write(dir.join("bus.toml"), "tenant = \"a.b\"").unwrap();
+    let file = ["serve", "--config", "bus.toml"];
+    fails(dir, "", &file, 3, "tenant: `a.b` cannot name a tenant");
+    let left = std::fs::read_dir(dir).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["bus.toml"]);
+}
