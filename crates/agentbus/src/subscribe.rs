@@ -20,6 +20,7 @@ use crate::{Bus, Error, dead_letters, limits};
 pub struct SubscribeBuilder<'a> {
     bus: &'a Bus,
     pattern: Text,
+    tenant: Text,
     group: Option<Text>,
     durable: Option<Text>,
     start: Start,
@@ -34,6 +35,7 @@ impl<'a> SubscribeBuilder<'a> {
         Self {
             bus,
             pattern,
+            tenant: Text::default(),
             group: None,
             durable: None,
             start: Start::New,
@@ -42,6 +44,12 @@ impl<'a> SubscribeBuilder<'a> {
             capacity: agentbus_transport::limits::QUEUE_CAPACITY,
             overflow: Overflow::Wait,
         }
+    }
+
+    /// Listens in this tenant instead of that of the bus; an empty one is that of the bus.
+    pub fn tenant(mut self, tenant: impl Into<Text>) -> Self {
+        self.tenant = tenant.into();
+        self
     }
 
     /// Shares the events with the other members of this group; each goes to one of them.
@@ -88,9 +96,18 @@ impl<'a> SubscribeBuilder<'a> {
 
     async fn open(self) -> Result<Subscription, Error> {
         self.bus.check_open()?;
-        let pattern = self.bus.subjects().events_pattern(&self.pattern)?;
+        let pattern = self.full_pattern()?;
         let request = self.into_request(pattern);
         Subscription::open(request.0, request.1).await
+    }
+
+    fn full_pattern(&self) -> Result<Pattern, Error> {
+        let space = self.bus.subjects();
+        if self.tenant.is_empty() {
+            return Ok(space.events_pattern(&self.pattern)?);
+        }
+        let space = space.with_tenant(&self.tenant)?;
+        Ok(space.events_pattern(&self.pattern)?)
     }
 
     fn into_request(self, pattern: Pattern) -> (&'a Bus, Subscribe) {

@@ -28,7 +28,7 @@ static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(super) fn context(headers: &HeaderMap, bus: &Bus) -> Result<Context, Failure> {
     let mut fields = ContextFields {
         trace_id: text(headers, &TRACE_ID)?,
-        tenant_id: text(headers, &TENANT_ID)?,
+        tenant_id: tenant(headers)?,
         session_id: text(headers, &SESSION_ID)?,
         conversation_id: text(headers, &CONVERSATION_ID)?,
         user_id: text(headers, &USER_ID)?,
@@ -42,6 +42,11 @@ pub(super) fn context(headers: &HeaderMap, bus: &Bus) -> Result<Context, Failure
         fields.traceparent = trace.map(TraceParent::text).unwrap_or_default();
     }
     Ok(fields.into())
+}
+
+/// Reads whose subjects are meant; empty for those of the bus.
+pub(crate) fn tenant(headers: &HeaderMap) -> Result<Text, Failure> {
+    text(headers, &TENANT_ID)
 }
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> Result<Text, Failure> {

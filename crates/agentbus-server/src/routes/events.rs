@@ -133,20 +133,25 @@ enum Format {
 #[utoipa::path(
     get,
     path = "/v1/events",
-    params(Filter),
+    params(
+        Filter,
+        ("X-Tenant-Id" = Option<String>, Header, description = "The tenant whose events are read"),
+    ),
     responses(
         (status = 200, description = "One event each, the whole envelope as data; comments in between", content_type = "text/event-stream", body = String),
-        (status = 400, description = "INVALID_REQUEST: the pattern is not valid"),
+        (status = 400, description = "INVALID_REQUEST: the pattern or the tenant is not valid"),
     )
 )]
 pub(super) async fn subscribe(
     State(app): State<Arc<App>>,
     Query(filter): Query<Filter>,
+    headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let pattern = filter.pattern.unwrap_or_else(|| ">".to_owned());
     let events = app
         .bus
         .subscribe(pattern)
+        .tenant(context::tenant(&headers)?)
         .capacity(limits::EVENT_QUEUE)
         .overflow(Overflow::DropOldest)
         .await?;

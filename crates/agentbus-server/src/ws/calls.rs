@@ -27,7 +27,7 @@ impl Connection {
         let call = self
             .check_room()
             .and_then(|()| self.check_open())
-            .and_then(|()| read(frame));
+            .and_then(|()| read(frame, self.space.tenant()));
         let call = match call {
             Ok(call) if self.calls.contains_key(&id) => {
                 let message = format!("the number {} is in use", call.id);
@@ -55,7 +55,8 @@ impl Connection {
     }
 }
 
-fn read(frame: ClientFrame) -> Result<Call, Error> {
+/// Reads a call, which goes into this tenant.
+fn read(frame: ClientFrame, tenant: &str) -> Result<Call, Error> {
     let (streams, idle) = match &frame {
         ClientFrame::Stream {
             idle_timeout_ms, ..
@@ -84,6 +85,7 @@ fn read(frame: ClientFrame) -> Result<Call, Error> {
     };
     let mut context = Context::default();
     let fields = context.edit();
+    fields.tenant_id = tenant.into();
     fields.session_id = session_id.unwrap_or_default().into();
     fields.traceparent = traceparent.unwrap_or_default().into();
     Ok(Call {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use agentbus::protocol::SubjectSpace;
 use agentbus::{Error, ErrorPayload, Receipt, Text};
 use agentbus_transport_ws::carrier::Carrier;
 use agentbus_transport_ws::wire::{self, ClientFrame, OPERATIONS_MAX, ServerFrame};
@@ -50,6 +51,8 @@ pub(super) struct Connection {
     pub(super) number: u64,
     /// The agent id under which this connection speaks.
     pub(super) agent: Text,
+    /// The subjects of the bus, in the tenant that this connection speaks for.
+    pub(super) space: SubjectSpace,
     pub(super) out: Out,
     pub(super) subscriptions: Subscriptions,
     pub(super) calls: HashMap<u64, AbortHandle>,
@@ -85,7 +88,7 @@ impl Out {
     }
 }
 
-pub(super) async fn run(app: Arc<App>, socket: WebSocket) {
+pub(super) async fn run(app: Arc<App>, socket: WebSocket, space: SubjectSpace) {
     static NUMBER: AtomicU64 = AtomicU64::new(1);
     app.metrics.sockets.fetch_add(1, Ordering::Relaxed);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -95,11 +98,12 @@ pub(super) async fn run(app: Arc<App>, socket: WebSocket) {
     let broken = CancellationToken::new();
     let writing = write(sink, frames, broken.clone());
     let reading = async {
-        if let Some(agent) = greet(&app, &mut incoming, &out).await {
+        if let Some(agent) = greet(&app, &space, &mut incoming, &out).await {
             let mut connection = Connection {
                 app: Arc::clone(&app),
                 number,
                 agent,
+                space,
                 out: out.clone(),
                 subscriptions: Subscriptions::default(),
                 calls: HashMap::new(),
@@ -151,14 +155,19 @@ pub(crate) async fn write(
 }
 
 /// Waits for `hello` and answers it.
-async fn greet(app: &App, incoming: &mut SplitStream<WebSocket>, out: &Out) -> Option<Text> {
+async fn greet(
+    app: &App,
+    space: &SubjectSpace,
+    incoming: &mut SplitStream<WebSocket>,
+    out: &Out,
+) -> Option<Text> {
     let first = tokio::time::timeout(limits::HELLO_TIMEOUT, next(incoming)).await;
     let problem = match first {
         Ok(Some(Ok(ClientFrame::Hello { agent }))) if is_name(&agent) => {
             let welcome = ServerFrame::Welcome {
                 agent: agent.clone(),
-                prefix: app.bus.subjects().prefix().to_owned(),
-                tenant: app.bus.subjects().tenant().to_owned(),
+                prefix: space.prefix().to_owned(),
+                tenant: space.tenant().to_owned(),
                 frame_bytes_max: wire::FRAME_BYTES_MAX,
                 carrier: Carrier::of(&app.bus.transport().capabilities()),
                 topics: shared_topics(app),

@@ -15,27 +15,39 @@ use agentbus_transport_ws::wire::FRAME_BYTES_MAX;
 use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
+use axum::http::HeaderMap;
 use axum::response::Response;
 
+use crate::error::Failure;
+use crate::routes::context;
 use crate::server::Place;
 use crate::state::App;
 
 pub(crate) use connection::{SILENCE_MAX, overdue, write};
 
+/// Opens a connection. A tenant in the header is that of everything it says without a full subject.
 pub(crate) async fn upgrade(
     State(app): State<Arc<App>>,
     Extension(place): Extension<Place>,
+    headers: HeaderMap,
     upgrade: WebSocketUpgrade,
-) -> Response {
-    upgrade
+) -> Result<Response, Failure> {
+    let own = app.bus.subjects();
+    let tenant = context::tenant(&headers)?;
+    let space = match tenant.is_empty() {
+        true => own.clone(),
+        false => own.with_tenant(&tenant).map_err(agentbus::Error::from)?,
+    };
+    let upgraded = upgrade
         .max_message_size(FRAME_BYTES_MAX)
         .max_frame_size(FRAME_BYTES_MAX)
         .on_upgrade(move |socket| {
             let tasks = app.tasks.clone();
             tasks.track_future(async move {
-                connection::run(app, socket).await;
+                connection::run(app, socket, space).await;
                 // The connection counts for as long as the socket lives.
                 drop(place);
             })
-        })
+        });
+    Ok(upgraded)
 }

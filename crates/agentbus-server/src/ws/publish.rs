@@ -116,9 +116,8 @@ impl Connection {
 
     /// Resolves where a message goes; nothing outside the bus's own subjects can be addressed.
     fn address(&self, event_type: Option<&str>, subject: Option<&str>) -> Result<Subject, Error> {
-        let space = self.app.bus.subjects();
         let subject = match (event_type, subject) {
-            (Some(event_type), None) => return Ok(space.events(event_type)?),
+            (Some(event_type), None) => return Ok(self.space.events(event_type)?),
             (None, Some(subject)) => Subject::parse(subject)?,
             _ => {
                 return Err(Error::invalid_request(

@@ -196,7 +196,7 @@ impl Connection {
     /// Resolves what to listen on: events, or full subjects of this bus; never an inbox.
     fn pattern(&self, events: Option<&str>, subject: Option<&str>) -> Result<Pattern, Error> {
         match (events, subject) {
-            (Some(events), None) => Ok(self.app.bus.subjects().events_pattern(events)?),
+            (Some(events), None) => Ok(self.space.events_pattern(events)?),
             (None, Some(subject)) if self.is_ours(subject) => Ok(Pattern::parse(subject)?),
             (None, Some(subject)) => {
                 let message = format!("`{subject}` is outside of this bus's subjects");
