@@ -29,6 +29,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     exact_attempts: false,
     replay: true,
     durable: true,
+    durable_removal: false,
     lease: true,
     dead_letters: true,
     idempotency: false,

@@ -35,6 +35,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     exact_attempts: false,
     replay: false,
     durable: true,
+    durable_removal: false,
     lease: false,
     dead_letters: true,
     idempotency: false,

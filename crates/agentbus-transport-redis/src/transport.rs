@@ -30,6 +30,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     exact_attempts: true,
     replay: true,
     durable: true,
+    durable_removal: false,
     lease: true,
     dead_letters: true,
     idempotency: true,

@@ -39,6 +39,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     exact_attempts: true,
     replay: true,
     durable: true,
+    durable_removal: true,
     lease: true,
     dead_letters: true,
     idempotency: true,
@@ -128,6 +129,10 @@ impl SqliteTransport {
     /// Fails when there is none of this name, when it is in use, and when the log cannot be
     /// written.
     pub async fn remove_durable(&self, name: &str) -> Result<(), TransportError> {
+        self.forget(name).await
+    }
+
+    async fn forget(&self, name: &str) -> Result<(), TransportError> {
         let store = &self.0.store;
         let _naming = store.naming.lock().await;
         let wrong = |reason: &str| TransportError::Durable {
@@ -499,6 +504,10 @@ impl Transport for SqliteTransport {
             .queues
             .extend(consumers.iter().map(|consumer| consumer.stats(last)));
         stats
+    }
+
+    fn remove_durable<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), TransportError>> {
+        Box::pin(self.forget(name))
     }
 }
 

@@ -525,6 +525,32 @@ async fn a_durable_name_can_be_removed() {
 }
 
 #[tokio::test]
+async fn a_removed_durable_name_lets_the_log_go() {
+    let dir = common::directory();
+    let retention = Retention {
+        bytes: 1024 * 1024,
+        ..Retention::default()
+    };
+    let log = small(dir.path(), retention).await;
+    drop(log.subscribe(durable("large", "d")).await.unwrap());
+    let mut taken = 0;
+    while publish_large(&log, taken).await.is_ok() {
+        taken += 1;
+        assert!(taken < 10_000, "the limit has no effect");
+    }
+    log.remove_durable("d").await.unwrap();
+    // It is forgotten a part with each commit.
+    let mut again = publish_large(&log, taken).await;
+    for _ in 0..10 {
+        if again.is_ok() {
+            break;
+        }
+        again = publish_large(&log, taken).await;
+    }
+    again.unwrap();
+}
+
+#[tokio::test]
 async fn what_was_claimed_and_not_handed_out_is_a_first_attempt_after_a_close() {
     let dir = common::directory();
     let log = open(dir.path()).await;

@@ -31,6 +31,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     exact_attempts: false,
     replay: false,
     durable: false,
+    durable_removal: false,
     lease: false,
     dead_letters: false,
     idempotency: false,

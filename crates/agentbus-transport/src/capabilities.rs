@@ -26,6 +26,9 @@ pub struct Capabilities {
     pub replay: bool,
     /// Whether a subscription can have a name that outlives its connection.
     pub durable: bool,
+    /// Whether such a name can be removed through the transport. Elsewhere it is removed with the
+    /// tools of its server.
+    pub durable_removal: bool,
     /// Whether a message that is worked on for too long goes to somebody else.
     pub lease: bool,
     /// Whether a message that used up its attempts becomes a dead letter.
@@ -103,6 +106,8 @@ pub enum Confirmation {
 pub enum Capability {
     /// A durable subscription name.
     Durable,
+    /// Removal of a durable subscription name.
+    DurableRemoval,
     /// A subscription that starts in the past.
     Replay,
     /// A limit to how long a message is worked on.
@@ -132,9 +137,12 @@ impl Capability {
     #[must_use]
     pub const fn who_has_it(self) -> &'static str {
         match self {
-            Self::Durable | Self::Replay | Self::Lease | Self::DeadLetters | Self::Idempotency => {
-                "the sqlite transport can: sqlite://PATH"
-            }
+            Self::Durable
+            | Self::DurableRemoval
+            | Self::Replay
+            | Self::Lease
+            | Self::DeadLetters
+            | Self::Idempotency => "the sqlite transport can: sqlite://PATH",
             Self::HandledConfirmation
             | Self::QueueGroups
             | Self::MixedGroups
@@ -150,6 +158,7 @@ impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Durable => "durable subscriptions",
+            Self::DurableRemoval => "removal of a durable name",
             Self::Replay => "replay from the past",
             Self::Lease => "leases on messages",
             Self::DeadLetters => "a limit of attempts",
@@ -173,6 +182,7 @@ impl Capabilities {
     pub fn require(&self, capability: Capability) -> Result<(), TransportError> {
         let has = match capability {
             Capability::Durable => self.durable,
+            Capability::DurableRemoval => self.durable_removal,
             Capability::Replay => self.replay,
             Capability::Lease => self.lease,
             Capability::DeadLetters => self.dead_letters,

@@ -66,6 +66,19 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
     fn subjects(&self) -> Option<SubjectSpace> {
         None
     }
+
+    /// Forgets a durable name and what it has not settled; the next subscription of that name begins
+    /// anew.
+    ///
+    /// Fails when there is no such name, when it is in use, and where the transport lacks
+    /// [`Capability::DurableRemoval`].
+    fn remove_durable<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<(), TransportError>> {
+        let lacking = TransportError::Unsupported {
+            transport: self.capabilities().name,
+            capability: Capability::DurableRemoval,
+        };
+        Box::pin(std::future::ready(Err(lacking)))
+    }
 }
 
 /// How a publish is to be treated.

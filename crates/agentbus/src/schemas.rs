@@ -169,6 +169,10 @@ impl Transport for Checked {
     fn subjects(&self) -> Option<SubjectSpace> {
         self.inner.subjects()
     }
+
+    fn remove_durable<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), TransportError>> {
+        self.inner.remove_durable(name)
+    }
 }
 
 /// A registry is a layer too: it refuses what a handler would get from publishers that do not

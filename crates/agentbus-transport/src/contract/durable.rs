@@ -1,12 +1,12 @@
 //! Subscriptions with a name that outlives them.
 
-use super::abilities::if_able;
-use super::needs::{PRIORITY, meets};
+use super::abilities::{check_refusal, if_able};
+use super::needs::{DURABLE_REMOVAL, PRIORITY, meets};
 use super::{
     Opened, durable, guarded, is_misuse, next_number, number, numbered, pattern, publish, reached,
     receive, subscribe,
 };
-use crate::{Priority, Received, Start};
+use crate::{Capability, Priority, Received, Start};
 
 pub async fn a_durable_name_gets_what_came_while_nobody_listened(transport: Opened) {
     let Some(first) = if_able(&transport, durable("away", "d")).await else {
@@ -329,4 +329,23 @@ pub async fn a_delivery_has_its_number_in_the_log(transport: Opened) {
         last = delivery.sequence();
         delivery.ack().await.unwrap();
     }
+}
+
+pub async fn a_durable_name_that_was_removed_begins_anew(transport: Opened) {
+    let remove = async || guarded("a removal", transport.remove_durable("d")).await;
+    if !meets(&transport, DURABLE_REMOVAL) {
+        let refused = remove().await.unwrap_err();
+        return check_refusal(&transport, Capability::DurableRemoval, &refused);
+    }
+    let kept = subscribe(&transport, durable("removed", "d")).await;
+    publish(&transport, numbered("removed", 1)).await.unwrap();
+    let in_use = remove().await.unwrap_err();
+    assert!(is_misuse(&in_use), "{in_use}");
+    drop(kept);
+    remove().await.unwrap();
+    let unknown = remove().await.unwrap_err();
+    assert!(is_misuse(&unknown), "{unknown}");
+    let mut anew = subscribe(&transport, durable("removed", "d")).await;
+    publish(&transport, numbered("removed", 2)).await.unwrap();
+    assert_eq!(next_number(&mut anew).await, 2);
 }

@@ -86,4 +86,8 @@ impl<H: Send + Sync + 'static> Transport for Hosted<H> {
     fn subjects(&self) -> Option<SubjectSpace> {
         self.transport.subjects()
     }
+
+    fn remove_durable<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), TransportError>> {
+        self.transport.remove_durable(name)
+    }
 }

@@ -23,6 +23,7 @@ pub enum Need {
 use Need::{AcceptedConfirmation, Can, PayloadLimit};
 
 pub(super) const BACKPRESSURE: Need = Can(Capability::Backpressure);
+pub(super) const DURABLE_REMOVAL: Need = Can(Capability::DurableRemoval);
 pub(super) const HANDLED: Need = Can(Capability::HandledConfirmation);
 pub(super) const IDEMPOTENCY: Need = Can(Capability::Idempotency);
 pub(super) const MIXED_GROUPS: Need = Can(Capability::MixedGroups);
@@ -112,6 +113,10 @@ const NEEDS: &[(&[Need], &[&str])] = &[
             "a_reject_does_not_come_back_to_a_durable_name",
             "no_more_is_handed_out_than_was_asked_ahead",
         ],
+    ),
+    (
+        &[DURABLE_REMOVAL],
+        &["a_durable_name_that_was_removed_begins_anew"],
     ),
     (
         &[DURABLE, PRIORITY],

@@ -51,6 +51,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     exact_attempts: true,
     replay: false,
     durable: false,
+    durable_removal: false,
     lease: false,
     dead_letters: false,
     idempotency: false,

@@ -83,6 +83,10 @@ impl Transport for Metered {
     fn subjects(&self) -> Option<SubjectSpace> {
         self.inner.subjects()
     }
+
+    fn remove_durable<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), TransportError>> {
+        self.inner.remove_durable(name)
+    }
 }
 
 /// A subscription whose deliveries are counted.
