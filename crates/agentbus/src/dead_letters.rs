@@ -2,30 +2,45 @@
 //!
 //! The layer [`DeadLetter`](crate::middleware::DeadLetter) publishes what could not be handled, a
 //! durable subscription what used up its attempts or its time; [`DeadLetters`] keeps it, within
-//! limits and in memory: a restart begins empty.
+//! limits and in memory. A collection that resumes reads what the transport's log has kept.
+//!
+//! Nothing is ever taken out of a log. What was redriven or discarded is marked there, by an
+//! envelope of the type [`SETTLED`] among the letters, for those who read it later.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::{poll_fn, ready};
 use std::sync::Arc;
 
-use agentbus_protocol::{Envelope, EventId, Pattern, Timestamp};
-use agentbus_transport::{Delivery, Overflow, Received, Subscribe, Subscription, Verdict};
+use agentbus_protocol::{Envelope, EventId, EventType, Pattern, Payload, Timestamp};
+use agentbus_transport::{
+    Delivery, Message, Overflow, PublishOptions, Received, Start, Subscribe, Subscription, Verdict,
+};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::handler::{HandlerService, Reply, Request, Served};
-use crate::middleware::dead_letter::{self, ATTEMPTS, LAST_ERROR, ORIGINAL_EVENT_TYPE, REASON};
+use crate::middleware::dead_letter::{
+    self, ATTEMPTS, LAST_ERROR, ORIGINAL_EVENT_TYPE, ORIGINAL_SUBJECT, REASON,
+};
 use crate::{Bus, Error, limits};
 
 /// The reason of a letter whose redrives have all failed.
 const EXHAUSTED: &str = "max_retries";
+
+/// The type of the envelope that says of a letter in a log that it is done with.
+pub const SETTLED: &str = "agentbus.dead_letter.settled";
+
+/// The transport whose log has one partition, which its readers filter: reading all of it for a few
+/// letters would take longer than anybody waits.
+const FILTERED_BY_READERS: &str = "kafka";
 
 /// A collection of dead letters. It collects until it is dropped.
 #[derive(Debug)]
 pub struct DeadLetters {
     bus: Bus,
     kept: Arc<Mutex<Kept>>,
-    _collector: AbortOnDropHandle<()>,
+    collectors: Vec<AbortOnDropHandle<()>>,
 }
 
 /// A dead letter with what became of it.
@@ -45,6 +60,8 @@ pub struct Entry {
     pub redrives: u32,
     /// When it came here.
     pub kept_at: Timestamp,
+    /// Its number in the transport's log; `None` for one that is only here.
+    pub sequence: Option<u64>,
 }
 
 /// Which letters are meant; the default is all, at most 100 at a time.
@@ -92,9 +109,7 @@ pub enum RedriveError {
     #[error("there is no dead letter with this id; it may have been redriven or forgotten")]
     Unknown,
     /// It has failed as often as it may.
-    #[error(
-        "the letter has failed {0} redrives, as many as it may; repair its handler or remove it"
-    )]
+    #[error("the letter has failed {0} redrives, as many as it may; repair its handler or drop it")]
     Exhausted(u32),
     /// It failed again.
     #[error("the letter failed again: {0}")]
@@ -106,7 +121,28 @@ struct Kept {
     by_id: HashMap<EventId, Entry>,
     /// Oldest first.
     order: VecDeque<EventId>,
+    /// What the letters occupy.
+    bytes: usize,
     evicted: u64,
+}
+
+/// Which letters one subscription brings, so that none comes over two.
+#[derive(Debug, Clone, Copy)]
+enum Brings {
+    All,
+    /// What a log keeps.
+    Logged,
+    /// The requests: somebody waited for their answers, so that most logs do not keep them.
+    Passing,
+}
+
+/// What the envelope of the type [`SETTLED`] says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Settled {
+    /// The letter.
+    event_id: EventId,
+    /// Its number in the log. One with the same id behind it has died again.
+    sequence: u64,
 }
 
 impl DeadLetters {
@@ -115,21 +151,57 @@ impl DeadLetters {
     /// # Errors
     /// Fails when the bus is closed or the carrier refuses the subscription.
     pub async fn collect(bus: &Bus) -> Result<Self, Error> {
-        bus.check_open()?;
-        let pattern = format!("{}.dlq.>", bus.subjects().prefix());
+        let mut letters = Self::empty(bus);
+        letters.listen(Start::New, Brings::All).await?;
+        Ok(letters)
+    }
+
+    /// Begins to collect, with the letters of events that the transport's log still has and nobody
+    /// has redriven or discarded. They come as they are read, after this returns. Without a log, and
+    /// over Kafka, whose log is read as a whole or not at all, it is [`collect`](Self::collect).
+    ///
+    /// # Errors
+    /// As [`collect`](Self::collect).
+    pub async fn resume(bus: &Bus) -> Result<Self, Error> {
+        let capabilities = bus.transport().capabilities();
+        if !capabilities.replay || capabilities.name == FILTERED_BY_READERS {
+            return Self::collect(bus).await;
+        }
+        let mut letters = Self::empty(bus);
+        letters.listen(Start::New, Brings::Passing).await?;
+        match letters.listen(Start::Beginning, Brings::Logged).await {
+            Ok(()) => Ok(letters),
+            Err(error) => {
+                // A stream may well keep other subjects only.
+                tracing::warn!(%error, "dead letters are collected from now on only");
+                Self::collect(bus).await
+            }
+        }
+    }
+
+    fn empty(bus: &Bus) -> Self {
+        Self {
+            bus: bus.clone(),
+            kept: Arc::default(),
+            collectors: Vec::new(),
+        }
+    }
+
+    async fn listen(&mut self, start: Start, brings: Brings) -> Result<(), Error> {
+        self.bus.check_open()?;
+        let pattern = format!("{}.dlq.>", self.bus.subjects().prefix());
         let mut request = Subscribe::new(Pattern::parse(&pattern)?);
-        // A failing handler must not wait for the collection of its failures.
-        request.overflow = Overflow::DropOldest;
-        let subscription = bus.transport().subscribe(request).await?;
-        let kept = Arc::new(Mutex::new(Kept::default()));
+        request.start = start;
+        if start == Start::New {
+            // A failing handler must not wait for the collection of its failures.
+            request.overflow = Overflow::DropOldest;
+        }
+        let subscription = self.bus.transport().subscribe(request).await?;
         // None of the bus's own tasks, whose end it waits for when it closes: this one collects
         // what they bury until then, and ends with the transport.
-        let collector = tokio::spawn(collect(subscription, Arc::clone(&kept)));
-        Ok(Self {
-            bus: bus.clone(),
-            kept,
-            _collector: AbortOnDropHandle::new(collector),
-        })
+        let collector = tokio::spawn(collect(subscription, Arc::clone(&self.kept), brings));
+        self.collectors.push(AbortOnDropHandle::new(collector));
+        Ok(())
     }
 
     /// One letter.
@@ -146,10 +218,43 @@ impl DeadLetters {
         matching.take(filter.limit).cloned().collect()
     }
 
-    /// Forgets one letter and says whether it was there.
+    /// Forgets one letter and says whether it was there. A letter of a log comes back with the next
+    /// collection that resumes; [`discard`](Self::discard) forgets it for good.
     #[allow(clippy::must_use_candidate, reason = "most callers only want it gone")]
     pub fn remove(&self, id: &EventId) -> bool {
         self.kept.lock().remove(id).is_some()
+    }
+
+    /// Forgets one letter for good, marking it in the log if it came from there, and says whether it
+    /// was here.
+    ///
+    /// # Errors
+    /// Fails when the mark could not be written; the letter is still here then.
+    pub async fn discard(&self, id: &EventId) -> Result<bool, Error> {
+        let Some(entry) = self.get(id) else {
+            return Ok(false);
+        };
+        self.mark(&entry).await?;
+        self.kept.lock().settle(id, entry.sequence);
+        Ok(true)
+    }
+
+    /// Says in the log, if the letter is of one, that it is done with.
+    async fn mark(&self, entry: &Entry) -> Result<(), Error> {
+        let Some(sequence) = entry.sequence else {
+            return Ok(());
+        };
+        let settled = Settled {
+            event_id: id_of(entry),
+            sequence,
+        };
+        let mut envelope = Envelope::new(crate::mint::stamp(), EventType::new(SETTLED));
+        envelope.from = self.bus.agent_id_text().clone();
+        envelope.payload = Payload::from_value(&settled)?;
+        let message = Arc::new(Message::new(self.bus.subjects().dlq(SETTLED)?, envelope));
+        let options = PublishOptions::default();
+        self.bus.transport().publish(message, options).await?;
+        Ok(())
     }
 
     /// Forgets all letters that match, whatever the filter's offset and limit, and returns how many.
@@ -171,7 +276,12 @@ impl DeadLetters {
         }
         match dead_letter::redrive_confirmed(&self.bus, &entry.letter).await {
             Ok(()) => {
-                self.remove(id);
+                if let Err(error) = self.mark(&entry).await {
+                    // It has been sent again all the same.
+                    let event_id = id;
+                    tracing::error!(%event_id, %error, "a redriven letter comes back with the next start");
+                }
+                self.kept.lock().settle(id, entry.sequence);
                 Ok(())
             }
             Err(error) => {
@@ -235,10 +345,12 @@ pub(crate) async fn bury_expired(bus: Bus, delivery: Delivery) {
     let _ = delivery.reject().await;
 }
 
-async fn collect(mut subscription: Subscription, kept: Arc<Mutex<Kept>>) {
+async fn collect(mut subscription: Subscription, kept: Arc<Mutex<Kept>>, brings: Brings) {
     while let Some(received) = subscription.receive().await {
         if let Received::Live(delivery) = received {
-            kept.lock().add(delivery.envelope().clone());
+            if brings.is_for(delivery.message()) {
+                kept.lock().hear(delivery.envelope(), delivery.sequence());
+            }
             // A letter is as good as handled once it is kept; nobody waits for more.
             let _ = delivery.ack().await;
         }
@@ -249,9 +361,49 @@ fn id_of(entry: &Entry) -> EventId {
     entry.letter.event_id.clone()
 }
 
+/// About what a letter occupies, in bytes.
+fn weight(letter: &Envelope) -> usize {
+    let payload = letter.payload.as_ref();
+    let payload = payload.map_or(0, |payload| payload.bytes().len());
+    let metadata = letter.metadata.iter();
+    let metadata: usize = metadata.map(|(key, value)| key.len() + value.len()).sum();
+    size_of::<Entry>() + payload + metadata
+}
+
+impl Brings {
+    fn is_for(self, message: &Message) -> bool {
+        match self {
+            Self::All => true,
+            Self::Logged => message.asker().is_none(),
+            Self::Passing => message.asker().is_some(),
+        }
+    }
+}
+
 impl Kept {
+    /// Takes what came: a letter, or word that one is done with.
+    fn hear(&mut self, envelope: &Envelope, sequence: Option<u64>) {
+        let is_letter = envelope.metadata.raw(ORIGINAL_SUBJECT).is_some();
+        if is_letter || envelope.event_type.as_str() != SETTLED {
+            return self.add(envelope.clone(), sequence);
+        }
+        let settled = envelope.payload.as_ref().map(Payload::decode::<Settled>);
+        if let Some(Ok(settled)) = settled {
+            self.settle(&settled.event_id, Some(settled.sequence));
+        }
+    }
+
+    /// Forgets a letter, unless it has died again behind this number.
+    fn settle(&mut self, id: &EventId, upto: Option<u64>) {
+        let died = self.by_id.get(id).and_then(|entry| entry.sequence);
+        let again = matches!((died, upto), (Some(died), Some(upto)) if died > upto);
+        if !again {
+            self.remove(id);
+        }
+    }
+
     /// Keeps a letter; one with the same id is the same letter, which has died again.
-    fn add(&mut self, letter: Envelope) {
+    fn add(&mut self, letter: Envelope, sequence: Option<u64>) {
         let id = letter.event_id.clone();
         let text = |key| letter.metadata.get::<String>(key);
         let redrives = self.remove(&id).map_or(0, |known| known.redrives);
@@ -267,24 +419,36 @@ impl Kept {
             attempts: letter.metadata.get(ATTEMPTS).unwrap_or(1),
             redrives,
             kept_at: crate::mint::stamp().occurred_at,
+            sequence,
             letter,
         };
         self.put(entry);
     }
 
     fn put(&mut self, entry: Entry) {
-        if self.by_id.len() >= limits::DEAD_LETTERS_MAX
+        let bytes = weight(&entry.letter);
+        while self.is_full(bytes)
             && let Some(oldest) = self.order.pop_front()
         {
-            self.by_id.remove(&oldest);
-            self.evicted += 1;
+            if let Some(oldest) = self.by_id.remove(&oldest) {
+                self.bytes -= weight(&oldest.letter);
+                self.evicted += 1;
+            }
         }
+        self.bytes += bytes;
         self.order.push_back(id_of(&entry));
         self.by_id.insert(id_of(&entry), entry);
     }
 
+    /// Whether there is no room for a letter of this weight.
+    fn is_full(&self, bytes: usize) -> bool {
+        self.by_id.len() >= limits::DEAD_LETTERS_MAX
+            || self.bytes + bytes > limits::DEAD_LETTERS_BYTES_MAX
+    }
+
     fn remove(&mut self, id: &EventId) -> Option<Entry> {
         let removed = self.by_id.remove(id)?;
+        self.bytes -= weight(&removed.letter);
         self.order.retain(|present| present != id);
         Some(removed)
     }
@@ -308,5 +472,40 @@ impl Kept {
         newest_first.filter(move |entry| {
             wanted(&filter.event_type, &entry.event_type) && wanted(&filter.reason, &entry.reason)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_letters_make_room_for_the_next() {
+        let payload = Payload::text(&"x".repeat(4 * 1024 * 1024));
+        let mut kept = Kept::default();
+        for _ in 0..20 {
+            let mut letter = Envelope::new(crate::mint::stamp(), EventType::new("large"));
+            letter.payload = Some(payload.clone());
+            kept.add(letter, None);
+            assert!(kept.bytes <= limits::DEAD_LETTERS_BYTES_MAX);
+        }
+        assert_eq!((kept.by_id.len(), kept.evicted), (15, 5));
+        for id in kept.order.clone() {
+            kept.remove(&id);
+        }
+        assert_eq!(kept.bytes, 0);
+    }
+
+    #[test]
+    fn a_letter_that_died_again_is_not_done_with() {
+        let mut kept = Kept::default();
+        let letter = Envelope::new(crate::mint::stamp(), EventType::new("order.paid"));
+        let id = letter.event_id.clone();
+        kept.add(letter.clone(), Some(1));
+        kept.add(letter, Some(3));
+        kept.settle(&id, Some(2));
+        assert!(kept.by_id.contains_key(&id));
+        kept.settle(&id, Some(3));
+        assert!(!kept.by_id.contains_key(&id));
     }
 }

@@ -34,6 +34,10 @@ pub use agentbus_transport::limits::DEAD_LETTER_ERROR_BYTES;
 /// Most dead letters that one collection keeps; the oldest is forgotten beyond it.
 pub const DEAD_LETTERS_MAX: usize = 10_000;
 
+/// Most bytes that the letters of one collection occupy: as many large ones would take a machine's
+/// memory. The oldest are forgotten beyond it.
+pub const DEAD_LETTERS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// How often one dead letter may fail again before it is left alone.
 pub const REDRIVES_MAX: u32 = 3;
 

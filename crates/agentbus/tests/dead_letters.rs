@@ -193,3 +193,61 @@ async fn an_event_that_expires_before_its_durable_name_takes_it_is_buried() {
     let late = next.await.unwrap().unwrap();
     assert_eq!(&late.envelope().event_id, id);
 }
+
+/// A bus over a log, whose orders are handled or not, with the letters that the log has.
+#[cfg(feature = "sqlite")]
+async fn over_log(url: &str, works: bool) -> (Bus, DeadLetters) {
+    let builder = Bus::builder("t").transport(url).layer(DeadLetter);
+    let bus = builder.connect().await.unwrap();
+    let letters = DeadLetters::resume(&bus).await.unwrap();
+    bus.on("order.*", move |_: Request| {
+        let outcome = match works {
+            true => Ok(()),
+            false => Err(Error::agent("out of paper")),
+        };
+        std::future::ready(outcome)
+    })
+    .await
+    .unwrap();
+    (bus, letters)
+}
+
+#[cfg(feature = "sqlite")]
+fn numbers(letters: &DeadLetters) -> Vec<u32> {
+    let entries = letters.entries(&Filter::default());
+    let payloads = entries.iter().map(|entry| entry.letter.payload.as_ref());
+    payloads.map(|it| it.unwrap().decode().unwrap()).collect()
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn letters_of_a_log_survive_a_restart_until_they_are_done_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", dir.path().join("bus.db").display());
+    let (bus, letters) = over_log(&url, false).await;
+    for n in 0..3 {
+        bus.publish("order.paid", &n).await.unwrap();
+    }
+    eventually(|| letters.stats().entries == 3).await;
+    bus.shutdown().await;
+    drop((bus, letters));
+
+    let (bus, letters) = over_log(&url, true).await;
+    eventually(|| letters.stats().entries == 3).await;
+    assert_eq!(numbers(&letters), [2, 1, 0]);
+    let entries = letters.entries(&Filter::default());
+    assert!(letters.discard(&entries[0].letter.event_id).await.unwrap());
+    let redriven = &entries[1].letter.event_id;
+    letters.redrive(redriven).await.unwrap();
+    assert!(!letters.discard(redriven).await.unwrap());
+    assert_eq!(numbers(&letters), [0]);
+    bus.shutdown().await;
+    drop((bus, letters));
+
+    let (bus, letters) = over_log(&url, false).await;
+    // Behind the marks in the log, so that they have been read when it is here.
+    bus.publish("order.paid", &3).await.unwrap();
+    eventually(|| numbers(&letters).first() == Some(&3)).await;
+    assert_eq!(numbers(&letters), [3, 0]);
+    bus.shutdown().await;
+}

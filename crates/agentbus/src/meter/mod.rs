@@ -14,6 +14,7 @@ use agentbus_protocol::{Envelope, FrameKind, Timestamp};
 use agentbus_transport::{Message, Priority, Receipt, TransportError};
 use parking_lot::Mutex;
 
+use crate::dead_letters::SETTLED;
 use crate::limits;
 
 pub(crate) use histogram::Histogram;
@@ -132,7 +133,8 @@ impl Meter {
 }
 
 fn is_dead_letter(message: &Message) -> bool {
-    message.subject.as_str().contains(".dlq.")
+    let marks = message.envelope.event_type.as_str() == SETTLED;
+    message.subject.as_str().contains(".dlq.") && !marks
 }
 
 #[cfg(test)]
