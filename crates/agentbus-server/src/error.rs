@@ -110,6 +110,16 @@ impl Failure {
         self
     }
 
+    /// What went wrong, in a sentence.
+    pub(crate) fn message(&self) -> &str {
+        &self.payload.message
+    }
+
+    /// Whether something was not done in time.
+    pub(crate) fn is_late(&self) -> bool {
+        self.payload.code == ErrorCode::AgentTimeout
+    }
+
     pub(crate) fn unauthorized(message: &str) -> Self {
         ErrorPayload::new(ErrorCode::AuthFailure, message).into()
     }

@@ -42,6 +42,12 @@ pub const SSE_RETRY_MS: u64 = 3000;
 /// Bytes of events that are joined into one piece of a body; about a read of most clients.
 pub const SSE_PIECE_BYTES: usize = 16 * 1024;
 
+/// How many dead letters are listed or redriven at a time unless more are asked for.
+pub const DEAD_LETTERS_PAGE: usize = 100;
+
+/// Most dead letters that are listed or redriven at a time; whoever asked waits for all of them.
+pub const DEAD_LETTERS_PAGE_MAX: usize = 1000;
+
 /// Most events that wait for one reader of `GET /v1/events`; beyond it the oldest are dropped
 /// and the reader is told how many.
 pub const EVENT_QUEUE: usize = 1024;

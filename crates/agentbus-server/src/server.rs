@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use agentbus::Bus;
+use agentbus::{Bus, DeadLetters};
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
@@ -77,6 +77,7 @@ impl Server {
         let decisions = config.decisions.clone();
         let decisions = decisions.unwrap_or_else(|| Board::new(bus.clone()));
         let mcp = McpHost::new(&config, url, (&chat, &bus, &decisions))?;
+        let letters = DeadLetters::resume(&bus).await?;
         let app = Arc::new(App {
             address,
             auth,
@@ -91,6 +92,7 @@ impl Server {
             chat,
             mcp,
             decisions,
+            letters,
             bus,
             config,
         });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use agentbus::Bus;
+use agentbus::{Bus, DeadLetters};
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,8 @@ use crate::{Board, ServerConfig};
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) bus: Bus,
+    /// Ends with the bus.
+    pub(crate) letters: DeadLetters,
     pub(crate) chat: ChatHost,
     pub(crate) mcp: McpHost,
     pub(crate) decisions: Board,

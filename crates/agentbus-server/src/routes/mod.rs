@@ -2,6 +2,8 @@
 
 mod agents;
 pub(crate) mod context;
+mod dead_letters;
+mod durables;
 mod events;
 mod operator;
 mod page;
@@ -57,6 +59,11 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(events::publish))
         .routes(routes!(events::subscribe, events::publish_cloud_events))
         .routes(routes!(operator::targets))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::redrive_all))
+        .routes(routes!(dead_letters::discard))
+        .routes(routes!(dead_letters::redrive))
+        .routes(routes!(durables::remove))
         .routes(routes!(page::connect))
         .routes(routes!(pools::list))
         .routes(routes!(pools::restart))
@@ -93,10 +100,13 @@ async fn method_not_allowed(request: Request) -> Response {
     if crate::chat::owns(path) {
         return crate::chat::method_not_allowed();
     }
-    let orders = path.ends_with("/restart") || path.ends_with("/drain");
-    let posts = path.starts_with("/v1/agents/") || path.starts_with("/v1/events/") || orders;
+    let begins = |one: &str| path.starts_with(one);
+    let ends = |one: &str| path.ends_with(one);
+    let orders = ["/restart", "/drain", "/redrive"].into_iter().any(ends);
+    let posts = begins("/v1/agents/") || begins("/v1/events/") || orders;
     let allow = match posts {
         true => "POST",
+        false if begins("/v1/dead-letters/") || begins("/v1/durables/") => "DELETE",
         false if path == "/v1/events" => "GET, HEAD, POST",
         false => "GET, HEAD",
     };
