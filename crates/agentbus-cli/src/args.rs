@@ -4,6 +4,7 @@ mod acp;
 mod chat;
 mod mcp;
 mod space;
+mod upkeep;
 mod worker;
 
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ use crate::failure::EXIT_CODES;
 pub(crate) use acp::{AcpArgs, AgentVerb, AttachArgs, DecisionVerb};
 pub(crate) use mcp::{InitArgs, McpArgs, McpProfile};
 pub(crate) use space::Space;
+pub(crate) use upkeep::{DeadLetterVerb, DurableVerb, ListLetters, RedriveLetters};
 
 pub(crate) use worker::{AcpWorker, Engine, ProxyWorker, RegistryWorker};
 
@@ -93,6 +95,14 @@ pub(crate) enum Command {
     /// List the questions that wait for a person, or answer one.
     #[command(subcommand)]
     Decisions(DecisionVerb),
+    /// List what the running bus could not deliver, send it again, or drop it.
+    DeadLetters {
+        #[command(subcommand)]
+        verb: Option<DeadLetterVerb>,
+    },
+    /// Remove durable names of the running bus.
+    #[command(subcommand)]
+    Durable(DurableVerb),
     /// Look after the pools of a running bus.
     Pool(PoolArgs),
     /// Run a worker that comes with the bus.

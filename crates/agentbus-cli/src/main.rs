@@ -97,6 +97,8 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
             Command::Agent(verb) => commands::agent(verb, named.as_deref(), output),
             Command::Attach(asked) => commands::attach(&api, asked).await,
             Command::Decisions(verb) => commands::decisions(&api, verb).await,
+            Command::DeadLetters { verb } => commands::dead_letters(&api, verb).await,
+            Command::Durable(verb) => commands::durable(&api, verb).await,
             Command::Pool(pool) => commands::pool(&client, pool).await,
             Command::Worker(worker) => commands::worker(worker, output).await,
             Command::Thread(verb) => commands::thread(&api, verb).await,

@@ -90,6 +90,15 @@ impl Api {
         self.send("POST", path, &[], Some(body)).await
     }
 
+    /// Has the bus forget what is there.
+    pub(in crate::commands) async fn delete(&self, path: &str) -> Result<(), Failure> {
+        let answer = self.exchange("DELETE", path, &[], None).await?;
+        match answer.status.is_success() {
+            true => Ok(()),
+            false => Err(self.refused(&answer)),
+        }
+    }
+
     pub(super) async fn send(
         &self,
         method: &str,
