@@ -50,7 +50,7 @@ pub use chat::{
     AgentUpdate, Background, Card, Chat, Connected, Credentials, Decided, Decision, DecisionAction,
     Draft, Edited, EventReader, Followed, IdempotencyKey, Join, Kicked, NewAgent, NewTemplate,
     NewThread, Opened, Overview, Posted, Proof, ProvenAgent, Registered, SettingsUpdate, Sync,
-    WaitRequest, Waited, system_row,
+    Transcript, WaitRequest, Waited, system_row,
 };
 pub use config::ChatConfig;
 pub use error::{AuthProblem, ChatError};

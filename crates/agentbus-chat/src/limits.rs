@@ -34,6 +34,9 @@ pub const THREADS_PAGE_MAX: usize = 200;
 /// Most messages on one page.
 pub const MESSAGES_PAGE_MAX: usize = 1_000;
 
+/// Most entries on one page of a transcript, as in AgentChatBus.
+pub const TRANSCRIPT_PAGE_MAX: usize = 2_000;
+
 /// Most messages that one wait delivers; the rest comes with the next wait.
 pub const WAIT_PAGE: usize = 100;
 

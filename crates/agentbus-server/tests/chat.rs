@@ -32,3 +32,5 @@ mod pages;
 mod repeats;
 #[path = "chat/soak.rs"]
 mod soak;
+#[path = "chat/transcript.rs"]
+mod transcript;

@@ -21,6 +21,7 @@ mod sweep;
 mod sync;
 mod templates;
 mod threads;
+mod transcript;
 mod wait;
 
 use std::fmt;
@@ -45,6 +46,7 @@ pub use post::{Draft, Posted, Proof, Sync};
 pub use settings::SettingsUpdate;
 pub use templates::NewTemplate;
 pub use threads::{NewThread, Opened};
+pub use transcript::Transcript;
 pub use wait::{WaitRequest, Waited};
 
 use crate::model::{AuditEntry, NewEvent};

@@ -81,6 +81,7 @@ macro_rules! contract_tests {
             an_author_may_post_so_much_and_no_more,
             a_message_that_is_refused_is_not_stored,
             what_is_for_people_never_reaches_agents,
+            a_transcript_has_places,
             edits_keep_what_was_there,
             reactions_are_there_once,
             a_reaction_is_its_agents_own,

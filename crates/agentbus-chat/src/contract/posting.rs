@@ -337,6 +337,38 @@ pub async fn what_is_for_people_never_reaches_agents(at: At) {
     }
 }
 
+pub async fn a_transcript_has_places(at: At) {
+    let room = Room::open(&at).await;
+    let (other, thread) = (room.thread("other").await, room.thread("places").await);
+    room.say(&other, "elsewhere").await;
+    let seen = room.say(&thread, "for all").await.seq;
+    for text in ["between us", "between us too"] {
+        let mut draft = Draft::new(thread.clone(), "human", text);
+        draft.metadata = Some(json!({ "visibility": "human_only" }));
+        room.chat.post(draft).await.unwrap();
+    }
+    let newest = crate::store::MessageQuery {
+        newest: true,
+        limit: 1,
+        ..Default::default()
+    };
+    let page = room.chat.transcript(thread.clone(), newest).await.unwrap();
+    let texts: Vec<_> = page
+        .messages
+        .iter()
+        .map(|one| one.content.as_str())
+        .collect();
+    assert_eq!(texts, ["between us too"]);
+    assert_eq!((page.before, page.anchor), (2, seen));
+    let whole = crate::store::MessageQuery {
+        limit: 10,
+        ..Default::default()
+    };
+    let page = room.chat.transcript(thread, whole).await.unwrap();
+    assert_eq!(page.messages.len(), 3);
+    assert_eq!((page.before, page.anchor), (0, 0));
+}
+
 pub async fn edits_keep_what_was_there(at: At) {
     let room = Room::open(&at).await;
     let thread = room.thread("edits").await;

@@ -83,6 +83,8 @@ pub trait MessageRows {
     fn newest_for_people(&self, limit: usize) -> Result<Vec<Message>>;
     /// How many messages a thread has, by whether people alone may read them.
     fn count_messages(&self, thread: &ThreadId, for_agents: bool) -> Result<usize>;
+    /// How many messages of a thread stand before a number, those for people only among them.
+    fn count_before(&self, thread: &ThreadId, seq: Seq) -> Result<usize>;
     /// How many messages an author has written since then, counted up to a limit.
     fn count_since(&self, author: &str, id: Option<&str>, since: Stamp, limit: u32) -> Result<u32>;
     /// Agents who have written in a thread.

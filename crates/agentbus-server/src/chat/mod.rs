@@ -24,6 +24,7 @@ mod settings;
 mod system;
 mod templates;
 mod threads;
+mod transcript;
 mod uploads;
 mod views;
 mod waiting;
@@ -137,6 +138,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(threads::sync_context))
         .routes(routes!(threads::agents))
         .routes(routes!(threads::export))
+        .routes(routes!(transcript::read))
         .routes(routes!(admin::settings, admin::update_settings))
         .routes(routes!(admin::admin))
         .routes(routes!(admin::decision))

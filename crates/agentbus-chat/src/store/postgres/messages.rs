@@ -125,6 +125,11 @@ impl MessageRows for PgTx<'_> {
         self.count(sql, &[&thread.as_str(), &!for_agents])
     }
 
+    fn count_before(&self, thread: &ThreadId, seq: Seq) -> Result<usize> {
+        let sql = "SELECT count(*) FROM messages WHERE thread_id = $1 AND seq < $2";
+        self.count(sql, &[&thread.as_str(), &seq])
+    }
+
     fn count_since(&self, author: &str, id: Option<&str>, since: Stamp, limit: u32) -> Result<u32> {
         let sql = "SELECT count(*) FROM (SELECT 1 FROM messages WHERE author = $1 \
                    AND created_at > $2 AND author_id IS NOT DISTINCT FROM $3 LIMIT $4) AS found";
