@@ -14,6 +14,7 @@ mod cards;
 mod decisions;
 mod events;
 mod fields;
+mod manifest;
 mod messages;
 mod paging;
 mod posting;
@@ -128,6 +129,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(system::diagnostics))
         .routes(routes!(system::sse_status))
         .routes(routes!(settings::read, settings::write))
+        .routes(routes!(manifest::read))
         .routes(routes!(threads::list, threads::create))
         .routes(routes!(threads::get, threads::delete))
         .routes(routes!(threads::state))

@@ -1,6 +1,7 @@
 //! Settings in the words of AgentChatBus. What is changed here is kept in `settings.json` in the
 //! data directory, and counts over the configuration file from the next start on.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,12 +67,20 @@ const fn switch(name: &'static str, set: fn(&mut ChatConfig, bool)) -> Setting {
     Setting { name, kind }
 }
 
+/// What is said when settings were saved.
+pub(super) const SAVED: &str = "Settings saved. Restart the server to apply changes.";
+
 /// The settings.
 #[utoipa::path(get, path = "/api/settings", tag = "conversations", responses((status = 200, description = "The settings")))]
 pub(super) async fn read(State(app): State<Arc<App>>) -> Json<Value> {
-    let chat = app.chat.chat.config();
-    Json(json!({
-        "HOST": app.address.ip(), "PORT": app.address.port(),
+    let listen = (app.address.ip(), app.address.port());
+    Json(shown(listen, app.chat.chat.config()))
+}
+
+/// Settings by their names.
+pub(super) fn shown((host, port): (IpAddr, u16), chat: &ChatConfig) -> Value {
+    json!({
+        "HOST": host, "PORT": port,
         "AGENT_HEARTBEAT_TIMEOUT": chat.heartbeat_timeout.as_secs(),
         "MSG_WAIT_TIMEOUT": chat.wait_timeout.as_secs(), "REPLY_TOKEN_LEASE_SECONDS": 3600,
         "SEQ_TOLERANCE": chat.seq_tolerance,
@@ -79,7 +88,16 @@ pub(super) async fn read(State(app): State<Arc<App>>) -> Json<Value> {
         "EXPOSE_THREAD_RESOURCES": chat.expose_thread_resources,
         "ENABLE_HANDOFF_TARGET": chat.enable_handoff_target,
         "ENABLE_STOP_REASON": chat.enable_stop_reason, "ENABLE_PRIORITY": chat.enable_priority,
-    }))
+    })
+}
+
+/// The settings from the next start on, and those of them that were kept here.
+pub(super) async fn coming(app: &App) -> (ChatConfig, Value) {
+    let text = tokio::fs::read_to_string(app.config.data_dir.join(FILE)).await;
+    let kept = kept_in(&text.unwrap_or_default());
+    let mut chat = app.chat.chat.config().clone();
+    put_over(&mut chat, &kept);
+    (chat, kept)
 }
 
 /// Keeps settings for the next start.
@@ -107,8 +125,7 @@ pub(super) async fn write(State(app): State<Arc<App>>, mut asked: Written) -> An
         .chat
         .once(move || keep(&directory, settings).map_err(|error| not_kept(&error)));
     keeping.await?;
-    let message = "Settings saved. Restart the server to apply changes.";
-    Ok(Json(json!({ "ok": true, "message": message })))
+    Ok(Json(json!({ "ok": true, "message": SAVED })))
 }
 
 /// What a request changes. Saving what does not count would be a lie, so nothing is saved then.
@@ -139,7 +156,7 @@ fn changed(fields: &mut Fields) -> Result<Vec<(&'static str, Value)>, Refusal> {
 }
 
 /// Why a setting cannot be changed here, if it cannot.
-fn not_here(name: &str) -> Option<String> {
+pub(super) fn not_here(name: &str) -> Option<String> {
     if SETTINGS.iter().any(|setting| setting.name == name) {
         return None;
     }
@@ -165,8 +182,11 @@ fn not_kept(error: &std::io::Error) -> ChatError {
 const FILE: &str = "settings.json";
 
 fn kept(directory: &Path) -> Value {
-    let text = std::fs::read_to_string(directory.join(FILE)).unwrap_or_default();
-    serde_json::from_str(&text).unwrap_or_else(|_| json!({}))
+    kept_in(&std::fs::read_to_string(directory.join(FILE)).unwrap_or_default())
+}
+
+fn kept_in(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| json!({}))
 }
 
 /// Writes the new settings beside those that were kept before, whole or not at all.
@@ -182,7 +202,10 @@ fn keep(directory: &Path, settings: Vec<(&'static str, Value)>) -> std::io::Resu
 
 /// Puts the kept settings over those of the configuration.
 pub(super) fn apply(directory: &Path, chat: &mut ChatConfig) {
-    let kept = kept(directory);
+    put_over(chat, &kept(directory));
+}
+
+fn put_over(chat: &mut ChatConfig, kept: &Value) {
     for Setting { name, kind } in &SETTINGS {
         match (kind, &kept[*name]) {
             (Kind::Number(set), Value::Number(value)) => {
