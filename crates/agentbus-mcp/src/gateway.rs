@@ -6,6 +6,7 @@ use std::time::Duration;
 use agentbus::Bus;
 use agentbus_chat::{Chat, ChatError};
 use agentbus_decisions::Board;
+use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -158,6 +159,34 @@ impl Gateway {
     {
         let shared = Arc::clone(&self.shared);
         sdk::serve_lines(shared, visitor, lines, self.hang_up.clone()).await
+    }
+
+    /// Calls a tool for a client that has no connection of the protocol; its blocks as JSON. Nothing
+    /// is remembered of the call, and its client is asked nothing.
+    ///
+    /// # Errors
+    /// Fails when there is no such tool, when the arguments do not fit it, or when the tool does.
+    pub async fn call(
+        &self,
+        visitor: Visitor,
+        tool: &str,
+        arguments: Map<String, Value>,
+    ) -> Result<Value, Fault> {
+        sdk::call(&self.shared, visitor, tool, arguments).await
+    }
+
+    /// Answers a request of such a client: a list of tools, of resources or of prompts, or one of
+    /// them.
+    ///
+    /// # Errors
+    /// Fails when the request makes no sense, or when what it names fails.
+    pub async fn request(
+        &self,
+        visitor: Visitor,
+        method: &str,
+        params: Map<String, Value>,
+    ) -> Result<Value, Fault> {
+        sdk::request(&self.shared, visitor, method, params).await
     }
 
     /// Runs what the gateway does beside calls, until it is closed: it tells listeners what has

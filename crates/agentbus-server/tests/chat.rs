@@ -34,5 +34,7 @@ mod pages;
 mod repeats;
 #[path = "chat/soak.rs"]
 mod soak;
+#[path = "chat/tools.rs"]
+mod tools;
 #[path = "chat/transcript.rs"]
 mod transcript;

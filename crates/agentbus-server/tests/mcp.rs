@@ -158,7 +158,10 @@ async fn what_is_wrong_is_said() {
     check("POST", "/mcp", &who, &list(), 400).await;
     let gone = format!("{who}Mcp-Session-Id: gone\r\n");
     check("POST", "/mcp", &gone, &list(), 404).await;
-    check("POST", "/mcp/messages/", &who, &list(), 400).await;
+    check("POST", "/mcp/messages/", &who, "{", 400).await;
+    check("POST", "/mcp/messages/", "", &list(), 401).await;
+    check("POST", "/mcp/messages/", &who, &list(), 200).await;
+    check("POST", "/mcp/messages/?profile=odd", &who, &list(), 400).await;
     check("POST", "/mcp/messages/?session_id=x", &who, &list(), 400).await;
     let unknown = format!("/mcp/messages?session_id={}", "0".repeat(32));
     check("POST", &unknown, &who, &list(), 404).await;

@@ -9,6 +9,7 @@
 
 mod client;
 mod convert;
+mod direct;
 mod handler;
 mod http;
 mod listen;
@@ -20,6 +21,7 @@ mod wire;
 pub use http::{HttpBody, HttpService};
 pub use wire::{Pipe, PipeError};
 
+pub(crate) use direct::{call, request};
 pub(crate) use handler::Shared;
 pub(crate) use run::Running;
 pub(crate) use seal::Seal;

@@ -31,13 +31,13 @@ impl Running {
         self.0.load(Ordering::Acquire)
     }
 
-    fn begin(&self) -> Run {
+    pub(super) fn begin(&self) -> Run {
         self.0.fetch_add(1, Ordering::AcqRel);
         Run(self.clone())
     }
 }
 
-struct Run(Running);
+pub(super) struct Run(Running);
 
 impl Drop for Run {
     fn drop(&mut self) {
@@ -131,7 +131,7 @@ pub(super) async fn prompt(
 }
 
 /// The values of a prompt's arguments are texts by the protocol.
-fn texts(values: Map<String, Value>) -> BTreeMap<String, String> {
+pub(super) fn texts(values: Map<String, Value>) -> BTreeMap<String, String> {
     let text = |value: Value| match value {
         Value::String(text) => text,
         other => other.to_string(),

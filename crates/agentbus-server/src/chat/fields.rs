@@ -23,6 +23,11 @@ impl Fields {
         }
     }
 
+    /// All of them, as they came.
+    pub(super) fn into_values(self) -> Map<String, Value> {
+        self.values
+    }
+
     /// Refuses the request if anything was wrong with it.
     pub(super) fn check(&mut self) -> Result<(), Refusal> {
         if self.problems.is_empty() {

@@ -25,6 +25,7 @@ mod settings;
 mod system;
 mod templates;
 mod threads;
+mod tools;
 mod transcript;
 mod uploads;
 mod views;
@@ -163,6 +164,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(templates::get, templates::delete))
         .routes(routes!(uploads::upload))
         .routes(routes!(uploads::serve))
+        .routes(routes!(tools::call))
         .routes(routes!(search::search))
         .routes(routes!(events::follow))
 }

@@ -1,16 +1,18 @@
 //! MCP over HTTP: the newest transport at `/mcp`, the older one at `/mcp/sse`.
 //!
 //! `/mcp/sse` is where clients of AgentChatBus go, with either transport: a GET without a session
-//! opens the older one, everything else is the newer.
+//! opens the older one, everything else is the newer. What is posted to `/mcp/messages/` and names
+//! no session is answered alone, as the newer releases of AgentChatBus do.
 
 mod pipe;
+mod stateless;
 
 use std::sync::Arc;
 
 use agentbus_mcp::{Gateway, HttpService, McpConfig, Profile, Visitor};
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on, post};
 use axum::{Json, Router};
@@ -23,6 +25,8 @@ use crate::error::Failure;
 use crate::routes::context;
 use crate::state::App;
 use crate::{Board, ServerConfig, ServerError};
+
+pub(crate) use stateless::call;
 
 /// The MCP gateway of a host.
 #[derive(Debug)]
@@ -83,8 +87,8 @@ pub(super) struct Wishes {
 }
 
 /// Finds out who calls. The guard has let the request through, so somebody does.
-fn visitor(app: &App, request: &Request, wishes: Wishes) -> Result<Visitor, Failure> {
-    let principal = app.auth.principal(request.headers()).ok_or_else(|| {
+fn visitor(app: &App, headers: &HeaderMap, wishes: Wishes) -> Result<Visitor, Failure> {
+    let principal = app.auth.principal(headers).ok_or_else(|| {
         Failure::unauthorized("the token is missing; send `Authorization: Bearer TOKEN`")
     })?;
     let profile = match wishes.profile.as_deref() {
@@ -107,7 +111,7 @@ async fn serve(
     Query(wishes): Query<Wishes>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let visitor = visitor(&app, &request, wishes)?;
+    let visitor = visitor(&app, request.headers(), wishes)?;
     let (parts, body) = request.into_parts();
     let body = context::body_within(body, agentbus_mcp::limits::REQUEST_BYTES_MAX).await?;
     if parts.method == Method::POST

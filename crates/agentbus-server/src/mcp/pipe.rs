@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{Wishes, parse_error, visitor};
+use super::{Wishes, parse_error, stateless, visitor};
 use crate::error::Failure;
 use crate::routes::context;
 use crate::sse::{self, Blocks};
@@ -22,7 +22,7 @@ pub(super) async fn open(
     Query(wishes): Query<Wishes>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let visitor = visitor(&app, &request, wishes)?;
+    let visitor = visitor(&app, request.headers(), wishes)?;
     let opened = app.mcp.gateway.open_pipe(visitor);
     let (id, pipe) = opened.map_err(|fault| {
         let code = agentbus::ErrorCode::BackpressureDrop;
@@ -75,18 +75,20 @@ impl Named {
     }
 }
 
-/// Takes a message for a session; the answer comes on the session's stream.
+/// Takes a message for a session; the answer comes on the session's stream. One that names no
+/// session is answered at once.
 pub(super) async fn message(
     State(app): State<Arc<App>>,
     Query(named): Query<Named>,
+    Query(wishes): Query<Wishes>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let principal = visitor(&app, &request, Wishes::default())?.principal;
     let (parts, body) = request.into_parts();
     let Some(id) = named.id(&parts.headers) else {
-        let text = "name the session: post to the address that its stream began with";
-        return Err(Failure::invalid(text));
+        let visitor = visitor(&app, &parts.headers, wishes)?;
+        return stateless::answer(&app, visitor, &parts.headers, body).await;
     };
+    let principal = visitor(&app, &parts.headers, Wishes::default())?.principal;
     let malformed = id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit());
     if malformed {
         return Err(Failure::invalid("the session id is not one of ours"));
