@@ -13,6 +13,12 @@ pub const METADATA_BYTES_MAX: usize = 256 * 1024;
 /// Longest topic, name, label or id that a caller may choose: it is shown on one line.
 pub const NAME_BYTES_MAX: usize = 1024;
 
+/// Longest emoji of an agent: families with skin colours take 41 bytes.
+pub const EMOJI_BYTES_MAX: usize = 64;
+
+/// Longest path of a thread's workspace, as on Linux.
+pub const WORKSPACE_BYTES_MAX: usize = 4096;
+
 /// Longest system prompt or description.
 pub const PROMPT_BYTES_MAX: usize = 256 * 1024;
 

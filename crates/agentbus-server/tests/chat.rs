@@ -30,6 +30,8 @@ mod mcp_agent;
 mod mcp_session;
 #[path = "chat/pages.rs"]
 mod pages;
+#[path = "chat/profiles.rs"]
+mod profiles;
 #[path = "chat/repeats.rs"]
 mod repeats;
 #[path = "chat/soak.rs"]

@@ -24,6 +24,8 @@ pub struct NewAgent {
     pub skills: Vec<Value>,
     /// The name it wants to be shown by.
     pub display_name: Option<String>,
+    /// The face it wants to be shown by, instead of the one of its id.
+    pub emoji: Option<String>,
 }
 
 impl NewAgent {
@@ -97,6 +99,8 @@ pub struct AgentUpdate {
     pub skills: Option<Vec<Value>>,
     /// The name it wants to be shown by; empty to give it up.
     pub display_name: Option<String>,
+    /// The face it wants to be shown by; empty to give it up.
+    pub emoji: Option<String>,
 }
 
 /// An agent that was sent away.
@@ -297,6 +301,7 @@ impl Core {
             last_heartbeat: now,
             last_activity: Some("registered".to_owned()),
             last_activity_time: Some(now),
+            emoji: new.emoji.as_deref().and_then(face),
         };
         check_texts(&agent)?;
         let token = secret::agent_token(&self.ambient);
@@ -382,7 +387,15 @@ impl AgentUpdate {
             agent.alias_source = alias_source(name);
             agent.display_name = Some(name.to_owned());
         }
+        if let Some(emoji) = self.emoji {
+            agent.emoji = face(&emoji);
+        }
     }
+}
+
+fn face(chosen: &str) -> Option<String> {
+    let chosen = chosen.trim();
+    (!chosen.is_empty()).then(|| chosen.to_owned())
 }
 
 fn or_else(text: &str, other: &str) -> String {
@@ -416,6 +429,7 @@ fn check_texts(agent: &Agent) -> Result<(), ChatError> {
         agent.shown_name().len(),
         limits::NAME_BYTES_MAX,
     )?;
+    check_face(agent.emoji.as_deref().unwrap_or_default())?;
     let description = agent.description.as_ref().map_or(0, String::len);
     within("description", description, limits::PROMPT_BYTES_MAX)?;
     let abilities = agent.capabilities.len().max(agent.skills.len());
@@ -427,6 +441,21 @@ fn check_texts(agent: &Agent) -> Result<(), ChatError> {
         "capabilities",
         Some(&json!([agent.capabilities, agent.skills])),
     )
+}
+
+/// A face stands before a name, so it must not pass for one. What is an emoji changes with every
+/// year; what is none for sure does not.
+fn check_face(emoji: &str) -> Result<(), ChatError> {
+    within("emoji", emoji.len(), limits::EMOJI_BYTES_MAX)?;
+    // Squared letters and flags are symbols; those that turn the writing direction are none.
+    let letter = |c: char| c.is_alphabetic() && !matches!(c, '\u{1f100}'..='\u{1f1ff}');
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let foreign = |c: char| letter(c) || turns(c) || c.is_whitespace() || c.is_control();
+    if emoji.contains(foreign) {
+        let text = "`emoji` must be one symbol, without letters, blanks or control characters";
+        return Err(ChatError::invalid(text));
+    }
+    Ok(())
 }
 
 impl std::fmt::Debug for Registered {

@@ -76,6 +76,7 @@ impl Core {
             metadata: join.metadata,
             system_prompt: join.system_prompt,
             template: join.template,
+            workspace: None,
         };
         let (thread, created) = self.find_or_create(tx, new)?;
         let total = tx.count_messages(&thread.id, true)?;

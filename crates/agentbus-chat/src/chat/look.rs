@@ -1,12 +1,12 @@
 //! Looking: messages, search, and figures for operators.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::model::{
     Agent, Message, Reaction, SearchCursor, SearchOrder, SearchPage, SearchQuery, Thread, Waiting,
 };
 use crate::store::{Figures, MessageQuery, Promise, Tx, has_no_spaces};
-use crate::{Chat, ChatError, MessageId, ThreadId, limits};
+use crate::{AgentId, Chat, ChatError, MessageId, ThreadId, limits};
 
 use super::guidance::system_row;
 use super::within;
@@ -58,6 +58,29 @@ impl Chat {
         self.read(move |core, tx| {
             let message = core.message(tx, &id)?;
             Ok((message, tx.reactions(&[id])?))
+        })
+        .await
+    }
+
+    /// The faces that authors of messages chose for themselves, by the ids of these agents.
+    ///
+    /// # Errors
+    /// Fails when the store does.
+    pub async fn faces(&self, messages: &[Message]) -> Result<HashMap<String, String>, ChatError> {
+        let authors = messages.iter().filter_map(|one| one.author_id.clone());
+        let authors: HashSet<String> = authors.collect();
+        if authors.is_empty() {
+            return Ok(HashMap::new());
+        }
+        self.read(move |_, tx| {
+            let mut faces = HashMap::new();
+            for author in authors {
+                let agent = tx.agent(&AgentId::new(author.as_str()))?;
+                if let Some(emoji) = agent.and_then(|agent| agent.emoji) {
+                    faces.insert(author, emoji);
+                }
+            }
+            Ok(faces)
         })
         .await
     }

@@ -25,6 +25,8 @@ pub struct NewThread {
     pub system_prompt: Option<String>,
     /// The template to begin with.
     pub template: Option<TemplateId>,
+    /// The directory that it is about.
+    pub workspace: Option<String>,
 }
 
 impl NewThread {
@@ -37,6 +39,7 @@ impl NewThread {
             metadata: None,
             system_prompt: None,
             template: None,
+            workspace: None,
         }
     }
 }
@@ -235,6 +238,8 @@ impl Core {
             self.filter("system_prompt", prompt)?;
         }
         json_within("metadata", new.metadata.as_ref())?;
+        let workspace = new.workspace.as_ref().map_or(0, String::len);
+        within("workspace", workspace, limits::WORKSPACE_BYTES_MAX)?;
         if let Some(thread) = tx.thread_by_topic(&new.topic)? {
             return Ok((thread, false));
         }
@@ -254,6 +259,7 @@ impl Core {
             metadata: new.metadata.or(metadata),
             system_prompt: new.system_prompt.or(prompt),
             template_id: new.template,
+            workspace: new.workspace,
         };
         tx.insert_thread(&thread)?;
         let admin = Assigned {

@@ -47,6 +47,62 @@ pub async fn names_are_unique_and_tokens_hidden(at: At) {
     ));
 }
 
+pub async fn an_agent_has_the_face_that_it_chose(at: At) {
+    let room = Room::open(&at).await;
+    let with = |emoji: &str| NewAgent {
+        emoji: Some(emoji.into()),
+        ..NewAgent::new("a", "b")
+    };
+    let chosen = room.chat.register(with(" 🦕 ")).await.unwrap();
+    let blank = room.chat.register(with("  ")).await.unwrap();
+    for symbol in ["🇩🇪", "👩🏽\u{200d}🚀", "🅰\u{fe0f}", "4\u{fe0f}\u{20e3}"] {
+        let taken = room.chat.register(with(symbol)).await.unwrap();
+        assert_eq!(taken.agent.emoji(), symbol);
+    }
+    assert_eq!(chosen.agent.emoji(), "🦕");
+    let own = crate::emoji::of_agent(blank.agent.id.as_str());
+    assert_eq!(blank.agent.emoji(), own);
+    let long = "🦕".repeat(crate::limits::EMOJI_BYTES_MAX);
+    let refused = room.chat.register(with(&long)).await;
+    assert!(matches!(refused, Err(ChatError::TooLarge { .. })));
+    for wrong in ["admin", "админ", "🦕 🦕", "\u{7}", "\u{202e}🦕"] {
+        let refused = room.chat.register(with(wrong)).await;
+        assert!(matches!(refused, Err(ChatError::Invalid(_))), "{wrong}");
+    }
+
+    let thread = room.thread("faces").await;
+    for who in [&chosen, &blank] {
+        let draft = Draft {
+            proof: Proof::Token(who.token.clone()),
+            ..Draft::new(thread.clone(), who.agent.id.as_str(), "hi")
+        };
+        room.chat.post(draft).await.unwrap();
+    }
+    let query = crate::store::MessageQuery {
+        limit: 10,
+        ..Default::default()
+    };
+    let (messages, _) = room.chat.messages(thread, query, true).await.unwrap();
+    let faces = room.chat.faces(&messages).await.unwrap();
+    let face = (chosen.agent.id.to_string(), "🦕".to_owned());
+    assert_eq!(faces, HashMap::from([face]));
+
+    room.chat.close().await;
+    let room = Room::open(&at).await;
+    let back = room.chat.resume(credentials(&chosen)).await.unwrap();
+    assert_eq!(back.emoji(), "🦕");
+    for (emoji, shown) in [("🦖", "🦖"), ("", crate::emoji::of_agent(back.id.as_str()))] {
+        let update = AgentUpdate {
+            emoji: Some(emoji.into()),
+            ..AgentUpdate::default()
+        };
+        let who = credentials(&chosen);
+        room.chat.update_agent(who, update).await.unwrap();
+        let now = room.chat.agent(back.id.clone()).await.unwrap();
+        assert_eq!(now.emoji(), shown);
+    }
+}
+
 pub async fn agents_come_back_and_go(at: At) {
     let room = Room::open(&at).await;
     let agent = room.agent().await;

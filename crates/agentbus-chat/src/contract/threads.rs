@@ -39,6 +39,23 @@ pub async fn any_state_follows_any_other(at: At) {
     assert!(matches!(unknown, Err(ChatError::ThreadNotFound(_))));
 }
 
+pub async fn a_thread_remembers_its_workspace(at: At) {
+    let room = Room::open(&at).await;
+    let creator = room.agent().await.agent.id;
+    let with = |topic: &str, workspace: String| NewThread {
+        workspace: Some(workspace),
+        ..NewThread::new(topic, creator.clone())
+    };
+    let opened = room.chat.create_thread(with("w", "/srv/app".into())).await;
+    let id = opened.unwrap().thread.id;
+    room.chat.close_thread(id.clone(), None).await.unwrap();
+    let thread = room.chat.thread(id).await.unwrap();
+    assert_eq!(thread.workspace.as_deref(), Some("/srv/app"));
+    let long = "x".repeat(crate::limits::WORKSPACE_BYTES_MAX + 1);
+    let refused = room.chat.create_thread(with("long", long)).await;
+    assert!(matches!(refused, Err(ChatError::TooLarge { .. })));
+}
+
 pub async fn a_topic_is_one_thread(at: At) {
     let room = Room::open(&at).await;
     let (a, b) = (room.agent().await.agent.id, room.agent().await.agent.id);

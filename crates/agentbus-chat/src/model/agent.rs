@@ -36,6 +36,9 @@ pub struct Agent {
     pub last_activity: Option<String>,
     /// When it did it.
     pub last_activity_time: Option<Stamp>,
+    /// The face that it chose.
+    #[serde(default)]
+    pub emoji: Option<String>,
 }
 
 /// Who chose a display name.
@@ -60,10 +63,18 @@ impl Agent {
         }
     }
 
-    /// Its face.
+    /// The name that it or its user chose, if one did.
     #[must_use]
-    pub fn emoji(&self) -> &'static str {
-        crate::emoji::of_agent(self.id.as_str())
+    pub fn configured_name(&self) -> Option<&str> {
+        let chosen = self.display_name.as_deref().unwrap_or_default();
+        (self.alias_source == AliasSource::User && !chosen.is_empty()).then_some(chosen)
+    }
+
+    /// Its face: the one that it chose, else the one of its id.
+    #[must_use]
+    pub fn emoji(&self) -> &str {
+        let own = self.emoji.as_deref();
+        own.unwrap_or_else(|| crate::emoji::of_agent(self.id.as_str()))
     }
 
     /// Whether it gave a sign of life within the timeout.

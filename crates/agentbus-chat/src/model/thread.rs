@@ -28,6 +28,9 @@ pub struct Thread {
     pub system_prompt: Option<String>,
     /// The template it was made from.
     pub template_id: Option<TemplateId>,
+    /// The directory that it is about. The bus does nothing there.
+    #[serde(default)]
+    pub workspace: Option<String>,
 }
 
 /// Where a thread stands. Any state may follow any other.

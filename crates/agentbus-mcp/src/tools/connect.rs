@@ -37,6 +37,8 @@ struct Asked {
     capabilities: Option<Vec<String>>,
     /// What others shall call you.
     display_name: Option<String>,
+    /// The emoji that stands before your name.
+    emoji: Option<String>,
     /// What you can do, as objects with `id` and `name`.
     skills: Option<Vec<Value>>,
     /// How agents shall work together in the thread, if it is created.
@@ -130,6 +132,7 @@ async fn connect(services: &Services, call: &Call, asked: Asked) -> Result<Reply
             capabilities: asked.capabilities.unwrap_or_default(),
             skills: asked.skills.unwrap_or_default(),
             display_name: asked.display_name,
+            emoji: asked.emoji,
         },
         after_seq: asked.after_seq.unwrap_or(0),
         system_prompt: asked.system_prompt,

@@ -28,6 +28,8 @@ struct Register {
     skills: Option<Vec<Skill>>,
     /// What others shall call you.
     display_name: Option<String>,
+    /// The emoji that stands before your name.
+    emoji: Option<String>,
 }
 
 /// Something that an agent can do.
@@ -70,6 +72,8 @@ struct Update {
     token: String,
     description: Option<String>,
     display_name: Option<String>,
+    /// Empty to give it up.
+    emoji: Option<String>,
     /// Replaces the list.
     capabilities: Option<Vec<String>>,
     /// Replaces the list.
@@ -145,6 +149,7 @@ async fn register(services: &Services, call: &Call, asked: Register) -> Result<R
         capabilities: asked.capabilities.unwrap_or_default(),
         skills: list(asked.skills).unwrap_or_default(),
         display_name: asked.display_name,
+        emoji: asked.emoji,
     };
     let registered = match services.chat.register(new).await {
         Ok(registered) => registered,
@@ -159,7 +164,7 @@ async fn register(services: &Services, call: &Call, asked: Register) -> Result<R
     };
     let value = json!({
         "agent_id": agent.id, "name": agent.name, "display_name": agent.shown_name(),
-        "alias_source": agent.alias_source, "token": registered.token,
+        "alias_source": agent.alias_source, "token": registered.token, "emoji": agent.emoji(),
         "capabilities": agent.capabilities, "skills": agent.skills,
         "last_activity": agent.last_activity, "last_activity_time": agent.last_activity_time,
         "deprecation_info": { "status": "deprecated", "recommended_replacement": "bus_connect",
@@ -243,6 +248,7 @@ async fn update(services: &Services, _: &Call, asked: Update) -> Result<Reply, F
     let update = AgentUpdate {
         description: asked.description,
         display_name: asked.display_name,
+        emoji: asked.emoji,
         capabilities: asked.capabilities,
         skills: list(asked.skills),
     };
@@ -264,7 +270,7 @@ fn updated(agent: &Agent) -> Value {
         "ok": true, "agent_id": agent.id, "name": agent.name, "display_name": agent.shown_name(),
         "description": agent.description, "capabilities": agent.capabilities,
         "skills": agent.skills, "last_activity": agent.last_activity,
-        "last_activity_time": agent.last_activity_time,
+        "last_activity_time": agent.last_activity_time, "emoji": agent.emoji(),
     })
 }
 

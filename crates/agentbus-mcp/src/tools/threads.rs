@@ -190,6 +190,7 @@ async fn create(
         metadata: asked.metadata.map(Value::Object),
         system_prompt: asked.system_prompt,
         template: asked.template.map(TemplateId::new),
+        workspace: None,
     };
     match chat.create_thread(new).await {
         Ok(opened) => Ok(Reply::data(&Created {

@@ -153,6 +153,7 @@ pub(super) struct AgentView {
     ide: String,
     model: String,
     display_name: String,
+    emoji: String,
     /// Whether the display name was chosen: user or auto.
     alias_source: Value,
     description: Option<String>,
@@ -171,6 +172,7 @@ pub(super) fn agent(agent: &Agent, chat: &Chat) -> AgentView {
         ide: agent.ide.clone(),
         model: agent.model.clone(),
         display_name: agent.shown_name().to_owned(),
+        emoji: agent.emoji().to_owned(),
         alias_source: serde_json::json!(agent.alias_source),
         description: agent.description.clone(),
         is_online: agent.is_online(chat.now(), chat.config().heartbeat_timeout),

@@ -91,7 +91,7 @@ pub(super) async fn get(State(app): State<Arc<App>>, Path(id): Path<AgentId>) ->
 /// Registers an agent. The only answer that holds its token.
 #[utoipa::path(post, path = "/api/agents/register", tag = "conversations",
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeat with the same key without registering twice, for ten minutes")),
-    request_body(content = Value, description = "ide*, model*, description, capabilities, skills, display_name"),
+    request_body(content = Value, description = "ide*, model*, description, capabilities, skills, display_name, emoji"),
     responses((status = 200, description = "agent_id, token and the agent"), (status = 422)))]
 pub(super) async fn register(
     State(app): State<Arc<App>>,
@@ -105,6 +105,7 @@ pub(super) async fn register(
         capabilities: fields.texts("capabilities").unwrap_or_default(),
         skills: fields.list("skills").unwrap_or_default(),
         display_name: fields.text("display_name"),
+        emoji: fields.text("emoji"),
     };
     fields.check()?;
     let run = async {
@@ -141,6 +142,8 @@ fn welcome(registered: &Registered) -> Value {
     json!({
         "ok": true, "id": agent.id, "agent_id": agent.id, "name": agent.name,
         "display_name": agent.shown_name(), "alias_source": agent.alias_source,
+        "preferred_display_name": agent.shown_name(),
+        "configured_display_name": agent.configured_name(),
         "emoji": agent.emoji(), "token": registered.token,
         "capabilities": agent.capabilities, "skills": agent.skills,
     })
@@ -191,7 +194,7 @@ pub(super) async fn unregister(mut asked: Written) -> Answer {
 
 /// Changes what an agent says about itself.
 #[utoipa::path(put, path = "/api/agents/{id}", tag = "conversations", params(("id" = String, Path)),
-    request_body(content = Value, description = "token*, description, capabilities, skills, display_name"),
+    request_body(content = Value, description = "token*, description, capabilities, skills, display_name, emoji"),
     responses((status = 200, description = "ok and the agent"), (status = 401), (status = 404)))]
 pub(super) async fn update(Path(id): Path<AgentId>, mut asked: Written) -> Answer {
     let fields = &mut asked.fields;
@@ -204,6 +207,7 @@ pub(super) async fn update(Path(id): Path<AgentId>, mut asked: Written) -> Answe
         capabilities: fields.texts("capabilities"),
         skills: fields.list("skills"),
         display_name: fields.text("display_name"),
+        emoji: fields.text("emoji"),
     };
     fields.check()?;
     let agent = asked

@@ -69,9 +69,10 @@ pub(super) async fn list(
         return Err(Refusal::bad(format!("Invalid priority filter '{unknown}'")));
     }
     let (messages, reactions) = app.chat.chat.messages(id, wanted, guidance).await?;
+    let faces = app.chat.chat.faces(&messages).await?;
     let list = messages
         .iter()
-        .map(|one| views::listed(one, &reactions, shown));
+        .map(|one| views::faced(views::listed(one, &reactions, shown), &faces));
     Ok(Json(Value::Array(list.collect())))
 }
 
@@ -87,7 +88,9 @@ pub(super) async fn get(
     let shown = metadata(&mut fields);
     fields.check()?;
     let (message, reactions) = app.chat.chat.message(id).await?;
-    Ok(Json(views::listed(&message, &reactions, shown)))
+    let faces = app.chat.chat.faces(std::slice::from_ref(&message)).await?;
+    let listed = views::listed(&message, &reactions, shown);
+    Ok(Json(views::faced(listed, &faces)))
 }
 
 /// Replaces the text of a message; the one before is kept.

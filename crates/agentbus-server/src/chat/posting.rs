@@ -49,7 +49,10 @@ pub(super) async fn post(
     }
     let posted = asked.chat.post(draft).await.map_err(worded)?;
     let Posted { message, next } = &posted;
-    let mut body = views::message(message, shown);
+    // It is stored, so that nothing may be wrong with the answer any more.
+    let faces = asked.chat.faces(std::slice::from_ref(message)).await;
+    let faces = faces.unwrap_or_default();
+    let mut body = views::faced(views::message(message, shown), &faces);
     if let Some(next) = next {
         body = views::with(body, views::sync(next));
     }

@@ -103,7 +103,7 @@ fn cursor(text: &str) -> Result<(Stamp, Option<ThreadId>), Refusal> {
         ("X-Agent-Token" = String, Header, description = "The token of the creator"),
         ("Idempotency-Key" = Option<String>, Header, description = "Repeat with the same key without creating twice, for a day"),
     ),
-    request_body(content = Value, description = "topic*, creator_agent_id*, metadata, system_prompt, template"),
+    request_body(content = Value, description = "topic*, creator_agent_id*, metadata, system_prompt, template, workspace"),
     responses((status = 201, description = "The thread and what its creator needs to post"), (status = 401), (status = 404, description = "No such template"), (status = 422))
 )]
 pub(super) async fn create(mut asked: Written) -> Result<Response, Refusal> {
@@ -113,6 +113,7 @@ pub(super) async fn create(mut asked: Written) -> Result<Response, Refusal> {
         metadata: asked.fields.object("metadata"),
         system_prompt: asked.fields.text("system_prompt"),
         template: asked.fields.text("template").map(TemplateId::new),
+        workspace: asked.fields.text("workspace"),
     };
     asked.fields.check()?;
     prove_creator(&asked, &new.creator).await?;

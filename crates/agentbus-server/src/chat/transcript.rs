@@ -1,5 +1,6 @@
 //! A thread as people read it: each entry with its kind and its place.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use agentbus_chat::store::MessageQuery;
@@ -48,12 +49,13 @@ pub(super) async fn read(
     };
     fields.check()?;
     let page = app.chat.chat.transcript(id, wanted).await?;
-    Ok(Json(entries(&page, shown)))
+    let faces = app.chat.chat.faces(&page.messages).await?;
+    Ok(Json(entries(&page, shown, &faces)))
 }
 
 /// What agents do not see has no place among what they count, so it is anchored to what they saw
 /// last.
-fn entries(page: &Transcript, shown: Metadata) -> Value {
+fn entries(page: &Transcript, shown: Metadata, faces: &HashMap<String, String>) -> Value {
     let mut anchor = page.anchor;
     let listed = page.messages.iter().zip(page.before..);
     let listed = listed.map(|(one, index)| {
@@ -63,7 +65,8 @@ fn entries(page: &Transcript, shown: Metadata) -> Value {
             anchor = one.seq;
             json!({ "entry_kind": "message", "transcript_index": index })
         };
-        views::with(views::listed(one, &page.reactions, shown), place)
+        let listed = views::listed(one, &page.reactions, shown);
+        views::with(views::faced(listed, faces), place)
     });
     Value::Array(listed.collect())
 }

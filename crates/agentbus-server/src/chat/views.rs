@@ -1,5 +1,7 @@
 //! What conversations look like as JSON.
 
+use std::collections::HashMap;
+
 use agentbus_chat::emoji;
 use agentbus_chat::model::{
     Agent, Edit, Hit, Message, Reaction, SyncContext, TOKEN_EXPIRES, Template, Thread,
@@ -46,7 +48,7 @@ pub(super) fn thread(thread: &Thread) -> Value {
         "system_prompt": thread.system_prompt, "created_at": thread.created_at,
         "updated_at": thread.updated_at, "closed_at": thread.closed_at,
         "summary": thread.summary, "metadata": thread.metadata,
-        "template_id": thread.template_id,
+        "template_id": thread.template_id, "workspace": thread.workspace,
     })
 }
 
@@ -60,6 +62,15 @@ pub(super) fn message(message: &Message, metadata: Metadata) -> Value {
         "priority": message.priority, "reply_to_msg_id": message.reply_to,
         "metadata": metadata.write(message.metadata.as_ref()),
     })
+}
+
+/// Gives a message that was written the face that its author chose.
+pub(super) fn faced(mut message: Value, faces: &HashMap<String, String>) -> Value {
+    let face = message["author_id"].as_str().and_then(|id| faces.get(id));
+    if let Some(face) = face.filter(|_| message["role"] != "system") {
+        message["author_emoji"] = json!(face);
+    }
+    message
 }
 
 pub(super) fn listed(one: &Message, reactions: &[Reaction], metadata: Metadata) -> Value {
@@ -98,6 +109,8 @@ pub(super) fn edit(edit: &Edit) -> Value {
 pub(super) fn agent(agent: &Agent, is_online: bool) -> Value {
     json!({
         "id": agent.id, "name": agent.name, "display_name": agent.shown_name(),
+        "preferred_display_name": agent.shown_name(),
+        "configured_display_name": agent.configured_name(),
         "alias_source": agent.alias_source, "description": agent.description,
         "ide": agent.ide, "model": agent.model, "emoji": agent.emoji(),
         "capabilities": agent.capabilities, "skills": agent.skills, "is_online": is_online,

@@ -11,7 +11,7 @@ use crate::{AgentId, Stamp};
 macro_rules! columns {
     () => {
         "id, name, ide, model, description, capabilities, skills, registered_at, last_heartbeat, \
-         display_name, alias_source, last_activity, last_activity_time"
+         display_name, alias_source, last_activity, last_activity_time, emoji"
     };
 }
 
@@ -35,6 +35,7 @@ fn agent(row: &Row) -> Result<Agent> {
         alias_source,
         last_activity: get(row, 11)?,
         last_activity_time: maybe_stamp(row, 12)?,
+        emoji: get(row, 13)?,
     })
 }
 
@@ -77,9 +78,9 @@ impl AgentRows for PgTx<'_> {
     fn insert_agent(&mut self, new: &Agent, token: &str) -> Result<()> {
         let sql = "INSERT INTO agents (id, name, ide, model, description, capabilities, skills, \
                    registered_at, last_heartbeat, display_name, alias_source, last_activity, \
-                   last_activity_time, token) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
-        let params: [Param<'_>; 14] = [
+                   last_activity_time, token, emoji) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+        let params: [Param<'_>; 15] = [
             &new.id.as_str(),
             &new.name,
             &new.ide,
@@ -94,6 +95,7 @@ impl AgentRows for PgTx<'_> {
             &new.last_activity,
             &micros(new.last_activity_time),
             &token,
+            &new.emoji,
         ];
         self.run(sql, &params)?;
         Ok(())
@@ -102,8 +104,8 @@ impl AgentRows for PgTx<'_> {
     fn update_agent(&mut self, new: &Agent) -> Result<()> {
         let sql = "UPDATE agents SET description = $2, capabilities = $3, skills = $4, \
                    last_heartbeat = $5, display_name = $6, alias_source = $7, last_activity = $8, \
-                   last_activity_time = $9 WHERE id = $1";
-        let params: [Param<'_>; 9] = [
+                   last_activity_time = $9, emoji = $10 WHERE id = $1";
+        let params: [Param<'_>; 10] = [
             &new.id.as_str(),
             &new.description,
             &json!(new.capabilities).to_string(),
@@ -113,6 +115,7 @@ impl AgentRows for PgTx<'_> {
             &alias_word(new.alias_source),
             &new.last_activity,
             &micros(new.last_activity_time),
+            &new.emoji,
         ];
         self.run(sql, &params)?;
         Ok(())

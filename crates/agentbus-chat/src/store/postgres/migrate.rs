@@ -8,12 +8,13 @@ use super::tx::Result;
 use crate::secret;
 use crate::store::StoreError;
 
-const STEPS: [(&str, &str); 2] = [
+const STEPS: [(&str, &str); 3] = [
     (
         "conversations",
         include_str!("migrations/0001_conversations.sql"),
     ),
     ("cards", include_str!("migrations/0002_cards.sql")),
+    ("profiles", include_str!("migrations/0003_profiles.sql")),
 ];
 
 /// Held while steps are taken. The number only has to be the same in every node.

@@ -11,7 +11,7 @@ use crate::{AgentId, Stamp};
 macro_rules! columns {
     () => {
         "id, name, ide, model, description, capabilities, skills, registered_at, last_heartbeat, \
-         display_name, alias_source, last_activity, last_activity_time"
+         display_name, alias_source, last_activity, last_activity_time, emoji"
     };
 }
 
@@ -35,6 +35,7 @@ fn agent(row: &Row<'_>) -> RowResult<Agent> {
         alias_source,
         last_activity: row.get(11)?,
         last_activity_time: maybe_stamp(row, 12)?,
+        emoji: row.get(13)?,
     })
 }
 
@@ -77,8 +78,8 @@ impl AgentRows for SqliteTx<'_> {
     fn insert_agent(&mut self, new: &Agent, token: &str) -> Result<()> {
         let sql = "INSERT INTO agents (id, name, ide, model, description, capabilities, skills, \
                    registered_at, last_heartbeat, display_name, alias_source, last_activity, \
-                   last_activity_time, token) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+                   last_activity_time, token, emoji) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
         self.run(
             sql,
             params![
@@ -96,6 +97,7 @@ impl AgentRows for SqliteTx<'_> {
                 new.last_activity,
                 new.last_activity_time.map(|at| at.to_string()),
                 token,
+                new.emoji,
             ],
         )?;
         Ok(())
@@ -104,7 +106,7 @@ impl AgentRows for SqliteTx<'_> {
     fn update_agent(&mut self, new: &Agent) -> Result<()> {
         let sql = "UPDATE agents SET description = ?2, capabilities = ?3, skills = ?4, \
                    last_heartbeat = ?5, display_name = ?6, alias_source = ?7, last_activity = ?8, \
-                   last_activity_time = ?9 WHERE id = ?1";
+                   last_activity_time = ?9, emoji = ?10 WHERE id = ?1";
         self.run(
             sql,
             params![
@@ -117,6 +119,7 @@ impl AgentRows for SqliteTx<'_> {
                 alias_word(new.alias_source),
                 new.last_activity,
                 new.last_activity_time.map(|at| at.to_string()),
+                new.emoji,
             ],
         )?;
         Ok(())

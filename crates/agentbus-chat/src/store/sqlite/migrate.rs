@@ -19,7 +19,7 @@ struct Step {
     after: fn(&Transaction<'_>) -> Result<(), StoreError>,
 }
 
-const STEPS: [Step; 4] = [
+const STEPS: [Step; 5] = [
     Step {
         name: "agentchatbus",
         before: |_| Ok(()),
@@ -43,6 +43,12 @@ const STEPS: [Step; 4] = [
         before: |_| Ok(()),
         statements: include_str!("migrations/0004_unindexed.sql"),
         after: |_| Ok(()),
+    },
+    Step {
+        name: "profiles",
+        before: |_| Ok(()),
+        statements: include_str!("migrations/0005_profiles.sql"),
+        after: |tx| add_missing(tx, &PROFILES),
     },
 ];
 
@@ -149,8 +155,18 @@ const COLUMNS: [(&str, &str, &str); 24] = [
     ),
 ];
 
+/// What agents and threads say about themselves in newer releases.
+const PROFILES: [(&str, &str, &str); 2] = [
+    ("agents", "emoji", "TEXT"),
+    ("threads", "workspace", "TEXT"),
+];
+
 fn complete_columns(tx: &Transaction<'_>) -> Result<(), StoreError> {
-    for (table, column, kind) in COLUMNS {
+    add_missing(tx, &COLUMNS)
+}
+
+fn add_missing(tx: &Transaction<'_>, columns: &[(&str, &str, &str)]) -> Result<(), StoreError> {
+    for &(table, column, kind) in columns {
         let sql = "SELECT count(*) FROM pragma_table_info(?1) WHERE name = ?2";
         let present: i64 = tx.query_row(sql, [table, column], |row| row.get(0))?;
         if present == 0 {

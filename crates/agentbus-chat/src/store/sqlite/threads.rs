@@ -12,7 +12,7 @@ use crate::{Stamp, TemplateId, ThreadId};
 macro_rules! columns {
     () => {
         "t.id, t.topic, t.status, t.created_at, t.updated_at, t.closed_at, t.summary, t.metadata, \
-         t.system_prompt, t.template_id"
+         t.system_prompt, t.template_id, t.workspace"
     };
 }
 
@@ -38,6 +38,7 @@ fn thread(row: &Row<'_>) -> RowResult<Thread> {
         metadata: json(row, 7)?,
         system_prompt: row.get(8)?,
         template_id: template.map(Into::into),
+        workspace: row.get(10)?,
     })
 }
 
@@ -132,21 +133,21 @@ impl ThreadRows for SqliteTx<'_> {
              FROM threads AS t WHERE t.status = 'discuss' AND last < ?1"
         );
         self.all(sql, [cutoff.to_string()], |row| {
-            Ok((thread(row)?, stamp(row, 10)?))
+            Ok((thread(row)?, stamp(row, 11)?))
         })
     }
 
     fn insert_thread(&mut self, thread: &Thread) -> Result<()> {
         let sql = "INSERT INTO threads (id, topic, status, created_at, updated_at, closed_at, \
-                   summary, metadata, system_prompt, template_id) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+                   summary, metadata, system_prompt, template_id, workspace) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
         self.put_thread(sql, thread)
     }
 
     fn update_thread(&mut self, thread: &Thread) -> Result<()> {
         let sql = "UPDATE threads SET topic = ?2, status = ?3, created_at = ?4, updated_at = ?5, \
                    closed_at = ?6, summary = ?7, metadata = ?8, system_prompt = ?9, \
-                   template_id = ?10 WHERE id = ?1";
+                   template_id = ?10, workspace = ?11 WHERE id = ?1";
         self.put_thread(sql, thread)
     }
 
@@ -226,6 +227,7 @@ impl SqliteTx<'_> {
             json_text(thread.metadata.as_ref()),
             thread.system_prompt,
             thread.template_id.as_ref().map(TemplateId::as_str),
+            thread.workspace,
         ];
         self.run(sql, params)?;
         Ok(())

@@ -82,6 +82,23 @@ fn an_old_database_is_taken_over_as_it_is() {
 }
 
 #[test]
+fn what_a_newer_release_knows_of_agents_and_threads_is_kept() {
+    let mut connection = old();
+    connection
+        .execute_batch(
+            "ALTER TABLE agents ADD COLUMN emoji TEXT;
+             UPDATE agents SET emoji = '🦕';",
+        )
+        .unwrap();
+    up(&mut connection, path()).unwrap();
+    let tx = SqliteTx::new(&connection);
+    let agent = tx.agent(&"a1".into()).unwrap().unwrap();
+    assert_eq!(agent.emoji(), "🦕");
+    let thread = tx.thread(&"t1".into()).unwrap().unwrap();
+    assert_eq!(thread.workspace, None);
+}
+
+#[test]
 fn a_database_of_something_else_is_refused() {
     let mut connection = Connection::open_in_memory().unwrap();
     connection

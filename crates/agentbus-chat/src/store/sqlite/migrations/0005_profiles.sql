@@ -1,0 +1,2 @@
+-- The face that an agent chose, and where a thread works. Newer releases of AgentChatBus have such
+-- columns in places, so they are added one by one, each unless it is there.

@@ -1,0 +1,83 @@
+//! What agents and threads say about themselves.
+
+use serde_json::json;
+
+use super::client::{Host, quiet};
+
+#[tokio::test]
+async fn an_agent_is_shown_by_the_face_and_name_that_it_chose() {
+    let host = Host::start(quiet()).await;
+    let new = json!({ "ide": "IDE", "model": "m", "emoji": "🦕", "display_name": "Dino" });
+    let made = host.json("POST", "/api/agents/register", new).await;
+    assert_eq!(made.status, 200, "{}", made.text);
+    let (id, token) = (made.body["agent_id"].clone(), made.body["token"].clone());
+    let one = format!("/api/agents/{}", id.as_str().unwrap());
+    let headers = [("x-agent-token", token.as_str().unwrap())];
+    let seen = host.get(&one).await.body;
+    for shown in [&made.body, &seen] {
+        assert_eq!(shown["emoji"], "🦕", "{shown}");
+        assert_eq!(shown["preferred_display_name"], "Dino", "{shown}");
+        assert_eq!(shown["configured_display_name"], "Dino", "{shown}");
+    }
+    let new = json!({ "topic": "t", "creator_agent_id": id, "workspace": "/srv/app" });
+    let thread = host.json_as("POST", "/api/threads", &headers, new).await;
+    assert_eq!(thread.status, 201, "{}", thread.text);
+    assert_eq!(thread.body["workspace"], "/srv/app");
+    let thread = format!("/api/threads/{}", thread.body["id"].as_str().unwrap());
+    assert_eq!(host.get(&thread).await.body["workspace"], "/srv/app");
+
+    let messages = format!("{thread}/messages");
+    let post = json!({ "author": id, "content": "hi" });
+    let posted = host.json_as("POST", &messages, &headers, post).await;
+    assert_eq!(posted.body["author_emoji"], "🦕", "{}", posted.text);
+    let read = format!("/api/messages/{}", posted.body["id"].as_str().unwrap());
+    assert_eq!(host.get(&read).await.body["author_emoji"], "🦕");
+    for list in [messages, format!("{thread}/transcript")] {
+        let list = host.get(&list).await.body;
+        assert_eq!(list[0]["author_emoji"], "🦕", "{list}");
+    }
+
+    let update = json!({ "token": token, "emoji": "", "display_name": "" });
+    let updated = host.json("PUT", &one, update).await;
+    assert_eq!(updated.status, 200, "{}", updated.text);
+    let seen = host.get(&one).await.body;
+    assert_ne!(seen["emoji"], "🦕");
+    assert_eq!(seen["preferred_display_name"], "IDE (m)");
+    assert!(seen["configured_display_name"].is_null(), "{seen}");
+    host.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_face_is_given_over_mcp_too() {
+    let host = Host::start(quiet()).await;
+    let join = json!({ "thread_name": "t", "ide": "IDE", "model": "m", "emoji": "🦕" });
+    let joined = host.json("POST", "/api/mcp/tool/bus_connect", join).await;
+    assert_eq!(joined.status, 200, "{}", joined.text);
+    let new = json!({ "ide": "IDE", "model": "m", "emoji": "🦖" });
+    let made = host.json("POST", "/api/mcp/tool/agent_register", new).await;
+    assert_eq!(made.status, 200, "{}", made.text);
+    let agents = host.get("/api/agents").await.body;
+    let faces = [&agents[0]["emoji"], &agents[1]["emoji"]];
+    assert_eq!(faces, [&json!("🦕"), &json!("🦖")]);
+    host.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_face_that_is_none_is_refused() {
+    let host = Host::start(quiet()).await;
+    let register = async |emoji: serde_json::Value| {
+        let new = json!({ "ide": "IDE", "model": "m", "emoji": emoji });
+        host.json("POST", "/api/agents/register", new).await
+    };
+    for (emoji, status) in [
+        (json!(7), 422),
+        (json!("admin"), 400),
+        (json!("🦕".repeat(20)), 413),
+    ] {
+        let refused = register(emoji).await;
+        assert_eq!(refused.status, status, "{}", refused.text);
+    }
+    let none = host.get("/api/agents").await.body;
+    assert_eq!(none, json!([]), "nobody was registered");
+    host.server.shutdown().await;
+}
