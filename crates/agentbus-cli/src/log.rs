@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use agentbus_server::LogLines;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -25,6 +26,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The queue, once there is a log.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
+
+/// The newest lines, where somebody may look at them from elsewhere.
+static KEPT: OnceLock<LogLines> = OnceLock::new();
 
 /// The running log. Dropping it writes what waits.
 #[must_use = "what waits is lost when nobody drops this at the end"]
@@ -79,6 +83,12 @@ impl Drop for Log {
     fn drop(&mut self) {
         flush();
     }
+}
+
+/// Keeps the newest lines of the log from now on. What is said to a person is not among them: it
+/// may be a secret, such as the link that signs a browser in.
+pub(crate) fn keep() -> LogLines {
+    KEPT.get_or_init(LogLines::default).clone()
 }
 
 /// Says something on standard error, behind the lines of the log where there is one.
@@ -139,6 +149,9 @@ impl Queue {
 impl Write for Queue {
     /// Takes a whole line, as the log hands them over.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Some(kept) = KEPT.get() {
+            kept.push(&String::from_utf8_lossy(line));
+        }
         self.put(line.to_vec());
         Ok(line.len())
     }

@@ -12,6 +12,7 @@ mod readme;
 mod serving;
 
 use std::io::{BufRead, BufReader, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -401,8 +402,20 @@ fn a_setting_of_agentchatbus_that_means_nothing_is_told() {
         .env("AGENTCHATBUS_SHOW_AD", "1")
         .env("AGENTCHATBUS_ALLOWED_HOSTS", "10.0.0.0/8")
         .stderr(std::fs::File::create(&log).unwrap());
+    let mut serving = Serving::start(&mut serve);
+    let (address, token) = (serving.address(), serving.token());
+    let mut asked = TcpStream::connect(address).unwrap();
+    write!(
+        asked,
+        "GET /api/logs HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
+         Connection: close\r\n\r\n"
+    )
+    .unwrap();
+    let shown = std::io::read_to_string(asked).unwrap();
+    assert!(shown.contains("mean nothing here"), "{shown}");
+    assert!(!shown.contains(&token), "{shown}");
     // What is in the log is written when it has ended.
-    Serving::start(&mut serve).process.end();
+    serving.process.end();
     let log = std::fs::read_to_string(log).unwrap();
     let told: Vec<_> = log
         .lines()

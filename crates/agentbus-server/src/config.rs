@@ -9,7 +9,7 @@ use agentbus_acp::{Editors, SessionLog};
 use agentbus_chat::ChatConfig;
 use agentbus_mcp::McpConfig;
 
-use crate::{Board, ServerError, limits};
+use crate::{Board, LogLines, ServerError, limits};
 
 /// The port that clients try when they are told nothing.
 pub const DEFAULT_PORT: u16 = 39765;
@@ -70,6 +70,8 @@ pub struct ServerConfig {
     pub live_agents: Vec<String>,
     /// What guards the settings of conversations, besides the token of the bus.
     pub admin_token: Option<String>,
+    /// The newest lines of the log, where the program keeps them; none are shown without it.
+    pub log: Option<LogLines>,
 }
 
 /// Records figures of a service beside the host with the recorder that is in place.
@@ -119,6 +121,7 @@ impl ServerConfig {
             chat_store: None,
             live_agents: Vec::new(),
             admin_token: None,
+            log: None,
         }
     }
 

@@ -19,6 +19,7 @@ mod error;
 mod guard;
 mod idempotency;
 pub mod limits;
+mod log_lines;
 mod mcp;
 mod metrics;
 mod reach;
@@ -32,6 +33,7 @@ pub use agentbus_decisions::Board;
 pub use config::{AuthMode, DEFAULT_PORT, Figures, ServerConfig};
 pub use data_dir::DataDir;
 pub use error::ServerError;
+pub use log_lines::LogLines;
 pub use server::{RunningServer, Server};
 
 /// The OpenAPI description that `/openapi.json` serves.

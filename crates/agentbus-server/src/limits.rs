@@ -52,6 +52,12 @@ pub const DEAD_LETTERS_PAGE_MAX: usize = 1000;
 /// and the reader is told how many.
 pub const EVENT_QUEUE: usize = 1024;
 
+/// Most lines of the log that are kept for those who look at it from elsewhere, as in AgentChatBus.
+pub const LOG_LINES: usize = 2000;
+
+/// Longest of these lines; more of it is on standard error.
+pub const LOG_LINE_BYTES_MAX: usize = 4096;
+
 /// Most outcomes that are kept for repeated `Idempotency-Key`s.
 pub const IDEMPOTENCY_KEYS_MAX: usize = 10_000;
 

@@ -22,6 +22,8 @@ mod golden;
 mod images;
 #[path = "chat/live.rs"]
 mod live;
+#[path = "chat/logs.rs"]
+mod logs;
 #[path = "chat/manifest.rs"]
 mod manifest;
 #[path = "chat/mcp_agent.rs"]

@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::Auth;
 use crate::config::{Config, not_kept};
 use crate::failure::{Exit, Failure};
-use crate::log::Log;
+use crate::log::{self, Log};
 use crate::memory;
 use crate::output::Output;
 use crate::telemetry::Telemetry;
@@ -94,6 +94,7 @@ pub(super) async fn start(
     config: &Config,
     telemetry: &Telemetry,
 ) -> Result<(RunningServer, Beside), Failure> {
+    let lines = log::keep();
     if let Some(told) = not_kept() {
         tracing::warn!("{told}");
     }
@@ -113,6 +114,7 @@ pub(super) async fn start(
     let board = Board::new(bus.clone());
     host.sessions = Some(SessionLog::open(host.data_dir.join("sessions.db"))?);
     host.decisions = Some(board.clone());
+    host.log = Some(lines);
     let mut beside = Beside {
         log: host.sessions.clone(),
         ..Beside::default()

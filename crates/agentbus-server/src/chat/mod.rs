@@ -14,6 +14,7 @@ mod cards;
 mod decisions;
 mod events;
 mod fields;
+mod logs;
 mod manifest;
 mod messages;
 mod paging;
@@ -129,6 +130,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(system::metrics))
         .routes(routes!(system::diagnostics))
         .routes(routes!(system::sse_status))
+        .routes(routes!(logs::read))
         .routes(routes!(settings::read, settings::write))
         .routes(routes!(manifest::read))
         .routes(routes!(threads::list, threads::create))

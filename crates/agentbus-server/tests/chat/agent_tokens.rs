@@ -30,6 +30,8 @@ async fn the_token_of_an_agent_opens_the_tools_and_nothing_else() {
             ("POST", "/v1/pools/p/drain"),
             ("GET", "/v1/pools/p/logs"),
             ("PUT", "/api/settings"),
+            ("GET", "/api/logs"),
+            ("POST", "/api/mcp/tool/thread_list"),
             ("POST", "/api/agents/a/kick"),
             ("POST", "/v1/events/decision.closed"),
             ("GET", "/v1/ws"),
