@@ -38,23 +38,27 @@ impl AllowList {
         }
     }
 
-    /// Returns the one host that the request names, if it is ours.
+    /// Returns the one host that the request names, if it is ours. The authority of a target in
+    /// absolute form replaces `Host` (RFC 9112, section 3.2.2), which a proxy in front may have gone
+    /// by all the same, so both must be ours.
     pub(crate) fn host<'a>(
         &self,
         headers: &'a HeaderMap,
         uri: &'a Uri,
     ) -> Result<&'a str, Failure> {
+        let one = || Failure::forbidden("a request names exactly one host");
         let mut named = headers.get_all(header::HOST).iter();
-        let host = match (named.next(), named.next(), uri.authority()) {
-            (Some(host), None, _) => host.to_str().unwrap_or_default(),
-            (None, None, Some(authority)) => authority.as_str(),
-            _ => return Err(Failure::forbidden("a request names exactly one host")),
+        let (first, None) = (named.next(), named.next()) else {
+            return Err(one());
         };
-        if self.is_ours(host) {
-            Ok(host)
-        } else {
-            Err(foreign("host", host, "--allow-host"))
+        let header = first.map(|host| host.to_str().unwrap_or_default());
+        let target = uri.authority().map(Authority::as_str);
+        for host in [header, target].into_iter().flatten() {
+            if !self.is_ours(host) {
+                return Err(foreign("host", host, "--allow-host"));
+            }
         }
+        target.or(header).ok_or_else(one)
     }
 
     fn is_ours(&self, host: &str) -> bool {

@@ -126,6 +126,40 @@ async fn no_route_answers_a_stranger() {
 }
 
 #[tokio::test]
+async fn the_host_of_an_absolute_target_counts_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.auth = AuthMode::Off;
+    let server = Server::start(config, bus().await).await.unwrap();
+    let authority = server.local_addr().to_string();
+    let (own, origin) = (authority.as_str(), format!("http://{authority}"));
+    for (target, host, origin, expect) in [
+        (own, own, "", 200),
+        ("evil.example", own, "", 403),
+        (own, "evil.example", "", 403),
+        ("evil.example", "evil.example", "", 403),
+        ("me@localhost", own, "", 403),
+        // The target's authority is the host of the request, so it is what an origin may be.
+        ("localhost:1", own, "http://localhost:1", 200),
+        ("localhost:1", own, origin.as_str(), 403),
+    ] {
+        let origin = match origin {
+            "" => String::new(),
+            origin => format!("Origin: {origin}\r\n"),
+        };
+        let (status, answer) = ask(
+            &server,
+            &format!(
+                "GET http://{target}/v1/targets HTTP/1.1\r\nHost: {host}\r\n{origin}Connection: close\r\n\r\n"
+            ),
+        )
+        .await;
+        assert_eq!(status, expect, "{target} {host} {origin}: {answer}");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_console_link_opens_once() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(config(dir.path()), bus().await)
