@@ -11,8 +11,9 @@ use agentbus::TargetKind;
 use agentbus_acp::Editors;
 use agentbus_acp::serve::{Targets, Visit};
 use axum::Extension;
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Query, State};
 use axum::response::Response;
 use futures_util::stream::SplitStream;
 use futures_util::{SinkExt, Stream, StreamExt, stream};
@@ -21,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, PollSender};
 
 use crate::error::Failure;
+use crate::extract::Query;
 use crate::limits;
 use crate::server::Place;
 use crate::state::App;
@@ -35,14 +37,14 @@ pub(crate) struct Wishes {
 
 pub(crate) async fn upgrade(
     State(app): State<Arc<App>>,
-    Extension(place): Extension<Place>,
     Query(wishes): Query<Wishes>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    Extension(place): Extension<Place>,
 ) -> Result<Response, Failure> {
     let editors = app.config.editors.clone().ok_or_else(|| {
         Failure::invalid("this host keeps no sessions, so that editors cannot open any")
     })?;
-    let upgrade = upgrade
+    let upgrade = upgrade?
         .max_message_size(agentbus_acp::limits::LINE_BYTES)
         .max_frame_size(agentbus_acp::limits::LINE_BYTES);
     Ok(upgrade.on_upgrade(move |socket| {

@@ -104,6 +104,14 @@ impl Failure {
         ErrorPayload::new(ErrorCode::InvalidRequest, message).into()
     }
 
+    /// A request that no route takes as it is, with a status of its own.
+    pub(crate) fn refused(status: StatusCode, message: impl Into<String>) -> Self {
+        Self::new(
+            status,
+            ErrorPayload::new(ErrorCode::InvalidRequest, message),
+        )
+    }
+
     /// The same failure, with a word about what failed.
     pub(crate) fn about(mut self, what: impl std::fmt::Display) -> Self {
         self.payload.message = format!("{what}: {}", self.payload.message);

@@ -16,6 +16,7 @@ mod cloudevents;
 mod config;
 mod data_dir;
 mod error;
+mod extract;
 mod guard;
 mod idempotency;
 pub mod limits;

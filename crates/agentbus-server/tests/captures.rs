@@ -71,6 +71,9 @@ fn deliberately_different(name: &str) -> Option<(u16, Option<Value>)> {
         "invoke-no-such-target" | "stream-no-such-target" => (404, error("NO_HANDLER", false)),
         // The one reply of a streaming target is its result, not its first frame.
         "invoke-on-stream-target" => (200, Some(json!({"result": {"n": 2}}))),
+        // Every refusal is JSON.
+        "unknown-route" | "empty-target" => (404, error("INVALID_REQUEST", false)),
+        "get-not-allowed" => (405, error("INVALID_REQUEST", false)),
         // A slash in a name is part of the name, which is no name then.
         "invoke-target-with-slash" => (400, error("INVALID_REQUEST", false)),
         // A standard `traceparent` counts too, but the X- header goes first as captured.

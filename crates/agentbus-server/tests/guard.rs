@@ -306,6 +306,51 @@ async fn bad_input_gets_its_own_answer() {
 }
 
 #[tokio::test]
+async fn every_refusal_is_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open_server(dir.path(), bus().await).await;
+    for (method, path, expect) in [
+        ("GET", "/nowhere", 404),
+        ("POST", "/v1/nowhere", 404),
+        ("POST", "/v1/agents//invoke", 404),
+        ("DELETE", "/v1/targets", 405),
+        ("GET", "/v1/agents/echo/invoke", 405),
+        ("PUT", "/mcp", 405),
+        ("POST", "/v1/agents/%ff/stream", 400),
+        ("POST", "/v1/pools/%ff/drain", 400),
+        ("GET", "/v1/events?format=xml", 400),
+        ("GET", "/v1/sessions/x/events?after=y", 400),
+        ("GET", "/open?code=a&code=b", 400),
+        ("GET", "/mcp?lang=a&lang=b", 400),
+        ("GET", "/acp?agent=a&agent=b", 400),
+        ("GET", "/v1/ws", 400),
+        ("GET", "/api/nowhere", 404),
+        ("PATCH", "/api/threads", 405),
+        ("GET", "/api/threads/%ff", 400),
+    ] {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            server.local_addr()
+        );
+        let (status, answer) = ask(&server, &request).await;
+        assert_eq!(status, expect, "{method} {path}: {answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let is_json = head
+            .to_lowercase()
+            .contains("content-type: application/json");
+        assert!(is_json, "{method} {path}: {answer}");
+        let body: Value = serde_json::from_str(body).unwrap();
+        let said = match path.starts_with("/api/") {
+            true => body["detail"].as_str(),
+            false => body["message"].as_str(),
+        };
+        let told = said.is_some_and(|said| !said.is_empty());
+        assert!(told, "{method} {path}: {answer}");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn an_idempotency_key_runs_once() {
     let dir = tempfile::tempdir().unwrap();
     let bus = bus().await;

@@ -8,11 +8,11 @@ use agentbus_chat::{
     emoji,
 };
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::refusal::Refusal;
-use super::request::Written;
+use super::request::{Path, Written};
 use super::views;
 use crate::state::App;
 

@@ -9,14 +9,14 @@ use agentbus_chat::{
     AgentId, AgentUpdate, AuthProblem, Chat, ChatError, Credentials, NewAgent, Registered, Stamp,
 };
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::paging::{self, Wanted};
 use super::refusal::Refusal;
-use super::request::{QueryFields, Written};
+use super::request::{Path, QueryFields, Written};
 use super::views;
 use crate::idempotency::{Asked, Stored};
 use crate::state::App;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use agentbus_decisions::{Answer, NotTaken, Question};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use super::refusal::Refusal;
-use super::request::Written;
+use super::request::{Path, Written};
 use super::views;
 use crate::state::App;
 

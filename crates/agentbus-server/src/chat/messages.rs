@@ -6,14 +6,14 @@ use agentbus_chat::model::Priority;
 use agentbus_chat::store::MessageQuery;
 use agentbus_chat::{AgentId, AuthProblem, ChatError, MessageId, Proof, ThreadId};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::fields::Fields;
 use super::refusal::Refusal;
-use super::request::{QueryFields, Written};
+use super::request::{Path, QueryFields, Written};
 use super::views::{self, Metadata};
 use crate::state::App;
 

@@ -3,14 +3,13 @@
 use agentbus_chat::model::{Priority, Role};
 use agentbus_chat::{AuthProblem, ChatError, Draft, MessageId, Posted, Proof, Sync, ThreadId};
 use axum::Json;
-use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::messages::metadata;
 use super::refusal::Refusal;
-use super::request::{QueryFields, Written};
+use super::request::{Path, QueryFields, Written};
 use super::views;
 
 /// Posts a message.

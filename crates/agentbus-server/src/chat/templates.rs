@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use agentbus_chat::{AgentId, ChatError, Credentials, NewTemplate, TemplateId};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::paging::{self, Wanted};
 use super::refusal::Refusal;
-use super::request::{QueryFields, Written};
+use super::request::{Path, QueryFields, Written};
 use super::views;
 use crate::state::App;
 

@@ -8,13 +8,13 @@ use agentbus_chat::{
     AgentId, AuthProblem, Chat, ChatError, Credentials, NewThread, Stamp, TemplateId, ThreadId,
 };
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::refusal::Refusal;
-use super::request::{QueryFields, Written};
+use super::request::{Path, QueryFields, Written};
 use super::views;
 use crate::state::App;
 

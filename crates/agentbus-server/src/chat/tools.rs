@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::Value;
 
 use super::refusal::Refusal;
-use super::request::Written;
+use super::request::{Path, Written};
 use crate::state::App;
 
 /// Calls a tool. Nothing is remembered: a tool that speaks for an agent needs its token.

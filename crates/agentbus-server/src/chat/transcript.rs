@@ -6,12 +6,12 @@ use std::sync::Arc;
 use agentbus_chat::store::MessageQuery;
 use agentbus_chat::{ThreadId, Transcript};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::messages::metadata;
 use super::refusal::Refusal;
-use super::request::QueryFields;
+use super::request::{Path, QueryFields};
 use super::views::{self, Metadata};
 use crate::state::App;
 

@@ -9,7 +9,7 @@ use agentbus_mcp::Uploads;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::multipart::{Field, MultipartError};
-use axum::extract::{FromRequest, Multipart, Path, Request, State};
+use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::refusal::Refusal;
-use super::request::key;
+use super::request::{Path, key};
 use crate::limits::BODY_TIMEOUT;
 use crate::state::App;
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use agentbus_chat::{AgentId, Credentials, ThreadId, WaitRequest};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::refusal::Refusal;
-use super::request::Written;
+use super::request::{Path, Written};
 use super::views::{self, Metadata};
 use crate::state::App;
 

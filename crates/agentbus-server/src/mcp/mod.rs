@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use agentbus_mcp::{Gateway, HttpService, McpConfig, Profile, Visitor};
 use axum::body::Body;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on, post};
@@ -22,6 +22,7 @@ use serde_json::json;
 
 use crate::chat::ChatHost;
 use crate::error::Failure;
+use crate::extract::Query;
 use crate::routes::context;
 use crate::state::App;
 use crate::{Board, ServerConfig, ServerError};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentbus_mcp::{Pipe, PipeError, Principal};
 use axum::body::Body;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::{Wishes, parse_error, stateless, visitor};
 use crate::error::Failure;
+use crate::extract::Query;
 use crate::routes::context;
 use crate::sse::{self, Blocks};
 use crate::state::App;

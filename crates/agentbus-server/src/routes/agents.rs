@@ -6,7 +6,7 @@ use agentbus::{
     Envelope, Error, ErrorCode, ErrorPayload, EventId, EventType, Frames, Payload, mint,
 };
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 
 use super::context;
 use crate::error::Failure;
+use crate::extract::Path;
 use crate::idempotency::{Asked, Stored};
 use crate::sse::{self, Blocks};
 use crate::state::App;
@@ -49,7 +50,7 @@ pub(super) async fn invoke(
     body: Body,
 ) -> Result<Response, Failure> {
     if target.is_empty() {
-        return Ok(super::not_found().await);
+        return Err(super::not_found());
     }
     let body = context::body(body).await?;
     let context = context::context(&headers, &app.bus)?;
@@ -137,7 +138,7 @@ pub(super) async fn stream(
     body: Body,
 ) -> Result<Response, Failure> {
     if target.is_empty() {
-        return Ok(super::not_found().await);
+        return Err(super::not_found());
     }
     let body = context::body(body).await?;
     let context = context::context(&headers, &app.bus)?;

@@ -6,7 +6,7 @@ use agentbus::dead_letters::{Entry, Filter, RedriveError};
 use agentbus::middleware::dead_letter::ORIGINAL_SUBJECT;
 use agentbus::{Error, ErrorCode, ErrorPayload, EventId};
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use utoipa::IntoParams;
 
 use crate::error::Failure;
+use crate::extract::{Path, Query};
 use crate::limits::{DEAD_LETTERS_PAGE, DEAD_LETTERS_PAGE_MAX};
 use crate::state::App;
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use agentbus::Error;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 
 use crate::error::Failure;
+use crate::extract::Path;
 use crate::state::App;
 
 /// Forgets a durable name and what it has not settled; the next subscription of it begins anew.

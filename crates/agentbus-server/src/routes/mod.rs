@@ -21,6 +21,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::error::Failure;
 use crate::guard::GuardLayer;
 use crate::state::App;
 use crate::{acp, ws};
@@ -87,14 +88,15 @@ async fn nowhere(request: Request) -> Response {
     if crate::chat::owns(request.uri().path()) {
         return crate::chat::not_found();
     }
-    not_found().await
+    not_found().into_response()
 }
 
-async fn not_found() -> Response {
-    (StatusCode::NOT_FOUND, "Not Found").into_response()
+fn not_found() -> Failure {
+    let text = "there is no such route; GET /openapi.json describes those there are";
+    Failure::refused(StatusCode::NOT_FOUND, text)
 }
 
-/// Says which methods there are, in the words that peers of the HTTP adapter know.
+/// Says which methods there are.
 async fn method_not_allowed(request: Request) -> Response {
     let path = request.uri().path();
     if crate::chat::owns(path) {
@@ -103,17 +105,18 @@ async fn method_not_allowed(request: Request) -> Response {
     let begins = |one: &str| path.starts_with(one);
     let ends = |one: &str| path.ends_with(one);
     let orders = ["/restart", "/drain", "/redrive"].into_iter().any(ends);
-    let posts = begins("/v1/agents/") || begins("/v1/events/") || orders;
+    let posts = begins("/v1/agents/") || begins("/v1/events/") || begins("/mcp/messages") || orders;
     let allow = match posts {
         true => "POST",
         false if begins("/v1/dead-letters/") || begins("/v1/durables/") => "DELETE",
         false if path == "/v1/events" => "GET, HEAD, POST",
+        false if path.starts_with("/mcp") => "GET, HEAD, POST, DELETE",
         false => "GET, HEAD",
     };
-    (
-        StatusCode::METHOD_NOT_ALLOWED,
-        [(header::ALLOW, allow)],
-        "Method Not Allowed",
-    )
-        .into_response()
+    let text = format!(
+        "{} is no method of this route; it has {allow}",
+        request.method()
+    );
+    let refusal = Failure::refused(StatusCode::METHOD_NOT_ALLOWED, text);
+    ([(header::ALLOW, allow)], refusal).into_response()
 }

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use agentbus::Error;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::error::Failure;
+use crate::extract::Path;
 use crate::state::App;
 
 /// The target that looks after the pools.

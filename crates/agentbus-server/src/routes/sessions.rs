@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentbus::{Error, ErrorCode, ErrorPayload};
 use agentbus_acp::log::{Followed, Follower, LogError};
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use utoipa::IntoParams;
 
 use crate::error::Failure;
+use crate::extract::{Path, Query};
 use crate::sse::{self, Blocks};
 use crate::state::App;
 

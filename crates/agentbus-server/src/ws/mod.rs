@@ -15,6 +15,7 @@ use agentbus_transport_ws::wire::FRAME_BYTES_MAX;
 use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::HeaderMap;
 use axum::response::Response;
 
@@ -28,9 +29,9 @@ pub(crate) use connection::{SILENCE_MAX, overdue, write};
 /// Opens a connection. A tenant in the header is that of everything it says without a full subject.
 pub(crate) async fn upgrade(
     State(app): State<Arc<App>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     Extension(place): Extension<Place>,
     headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
 ) -> Result<Response, Failure> {
     let own = app.bus.subjects();
     let tenant = context::tenant(&headers)?;
@@ -38,16 +39,15 @@ pub(crate) async fn upgrade(
         true => own.clone(),
         false => own.with_tenant(&tenant).map_err(agentbus::Error::from)?,
     };
-    let upgraded = upgrade
+    let upgrade = upgrade?
         .max_message_size(FRAME_BYTES_MAX)
-        .max_frame_size(FRAME_BYTES_MAX)
-        .on_upgrade(move |socket| {
-            let tasks = app.tasks.clone();
-            tasks.track_future(async move {
-                connection::run(app, socket, space).await;
-                // The connection counts for as long as the socket lives.
-                drop(place);
-            })
-        });
-    Ok(upgraded)
+        .max_frame_size(FRAME_BYTES_MAX);
+    Ok(upgrade.on_upgrade(move |socket| {
+        let tasks = app.tasks.clone();
+        tasks.track_future(async move {
+            connection::run(app, socket, space).await;
+            // The connection counts for as long as the socket lives.
+            drop(place);
+        })
+    }))
 }
