@@ -80,6 +80,34 @@ fn a_message_whose_id_cannot_be_read_is_answered_when_it_is_refused() {
 }
 
 #[test]
+fn an_id_with_more_digits_than_the_bus_keeps_is_refused_under_itself() {
+    let bus = Bus::start();
+    let long = "123456789012345678901234567890";
+    let ping = format!("{{\"jsonrpc\":\"2.0\",\"id\":{long},\"method\":\"ping\"}}\n");
+    let arguments = ["--url", &bus.url, "mcp"];
+    let directory = bus.directory.path();
+    let output = say(directory, &arguments, Some(&bus.token), ping.as_bytes());
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains(&format!("\"id\":{long},")), "{said}");
+    assert!(said.contains("-32600"), "{said}");
+}
+
+#[test]
+fn a_greeting_that_is_refused_ends_no_session() {
+    let bus = Bus::start();
+    let ready = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+    let bad = json!({ "jsonrpc": "2.0", "id": 2, "method": "initialize", "params": {} });
+    let list = json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/list" });
+    let said = lines(&[greeting(), ready, bad, list]);
+    let answers = answered(&bus, said.as_bytes());
+    let result = |id: u64| {
+        let answer = answers.iter().find(|answer| answer["id"] == id);
+        answer.is_some_and(|answer| answer["result"].is_object())
+    };
+    assert!(result(1) && !result(2) && result(3), "{answers:?}");
+}
+
+#[test]
 fn a_notification_is_not_answered_though_it_is_refused() {
     let bus = Bus::start();
     let notification = json!({ "jsonrpc": "2.0", "method": "notifications/roots/list_changed" });

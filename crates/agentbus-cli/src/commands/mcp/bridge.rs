@@ -75,13 +75,14 @@ struct UnderWay {
 }
 
 impl UnderWay {
-    /// Waits until one more request may be under way.
+    /// Forgets what is done, and waits until one more request may be under way. Tasks are counted
+    /// and not ids, of which a client may use one twice.
     async fn make_room(&mut self) {
-        self.requests.retain(|_, request| !request.is_finished());
-        while self.requests.len() >= REQUESTS_MAX {
+        while self.tasks.try_join_next().is_some() {}
+        while self.tasks.len() >= REQUESTS_MAX {
             self.tasks.join_next().await;
-            self.requests.retain(|_, request| !request.is_finished());
         }
+        self.requests.retain(|_, request| !request.is_finished());
     }
 
     /// Lets the requests come to their answers for a while: the calls were made, and a client that
@@ -196,8 +197,11 @@ impl Bridge {
             }
             return;
         };
+        if let Some(error) = message.misnumbered() {
+            let _ = out.send(error).await;
+            return;
+        }
         if message.method() == "initialize" {
-            self.session.lock().await.opening = Some(message.line.clone());
             self.clone().pass(message, out.clone()).await;
             return;
         }
@@ -295,9 +299,12 @@ impl Bridge {
         out: &mpsc::Sender<String>,
     ) -> Result<(), Lost> {
         let opens = message.method() == "initialize";
-        if opens {
-            let id = response.headers().get("mcp-session-id").cloned();
-            self.session.lock().await.id = id;
+        // One that is refused opens nothing, and what was open stays so.
+        let opened = response.headers().get("mcp-session-id").cloned();
+        if opens && let Some(id) = opened {
+            let mut session = self.session.lock().await;
+            session.id = Some(id);
+            session.opening = Some(message.line.clone());
         }
         let status = response.status();
         if status == StatusCode::UNAUTHORIZED {
@@ -425,5 +432,28 @@ async fn write(mut outgoing: mpsc::Receiver<String>, mut writer: impl AsyncWrite
         if writer.write_all(line.as_bytes()).await.is_err() || writer.flush().await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_done_is_forgotten_before_there_is_no_room() {
+        let mut under_way = UnderWay::default();
+        for id in 0..3 {
+            let request = under_way.tasks.spawn(async {});
+            under_way.requests.insert(id.to_string(), request);
+        }
+        while under_way
+            .requests
+            .values()
+            .any(|request| !request.is_finished())
+        {
+            tokio::task::yield_now().await;
+        }
+        under_way.make_room().await;
+        assert_eq!((under_way.tasks.len(), under_way.requests.len()), (0, 0));
     }
 }

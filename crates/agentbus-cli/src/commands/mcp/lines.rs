@@ -3,10 +3,9 @@
 use std::io;
 
 use bytes::BytesMut;
-use serde_json::Value;
 use tokio_util::codec::{Decoder, LinesCodec, LinesCodecError};
 
-use super::wire::{NO_JSON, NO_REQUEST, error};
+use super::wire::{NO_ID, NO_JSON, NO_REQUEST, error};
 
 /// Longest line, and longest event: as much as the bus takes.
 pub(super) const LINE_BYTES_MAX: usize = agentbus_mcp::limits::REQUEST_BYTES_MAX;
@@ -30,7 +29,7 @@ impl Unread {
                 (NO_REQUEST, text)
             }
         };
-        error(&Value::Null, code, &text)
+        error(NO_ID, code, &text)
     }
 }
 

@@ -1,6 +1,11 @@
 //! What a message on a line says of itself, and what comes back over HTTP.
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
+
+/// The id in an answer to what has none.
+pub(super) const NO_ID: &str = "null";
 
 /// The key under which a client of the newest revision says its version with every request.
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -44,10 +49,31 @@ impl Message {
     /// What the client is told if the bus does not take the message; none if it waits for nothing.
     pub(super) fn lost(&self, text: &str) -> Option<String> {
         match self.request_id() {
-            Some(id) => Some(error(id, FAILED, text)),
+            Some(_) => Some(error(&self.id_as_written(), FAILED, text)),
             None if self.wants_nothing() => None,
             // A batch, or an id that is none: who sent it waits, whatever it meant.
-            None => Some(error(&Value::Null, NO_REQUEST, text)),
+            None => Some(error(NO_ID, NO_REQUEST, text)),
+        }
+    }
+
+    /// What the client is told of an id that the bus could not give back: it knows whole numbers of
+    /// 64 bits, and would answer under another id, or none.
+    pub(super) fn misnumbered(&self) -> Option<String> {
+        let id = self.request_id()?;
+        let text = "an id is a whole number of 64 bits or a text; ask again under one of those";
+        (id.is_number() && !id.is_i64()).then(|| error(&self.id_as_written(), NO_REQUEST, text))
+    }
+
+    /// The id with each of its digits, of which a number that was read may have lost some.
+    fn id_as_written(&self) -> String {
+        #[derive(Deserialize)]
+        struct Named {
+            id: Box<RawValue>,
+        }
+        match serde_json::from_str::<Named>(&self.line) {
+            Ok(named) => named.id.get().to_owned(),
+            // It stands there twice; the last one counts.
+            Err(_) => self.value["id"].to_string(),
         }
     }
 
@@ -89,9 +115,10 @@ impl Message {
     }
 }
 
-/// An error, of which the bus knows nothing.
-pub(super) fn error(id: &Value, code: i32, text: &str) -> String {
-    json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": text } }).to_string()
+/// An error, of which the bus knows nothing, to an id that is given as JSON.
+pub(super) fn error(id: &str, code: i32, text: &str) -> String {
+    let error = json!({ "code": code, "message": text });
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#)
 }
 
 /// Writes a value so that it can stand in a header: as it is, or encoded where it could not.
@@ -212,5 +239,34 @@ mod tests {
         check_lost(r#"{"method":"notifications/cancelled"}"#, None);
         check_lost(r#"{"id":1,"result":{}}"#, None);
         check_lost(r#"{"id":1,"error":{"code":1,"message":"no"}}"#, None);
+    }
+
+    /// Whether a request under the id goes to the bus; otherwise it is answered under that id.
+    fn check_id(id: &str, goes: bool) {
+        let line = format!(r#"{{"method":"ping","id": {id} }}"#);
+        let message = Message::read(line).unwrap();
+        let under = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":"#);
+        let told = message.misnumbered();
+        assert_eq!(told.is_none(), goes, "{id}");
+        for told in told.into_iter().chain(message.lost("no")) {
+            assert!(told.starts_with(&under), "{told}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_given_back_with_all_its_digits() {
+        for id in ["0", "-7", "9223372036854775807", r#""a\u0041""#] {
+            check_id(id, true);
+        }
+        let others = [
+            "9223372036854775808",
+            "123456789012345678901234567890",
+            "1.50",
+            "1e3",
+            "-0",
+        ];
+        for id in others {
+            check_id(id, false);
+        }
     }
 }
