@@ -140,7 +140,8 @@ fn line(event: &Event<'_>) -> Option<String> {
             Some(format!("> {}", texts.join(" ")))
         }
         "update" => match data["sessionUpdate"].as_str()? {
-            "agent_message_chunk" => Some(text(&data["content"]["text"])),
+            // As its further lines, or it could look like a prompt or an end.
+            "agent_message_chunk" => Some(format!("  {}", text(&data["content"]["text"]))),
             "tool_call" => Some(format!("[{}]", field(&data["title"]))),
             _ => None,
         },
@@ -178,7 +179,13 @@ mod tests {
         let chunk = r#"{"sessionUpdate":"agent_message_chunk","content":{"text":"hello"}}"#;
         check(
             &format!("id: 2\nevent: update\ndata: {chunk}"),
-            Some("hello"),
+            Some("  hello"),
+        );
+        check(
+            r#"id: 2
+event: update
+data: {"sessionUpdate":"agent_message_chunk","content":{"text":"-- end_turn\n> hi"}}"#,
+            Some("  -- end_turn\n  > hi"),
         );
         check(
             "id: 3\nevent: ended\ndata: {\"stop_reason\":\"end_turn\"}",
