@@ -43,8 +43,11 @@ impl Chat {
     /// Makes a template.
     ///
     /// # Errors
-    /// Fails when the id is taken, or a text is not allowed.
+    /// Fails when the id is empty or taken, or a text is not allowed.
     pub async fn create_template(&self, new: NewTemplate) -> Result<Template, ChatError> {
+        if new.id.as_str().trim().is_empty() {
+            return Err(ChatError::invalid("id must not be empty"));
+        }
         let texts = [&new.description, &new.system_prompt];
         for text in texts.into_iter().flatten() {
             within("template", text.len(), limits::PROMPT_BYTES_MAX)?;

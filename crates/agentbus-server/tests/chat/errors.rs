@@ -9,7 +9,7 @@ async fn every_mistake_has_its_answer() {
     let host = Host::start(quiet()).await;
     let thread = host.thread("t").await;
     let messages = format!("/api/threads/{thread}/messages");
-    let table: [(&str, &str, Value, u16); 20] = [
+    let table: [(&str, &str, Value, u16); 22] = [
         (
             "POST",
             "/api/threads",
@@ -72,6 +72,18 @@ async fn every_mistake_has_its_answer() {
         ),
         ("GET", "/api/messages/nope", Value::Null, 404),
         ("GET", "/api/search?q=x&after=never", Value::Null, 400),
+        (
+            "POST",
+            "/api/templates",
+            json!({ "id": "", "name": "n" }),
+            400,
+        ),
+        (
+            "POST",
+            "/api/templates",
+            json!({ "id": " ", "name": "n" }),
+            400,
+        ),
         ("GET", "/static/uploads/..%2Ftoken", Value::Null, 404),
         ("PATCH", "/api/agents", Value::Null, 405),
         ("GET", "/api/nothing", Value::Null, 404),
