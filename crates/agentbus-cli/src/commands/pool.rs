@@ -10,6 +10,8 @@ use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::plain;
 
+const NO_POOLS: &str = "this bus has no pools; add [[pools]] to its configuration";
+
 pub(crate) async fn pool(client: &Client, args: PoolArgs) -> Result<(), Failure> {
     let PoolArgs { space, order } = args;
     let bus = client.connect(&space).await?;
@@ -22,7 +24,10 @@ pub(crate) async fn pool(client: &Client, args: PoolArgs) -> Result<(), Failure>
     // A drain takes as long as the work that is under way.
     let reply = bus.invoke(OPERATOR, &asked).no_timeout().await;
     bus.shutdown().await;
-    let reply = reply.map_err(explain)?;
+    let reply = match (&order, reply) {
+        (Pool::List, Err(Error::NoHandler { .. })) => return none(&client.output),
+        (_, reply) => reply.map_err(explain)?,
+    };
     let Some(payload) = &reply.payload else {
         return Err(Failure::unexpected(
             "the bus answered without saying anything",
@@ -35,12 +40,18 @@ pub(crate) async fn pool(client: &Client, args: PoolArgs) -> Result<(), Failure>
     print(&order, &answer, &client.output)
 }
 
+/// Prints a list without pools: nobody looks after them where there are none.
+fn none(output: &Output) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.line(&json!({ "pools": [] }).to_string());
+    }
+    output.note(NO_POOLS);
+    Ok(())
+}
+
 fn explain(error: Error) -> Failure {
     match error {
-        Error::NoHandler { .. } => {
-            let message = "this bus has no pools; add [[pools]] to its configuration";
-            Failure::new(Exit::NoHandler, message)
-        }
+        Error::NoHandler { .. } => Failure::new(Exit::NoHandler, NO_POOLS),
         // The bus itself answers here, and what it calls invalid is what was typed.
         Error::Remote(said) if said.code == ErrorCode::InvalidRequest => {
             Failure::usage(said.message)

@@ -86,14 +86,26 @@ fn an_order_for_a_pool_that_is_not_there_names_those_that_are() {
         assert_eq!(status, 400, "{body}");
         assert!(body.contains("there is no pool `q`; there is p"), "{body}");
     }
+}
+
+#[test]
+fn a_bus_without_pools_has_an_empty_list_of_them() {
     let host = Host::start("");
-    let output = host.run(&["pool", "list"]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(6), "{said}");
-    assert!(
-        said.contains("add [[pools]] to its configuration"),
-        "{said}"
-    );
+    for (arguments, code) in [
+        (["pool", "list"].as_slice(), 0),
+        (&["pool", "drain", "p"], 6),
+    ] {
+        let output = host.run(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(output.stdout.is_empty());
+        assert!(
+            said.contains("add [[pools]] to its configuration"),
+            "{said}"
+        );
+    }
+    let none = host.json(&["pool", "list", "--json"]);
+    assert_eq!(none, json!({ "pools": [] }));
 }
 
 /// What `/metrics` says of the one worker of `p`.
