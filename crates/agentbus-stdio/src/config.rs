@@ -249,6 +249,16 @@ fn pools(fields: &Fields<'_>, warnings: &mut Vec<String>) -> Result<Vec<PoolConf
     Ok(pools)
 }
 
+/// Checks what `limits` would say, for a configuration that has no pools yet.
+///
+/// # Errors
+///
+/// A [`ConfigError`] that names the place and what would be right there.
+pub fn check_limits(table: &Value) -> Result<(), ConfigError> {
+    let root = Object::from_iter([("limits".to_owned(), table.clone())]);
+    limits(&Fields::new("", &root, ROOT_KEYS), &mut Vec::new()).map(drop)
+}
+
 fn limits(fields: &Fields<'_>, warnings: &mut Vec<String>) -> Result<Limits, ConfigError> {
     let mut limits = Limits::default();
     let Some(object) = fields.object("limits")? else {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use agentbus_stdio::Config as PoolsConfig;
-use agentbus_stdio::config::{HANDSHAKE_KEYS, POOL_KEYS};
+use agentbus_stdio::config::{HANDSHAKE_KEYS, POOL_KEYS, check_limits};
 use agentbus_stdio::limits::LIMIT_NAMES;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
@@ -13,10 +13,12 @@ use super::Config;
 use crate::failure::{Exit, Failure};
 
 impl Config {
-    /// Reads `pools` and `pool_limits`; `None` without pools.
+    /// Reads `pools` and `pool_limits`; `None` without pools, whose limits must be right all the same.
     pub(crate) fn pools(&self) -> Result<Option<PoolsConfig>, Failure> {
         if self.pools.is_empty() {
-            return Ok(None);
+            return check_limits(&json!(self.pool_limits))
+                .map(|()| None)
+                .map_err(|error| Failure::new(Exit::Configuration, error.to_string()));
         }
         let text = json!({ "pools": self.pools, "limits": self.pool_limits }).to_string();
         PoolsConfig::parse(text.as_bytes())
@@ -166,5 +168,10 @@ mod tests {
             read("[pool_limits]\nmax_restart = 3").is_err(),
             "without pools too"
         );
+        let wrong = "[pool_limits]\nmax_restarts = \"many\"\n";
+        let alone = read(wrong).unwrap_err();
+        assert!(alone.contains("limits.max_restarts"), "{alone}");
+        assert_eq!(read(&format!("{POOL}{wrong}")).unwrap_err(), alone);
+        assert_eq!(read("[pool_limits]\nmax_restarts = 3\n"), Ok(None));
     }
 }
