@@ -9,12 +9,13 @@ mod memory;
 mod output;
 mod plain;
 mod telemetry;
+mod usage;
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::CommandFactory;
 
 use crate::args::{Args, Command};
 use crate::failure::Failure;
@@ -25,23 +26,29 @@ use crate::telemetry::Telemetry;
 const OLD_NAME: &str = "stdio_bus";
 
 fn main() -> ExitCode {
-    let args = arguments();
+    let (command, arguments) = arguments();
+    let args = match usage::read(command, &arguments) {
+        Ok(args) => args,
+        Err(failure) => return ended(&Output::new(true), &failure),
+    };
     let output = Output::new(args.json);
     match run(args, &output) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            output.failure(&failure);
-            failure.exit_code()
-        }
+        Err(failure) => ended(&output, &failure),
     }
 }
 
-/// The arguments; under the name `stdio_bus` they are those of `agentbus stdio`.
-fn arguments() -> Args {
+fn ended(output: &Output, failure: &Failure) -> ExitCode {
+    output.failure(failure);
+    failure.exit_code()
+}
+
+/// The arguments and what they may be; under the name `stdio_bus` they are those of `agentbus stdio`.
+fn arguments() -> (clap::Command, Vec<OsString>) {
     let mut arguments: Vec<_> = std::env::args_os().collect();
     let name = arguments.first().map(Path::new).and_then(Path::file_name);
     if name.is_none_or(|name| name != OLD_NAME) {
-        return Args::parse_from(arguments);
+        return (Args::command(), arguments);
     }
     // The version is that of the program, which the verb alone does not have.
     let version = ["--version", "-V"].map(OsString::from);
@@ -50,8 +57,7 @@ fn arguments() -> Args {
     }
     let usage = format!("{OLD_NAME} [OPTIONS]");
     let command = Args::command().mut_subcommand("stdio", |stdio| stdio.override_usage(usage));
-    let matches = command.get_matches_from(arguments);
-    Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    (command, arguments)
 }
 
 /// Verbs that need the configuration read all of it before any port is opened or program started.

@@ -354,6 +354,65 @@ fn mistakes_have_their_exit_code_and_a_next_step() {
 }
 
 #[test]
+fn a_wrong_command_line_is_told_in_json_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = |args: &[&str]| {
+        let output = agentbus(dir.path()).args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for (args, says) in [
+        (["--json", "frobnicate"].as_slice(), "'frobnicate'"),
+        (&["--json"], "subcommand"),
+        (&["--json", "pool"], "command"),
+        (&["pub", "--json"], "<EVENT_TYPE>"),
+        (&["invoke", "x", "--nope", "--json"], "'--nope'"),
+        (&["sub", ">", "--count", "many", "--json"], "'many'"),
+        (
+            &["handle", "--json", "x", "--nope", "--", "cat"],
+            "'--nope'",
+        ),
+    ] {
+        let said = told(args);
+        let error: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(error["error"]["exit"], 2, "{said}");
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(message.contains(says), "{args:?}: {said}");
+        assert!(message.contains("`--help`"), "{args:?}: {said}");
+    }
+    // What follows `--` is for the program.
+    let plain = told(&["handle", "x", "--nope", "--", "cat", "--json"]);
+    assert!(plain.starts_with("error: "), "{plain}");
+    let help = agentbus(dir.path()).args(["--json", "--help"]).output();
+    assert!(help.unwrap().status.success());
+}
+
+#[test]
+fn a_wrong_variable_is_blamed_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = |args: &[&str]| {
+        let mut serve = agentbus(dir.path());
+        serve.args(["serve", "--listen", "127.0.0.1:0"]).args(args);
+        let output = serve.env("AGENTBUS_DRAIN_S", "soon").output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let variable = told(&[]);
+    assert!(
+        variable.contains("'soon' for 'AGENTBUS_DRAIN_S'"),
+        "{variable}"
+    );
+    let in_json = told(&["--json"]);
+    assert!(
+        in_json.contains("'soon' for 'AGENTBUS_DRAIN_S'"),
+        "{in_json}"
+    );
+    let flag = told(&["--drain", "later"]);
+    assert!(flag.contains("'later' for '--drain <SECONDS>'"), "{flag}");
+}
+
+#[test]
 fn a_wrong_configuration_has_its_exit_code_and_names_the_entry() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bus.toml");
