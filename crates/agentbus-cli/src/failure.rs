@@ -135,7 +135,9 @@ impl From<Error> for Failure {
 impl From<ServerError> for Failure {
     fn from(error: ServerError) -> Self {
         let exit = match &error {
-            ServerError::Exposed { .. } | ServerError::BadOrigin(_) => Exit::Configuration,
+            ServerError::Exposed { .. }
+            | ServerError::BadOrigin(_)
+            | ServerError::NoDirectory { .. } => Exit::Configuration,
             // The URL or the file that was named; a database that somebody else holds is in use.
             ServerError::Chat {
                 source:

@@ -230,6 +230,27 @@ fn a_failing_program_answers_with_its_last_words() {
 }
 
 #[test]
+fn a_program_that_says_too_much_is_told_what_helps_here() {
+    let bus = Bus::start();
+    let program = ["--", "head", "-c", "5000000", "/dev/zero"];
+    let handle = |words: &[&str]| bus.background(&[words, &program].concat(), "serving");
+    let _handlers = [
+        handle(&["handle", "loud"]),
+        handle(&["handle", "long", "--stream"]),
+    ];
+    for (call, hint) in [
+        (["invoke", "loud"].as_slice(), "with --stream"),
+        (&["invoke", "long", "--stream"], "shorter lines"),
+    ] {
+        let output = bus.run(call);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(8), "{said}");
+        // `handle` has no option for that.
+        assert!(said.contains(hint) && !said.contains("raise"), "{said}");
+    }
+}
+
+#[test]
 fn a_token_that_cannot_be_read_is_not_called_missing() {
     let dir = tempfile::tempdir().unwrap();
     let said = |data: &Path| {
@@ -339,6 +360,8 @@ fn mistakes_have_their_exit_code_and_a_next_step() {
     );
     check(&["serve", "--listen", "0.0.0.0:0"], 3, "--allow-host");
     check(&["serve", "--listen", "127.0.0.1:0"], 9, "--data-dir");
+    let file = ["serve", "--data-dir", "bus.toml"];
+    check(&file, 3, "bus.toml is no directory");
     let open = ["serve", "--auth", "off", "--allow-host", "a.example"];
     check(&open, 3, "drop --auth off");
     let refused = bus

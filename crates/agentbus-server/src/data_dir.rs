@@ -22,16 +22,30 @@ pub struct DataDir {
 }
 
 impl DataDir {
+    /// Refuses a path where something else than a directory is, before anything is made in it.
+    ///
+    /// # Errors
+    /// Fails when there is something, and it is no directory.
+    pub fn check(path: &Path) -> Result<(), ServerError> {
+        if path.exists() && !path.is_dir() {
+            return Err(ServerError::NoDirectory {
+                path: path.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     /// Opens the directory, makes it (mode 0700) if need be, and locks it.
     ///
     /// # Errors
-    /// Fails when another bus holds the lock, when other users can look inside, or when the
-    /// system refuses.
+    /// Fails when another bus holds the lock, when other users can look inside, when it is no
+    /// directory, or when the system refuses.
     pub fn open(path: &Path) -> Result<Self, ServerError> {
         let failed = |source| ServerError::DataDir {
             path: path.to_owned(),
             source,
         };
+        Self::check(path)?;
         if !path.exists() {
             fs::DirBuilder::new()
                 .recursive(true)

@@ -55,6 +55,12 @@ pub enum ServerError {
         /// What the system said.
         source: io::Error,
     },
+    /// Something else than a directory is where the data directory should be.
+    #[error("{} is no directory; name the directory for the bus's data with --data-dir", .path.display())]
+    NoDirectory {
+        /// The path.
+        path: PathBuf,
+    },
     /// The token file holds no token.
     #[error("{} holds no token; delete it and a new one is made", .path.display())]
     BadToken {

@@ -305,6 +305,27 @@ async fn bad_input_gets_its_own_answer() {
     server.shutdown().await;
 }
 
+/// As docs/limits.md says.
+#[tokio::test]
+async fn the_head_of_a_request_is_limited() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open_server(dir.path(), bus().await).await;
+    let begin = format!(
+        "GET /healthz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
+        server.local_addr()
+    );
+    let more = |headers: usize| format!("{begin}{}\r\n", "x: y\r\n".repeat(headers));
+    assert_eq!(ask(&server, &more(98)).await.0, 200);
+    assert_eq!(ask(&server, &more(99)).await.0, 431);
+    let fill = 64 * 1024 - begin.len();
+    let long = format!("{begin}z: {}\r\n\r\n", "y".repeat(fill - 8));
+    assert_eq!(ask(&server, &long).await.0, 200);
+    // Not at its end after so many bytes.
+    let endless = format!("{begin}z: {}", "y".repeat(fill - 3));
+    assert_eq!(ask(&server, &endless).await.0, 431);
+    server.shutdown().await;
+}
+
 #[tokio::test]
 async fn every_refusal_is_json() {
     let dir = tempfile::tempdir().unwrap();

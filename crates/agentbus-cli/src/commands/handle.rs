@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 
 use agentbus::{Error, ErrorCode, ErrorPayload, Payload, Reply, Request, StreamWriter};
-use agentbus_process::{Exit, ExitOutcome, Program, Stdin, Stdout};
+use agentbus_process::{Exit, ExitOutcome, LineError, Program, RunError, Stdin, Stdout};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -49,7 +49,7 @@ async fn reply(program: Program, request: Request) -> Result<Reply, Error> {
     let output = described(program, &request)
         .run(input(&request))
         .await
-        .map_err(failed)?;
+        .map_err(not_run)?;
     check(&output.outcome)?;
     Ok(Reply::from(said(&output.stdout)?))
 }
@@ -61,7 +61,7 @@ async fn stream(program: Program, request: Request, out: StreamWriter) -> Result
         let Some(mut lines) = stdout.map(Stdout::lines) else {
             return Ok(());
         };
-        while let Some(line) = lines.next().await.map_err(failed)? {
+        while let Some(line) = lines.next().await.map_err(not_read)? {
             out.delta_payload(said_in_line(&line)?).await?;
         }
         Ok::<_, Error>(())
@@ -85,6 +85,27 @@ async fn feed(stdin: Option<Stdin>, input: Bytes) {
 
 fn failed(error: impl std::fmt::Display) -> Error {
     Error::agent(error.to_string())
+}
+
+/// What can be done about it here: the limits of the library have no option.
+fn not_run(error: RunError) -> Error {
+    match error {
+        RunError::OutputTooLarge { program, limit } => failed(format_args!(
+            "the program {program:?} wrote more than {limit} bytes and was stopped: let it write \
+             less, or serve it with --stream, which sends each line as it comes"
+        )),
+        error => failed(error),
+    }
+}
+
+/// The same for a line.
+fn not_read(error: LineError) -> Error {
+    match error {
+        LineError::TooLong { limit } => failed(format_args!(
+            "the program wrote a line of more than {limit} bytes: let it write shorter lines"
+        )),
+        error => failed(error),
+    }
 }
 
 /// The program with variables that describe the request.

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use agentbus::Bus;
 use agentbus_acp::{AgentTargets, BusServer, Editors, SessionLog};
-use agentbus_server::{AuthMode, Board, Figures, RunningServer, Server, ServerConfig, ServerError};
+use agentbus_server::{
+    AuthMode, Board, DataDir, Figures, RunningServer, Server, ServerConfig, ServerError,
+};
 use agentbus_stdio::PoolTargets;
 use agentbus_transport_ws::credentials;
 use serde_json::json;
@@ -101,6 +103,7 @@ pub(super) async fn start(
     config.check_names()?;
     memory::tend();
     let (mut host, pools) = (server_config(config)?, config.pools()?);
+    DataDir::check(&host.data_dir)?;
     check_port(&host)?;
     let bus = Bus::builder("agentbus")
         .transport(config.transport.as_str())

@@ -10,6 +10,7 @@ use super::{
     Balance, ConfigError, HANDSHAKE_KEYS, Handshake, POOL_KEYS, PoolConfig, Recycle, Restart,
     invalid,
 };
+use crate::limits::WORKERS;
 
 /// Time that a handshake has where the configuration is silent.
 const HANDSHAKE_TIMEOUT_SEC: u64 = 10;
@@ -57,8 +58,13 @@ fn needed(fields: &Fields<'_>, key: &'static str) -> Result<String, ConfigError>
 }
 
 fn instances(fields: &Fields<'_>) -> Result<u32, ConfigError> {
-    let count = fields
-        .take("instances")
+    let value = fields.take("instances");
+    // A number beyond all that are counted here is a whole one all the same.
+    let many = |count: f64| count > f64::from(u32::MAX);
+    if value.and_then(Value::as_f64).is_some_and(many) {
+        return Err(fields.error("instances", format!("at most {WORKERS} may run")));
+    }
+    let count = value
         .and_then(Value::as_u64)
         .and_then(|count| u32::try_from(count).ok())
         .filter(|count| *count > 0);

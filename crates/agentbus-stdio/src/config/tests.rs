@@ -81,6 +81,10 @@ fn instances_are_a_whole_number() {
         parse(r#"{"pools":[{"id":"p","command":"c","instances":99999}]}"#),
         &["99999", "at most"],
     );
+    for many in ["4294967296", "18446744073709551616", "1e30"] {
+        let text = format!(r#"{{"pools":[{{"id":"p","command":"c","instances":{many}}}]}}"#);
+        refused(parse(&text), &["pools[0]", "instances", "at most"]);
+    }
 }
 
 #[test]
