@@ -26,7 +26,7 @@ use crate::extract::Query;
 use crate::limits;
 use crate::server::Place;
 use crate::state::App;
-use crate::ws;
+use crate::ws::{self, Fault, Parting};
 
 /// What a connection wishes.
 #[derive(Debug, Deserialize)]
@@ -66,40 +66,75 @@ async fn serve(app: &Arc<App>, editors: Editors, agent: Option<String>, socket: 
     let (sink, incoming) = socket.split();
     let (sender, frames) = mpsc::channel(limits::ACP_OUTGOING);
     let broken = CancellationToken::new();
-    let writing = ws::write(sink, frames, broken.clone());
+    let (parting, left) = (Parting::default(), CancellationToken::new());
+    let writing = ws::write(sink, frames, broken.clone(), parting.clone());
+    // The writer does not close before it is known why.
+    let held = sender.clone();
     let outgoing = PollSender::new(sender).sink_map_err(io::Error::other);
     let known = Arc::clone(app);
     let visit = Visit {
         agent,
         targets: Targets::new(move || targets(&known)),
     };
-    let served = editors.serve(visit, read(incoming), outgoing, app.hang_up.clone());
+    let messages = read(incoming, parting.clone(), left.clone());
+    let served = editors.serve(visit, messages, outgoing, app.hang_up.clone());
     let serving = async move {
-        tokio::select! {
-            served = served => if let Err(error) = served {
-                tracing::debug!(%error, "an editor was cut off");
+        let why = tokio::select! {
+            served = served => match served {
+                Ok(()) => Some("too many messages that are none".to_owned()),
+                Err(error) => {
+                    tracing::debug!(%error, "an editor was cut off");
+                    Some(error.to_string())
+                }
             },
-            () = broken.cancelled() => {}
+            () = broken.cancelled() => None,
+        };
+        if let Some(why) = why.filter(|_| !left.is_cancelled() && !app.hang_up.is_cancelled()) {
+            parting.because(&Fault::policy(why));
         }
+        drop(held);
     };
     tokio::join!(serving, writing);
 }
 
-/// The messages of a client, until it leaves, is silent for too long, or sends what is no text.
+/// The messages of a client, until it leaves, is silent for too long, or sends what is no text;
+/// `left` is told of that.
 fn read(
     incoming: SplitStream<WebSocket>,
+    parting: Parting,
+    left: CancellationToken,
 ) -> impl Stream<Item = io::Result<String>> + Send + 'static {
-    stream::unfold(incoming, |mut incoming| async move {
-        loop {
-            let message = tokio::time::timeout(ws::SILENCE_MAX, incoming.next()).await;
-            match message.ok()??.ok()? {
-                Message::Text(text) => return Some((Ok(text.to_string()), incoming)),
-                Message::Binary(_) | Message::Close(_) => return None,
-                // The library answers pings itself.
-                Message::Ping(_) | Message::Pong(_) => {}
+    let begin = (incoming, parting, left);
+    stream::unfold(begin, |(mut incoming, parting, left)| async move {
+        match next(&mut incoming).await {
+            Ok(text) => Some((Ok(text), (incoming, parting, left))),
+            Err(ended) => {
+                if let Some(fault) = ended {
+                    parting.because(&fault);
+                }
+                left.cancel();
+                None
             }
         }
     })
+}
+
+/// The next message; a fault of the client is the end, as is `Err(None)`, when it has left.
+async fn next(incoming: &mut SplitStream<WebSocket>) -> Result<String, Option<Fault>> {
+    loop {
+        let message = tokio::time::timeout(ws::SILENCE_MAX, incoming.next()).await;
+        let message =
+            message.map_err(|_| Some(Fault::policy("nothing came for too long, not even pong")))?;
+        match message.ok_or(None::<Fault>)?.map_err(Fault::found)? {
+            Message::Text(text) => return Ok(text.to_string()),
+            Message::Binary(_) => {
+                return Err(Some(Fault::unsupported("messages are text, not binary")));
+            }
+            Message::Close(_) => return Err(None),
+            // The library answers pings itself.
+            Message::Ping(_) | Message::Pong(_) => {}
+        }
+    }
 }
 
 /// Everything that can be called, whoever serves it.

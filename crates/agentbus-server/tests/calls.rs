@@ -323,6 +323,45 @@ async fn a_frame_that_cannot_be_read_ends_the_connection_with_a_reason() {
     server.shutdown().await;
 }
 
+/// A frame with the mask of zeros, which changes nothing.
+fn raw(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    let mut frame = vec![0x80 | opcode, 0x80 | length, 0, 0, 0, 0];
+    frame.extend(payload);
+    frame
+}
+
+#[tokio::test]
+async fn a_fault_has_its_code_in_the_close_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = Bus::builder("host").connect().await.unwrap();
+    let server = open_server(dir.path(), bus).await;
+    // Its head says that 2^32 bytes follow.
+    let endless = vec![0x81, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    for (frame, code) in [
+        (raw(1, b"{bad"), 1007),
+        (raw(1, b"\xff"), 1007),
+        (raw(1, br#"{"cancel":{"id":1}}"#), 1008),
+        (raw(2, b"x"), 1003),
+        (raw(3, b""), 1002),
+        (endless, 1009),
+    ] {
+        let mut socket = Socket::silent(&server).await.0;
+        socket.get_mut().write_all(&frame).await.unwrap();
+        let told = loop {
+            let next = tokio::time::timeout(GUARD, socket.next()).await.unwrap();
+            match next.unwrap().unwrap() {
+                Message::Close(told) => break told.unwrap(),
+                Message::Text(text) => assert!(text.contains("INVALID_REQUEST"), "{text}"),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(u16::from(told.code), code, "{frame:?}: {told}");
+        assert!((1..=123).contains(&told.reason.len()), "{told}");
+    }
+    server.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_trace_goes_through_a_call_over_http_and_comes_out_of_it() {
     let dir = tempfile::tempdir().unwrap();

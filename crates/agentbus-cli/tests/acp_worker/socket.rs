@@ -75,6 +75,17 @@ impl Socket {
         }
     }
 
+    /// The code of the close frame, at which the connection ends.
+    fn closed(&mut self) -> Option<u16> {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Close(told)) => return told.map(|told| told.code.into()),
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
     /// The next frame of the bus; `None` at the end.
     fn read(&mut self) -> Option<Value> {
         let line = self.line()?;
@@ -159,7 +170,17 @@ fn a_client_on_the_socket_is_served_as_one_on_a_pipe() {
     assert_eq!(socket.answer(turn)["result"]["stopReason"], "end_turn");
     // Bytes that are no text are nothing that could be answered.
     socket.socket.send(Message::binary(vec![0_u8; 4])).unwrap();
-    while socket.read().is_some() {}
+    assert_eq!(socket.closed(), Some(1003));
+}
+
+#[test]
+fn a_client_that_speaks_nonsense_for_too_long_is_told_why_it_is_cut_off() {
+    let bus = Bus::start();
+    let mut socket = enter(&bus);
+    for _ in 0..65 {
+        socket.send("nonsense");
+    }
+    assert_eq!(socket.closed(), Some(1008));
 }
 
 #[test]

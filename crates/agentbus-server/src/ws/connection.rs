@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::parting::{Fault, Parting};
 use super::subscriptions::Subscriptions;
 use crate::limits;
 use crate::state::App;
@@ -95,10 +96,11 @@ pub(super) async fn run(app: Arc<App>, socket: WebSocket, space: SubjectSpace) {
     let (sink, mut incoming) = socket.split();
     let (sender, frames) = mpsc::channel(limits::WS_OUTGOING);
     let out = Out(sender);
-    let broken = CancellationToken::new();
-    let writing = write(sink, frames, broken.clone());
+    let (broken, parting) = (CancellationToken::new(), Parting::default());
+    let writing = write(sink, frames, broken.clone(), parting.clone());
     let reading = async {
-        if let Some(agent) = greet(&app, &space, &mut incoming, &out).await {
+        let read = async {
+            let agent = greet(&app, &space, &mut incoming, &out).await?;
             let mut connection = Connection {
                 app: Arc::clone(&app),
                 number,
@@ -109,12 +111,17 @@ pub(super) async fn run(app: Arc<App>, socket: WebSocket, space: SubjectSpace) {
                 calls: HashMap::new(),
                 tasks: JoinSet::new(),
             };
-            tokio::select! {
-                () = connection.read(&mut incoming) => {}
-                () = broken.cancelled() => {}
-            }
+            let fault = tokio::select! {
+                fault = connection.read(&mut incoming) => fault,
+                () = broken.cancelled() => None,
+            };
             connection.cancel_requests();
             connection.tasks.shutdown().await;
+            Err::<(), Option<Fault>>(fault)
+        };
+        if let Err(Some(fault)) = read.await {
+            parting.because(&fault);
+            out.send(refusal(fault.text)).await;
         }
         // The writer ends when the last sender is gone, after the last frame.
         drop(out);
@@ -138,6 +145,7 @@ pub(crate) async fn write(
     mut sink: SplitSink<WebSocket, Message>,
     mut frames: mpsc::Receiver<String>,
     broken: CancellationToken,
+    parting: Parting,
 ) {
     loop {
         let message = match tokio::time::timeout(PING_EVERY, frames.recv()).await {
@@ -150,8 +158,14 @@ pub(crate) async fn write(
             return broken.cancel();
         }
     }
-    // Says goodbye, or answers that of the client, which waits to be written.
-    let _ = tokio::time::timeout(WRITE_TIMEOUT, sink.close()).await;
+    // Says why, then goodbye, or answers that of the client, which waits to be written.
+    let close = async {
+        if let Some(why) = parting.frame() {
+            let _ = sink.send(Message::Close(Some(why))).await;
+        }
+        sink.close().await
+    };
+    let _ = tokio::time::timeout(WRITE_TIMEOUT, close).await;
 }
 
 /// Waits for `hello` and answers it.
@@ -160,10 +174,10 @@ async fn greet(
     space: &SubjectSpace,
     incoming: &mut SplitStream<WebSocket>,
     out: &Out,
-) -> Option<Text> {
+) -> Result<Text, Option<Fault>> {
     let first = tokio::time::timeout(limits::HELLO_TIMEOUT, next(incoming)).await;
-    let problem = match first {
-        Ok(Some(Ok(ClientFrame::Hello { agent }))) if is_name(&agent) => {
+    let fault = match first {
+        Ok(Ok(ClientFrame::Hello { agent })) if is_name(&agent) => {
             let welcome = ServerFrame::Welcome {
                 agent: agent.clone(),
                 prefix: space.prefix().to_owned(),
@@ -173,17 +187,15 @@ async fn greet(
                 topics: shared_topics(app),
             };
             out.send(wire::encode(&welcome)).await;
-            return Some(agent.into());
+            return Ok(agent.into());
         }
-        Ok(None) => return None,
-        Ok(Some(Ok(_))) => "the first frame must be a `hello` with an agent id of 1 to 255 \
-            printable characters"
-            .to_owned(),
-        Ok(Some(Err(problem))) => problem,
-        Err(_) => "no `hello` came in time".to_owned(),
+        Ok(Ok(_)) => Fault::policy(
+            "the first frame must be a `hello` with an agent id of 1 to 255 printable characters",
+        ),
+        Ok(Err(ended)) => return Err(ended),
+        Err(_) => Fault::policy("no `hello` came in time"),
     };
-    out.send(refusal(problem)).await;
-    None
+    Err(Some(fault))
 }
 
 fn shared_topics(app: &App) -> Vec<String> {
@@ -203,19 +215,24 @@ fn refusal(problem: String) -> String {
     })
 }
 
-/// Reads the next frame; `None` when the client has left, `Err` when it speaks nonsense.
-async fn next(incoming: &mut SplitStream<WebSocket>) -> Option<Result<ClientFrame, String>> {
+/// Reads the next frame; a fault of the client is the end, as is `Err(None)`, when it has left.
+async fn next(incoming: &mut SplitStream<WebSocket>) -> Result<ClientFrame, Option<Fault>> {
     loop {
         let message = tokio::time::timeout(SILENCE_MAX, incoming.next()).await;
-        match message.ok()??.ok()? {
+        let message =
+            message.map_err(|_| Some(Fault::policy("nothing came for too long, not even pong")))?;
+        match message.ok_or(None::<Fault>)?.map_err(Fault::found)? {
             Message::Text(text) => {
-                let read = serde_json::from_str(&text);
-                return Some(
-                    read.map_err(|error| format!("not a frame of this protocol: {error}")),
-                );
+                return serde_json::from_str(&text).map_err(|error| {
+                    Some(Fault::invalid(format!(
+                        "not a frame of this protocol: {error}"
+                    )))
+                });
             }
-            Message::Binary(_) => return Some(Err("frames are text, not binary".to_owned())),
-            Message::Close(_) => return None,
+            Message::Binary(_) => {
+                return Err(Some(Fault::unsupported("frames are text, not binary")));
+            }
+            Message::Close(_) => return Err(None),
             // The library answers pings itself.
             Message::Ping(_) | Message::Pong(_) => {}
         }
@@ -223,17 +240,17 @@ async fn next(incoming: &mut SplitStream<WebSocket>) -> Option<Result<ClientFram
 }
 
 impl Connection {
-    async fn read(&mut self, incoming: &mut SplitStream<WebSocket>) {
+    /// Does what the client asks for until it leaves, or until its fault, which is returned.
+    async fn read(&mut self, incoming: &mut SplitStream<WebSocket>) -> Option<Fault> {
         let hang_up = self.app.hang_up.clone();
         loop {
             tokio::select! {
                 frame = next(incoming) => match frame {
-                    Some(Ok(frame)) => self.take(frame).await,
-                    Some(Err(problem)) => return self.out.send(refusal(problem)).await,
-                    None => return,
+                    Ok(frame) => self.take(frame).await,
+                    Err(ended) => return ended,
                 },
                 Some(ended) = self.tasks.join_next() => self.forget(&ended),
-                () = hang_up.cancelled() => return,
+                () = hang_up.cancelled() => return None,
             }
         }
     }

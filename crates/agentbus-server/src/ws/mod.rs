@@ -6,6 +6,7 @@
 
 mod calls;
 mod connection;
+mod parting;
 mod publish;
 mod subscriptions;
 
@@ -25,6 +26,7 @@ use crate::server::Place;
 use crate::state::App;
 
 pub(crate) use connection::{SILENCE_MAX, overdue, write};
+pub(crate) use parting::{Fault, Parting};
 
 /// Opens a connection. A tenant in the header is that of everything it says without a full subject.
 pub(crate) async fn upgrade(
