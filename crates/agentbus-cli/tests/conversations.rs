@@ -388,8 +388,8 @@ fn an_import_says_what_is_wrong() {
     refused("nothing.db", "cannot be read");
     refused("folder.db", "it is no file");
     refused("text.db", "is no file of SQLite");
-    assert!(!data.exists(), "nothing was begun");
     refused("foreign.db", "is not a database of AgentChatBus");
+    assert!(!data.exists(), "nothing was begun");
 }
 
 #[test]

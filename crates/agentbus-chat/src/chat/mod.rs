@@ -175,6 +175,14 @@ impl Chat {
         self.inner.store.close().await;
     }
 
+    /// Refuses what [`Chat::import`] would refuse of a file at once, for whoever has nothing open yet.
+    ///
+    /// # Errors
+    /// Fails when the file is no database of AgentChatBus.
+    pub async fn check_import(file: &Path) -> Result<(), ChatError> {
+        crate::store::sqlite::check_import(file).await
+    }
+
     /// Takes over the conversations of an AgentChatBus 0.1.8 database, telling how many of how many
     /// messages are done. Repeating it changes nothing.
     ///

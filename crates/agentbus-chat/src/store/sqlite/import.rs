@@ -34,6 +34,18 @@ pub struct Imported {
     pub known: usize,
 }
 
+/// Refuses a file that is no database of AgentChatBus, without a look at what is in it.
+pub(crate) async fn check(file: &Path) -> Result<(), ChatError> {
+    let file = file.to_owned();
+    let checking = tokio::task::spawn_blocking(move || {
+        let reached = open(&file).and_then(|old| migrate::reached(&old, &file));
+        reached.map_err(|error| foreign(error, &file))
+    });
+    let checked = checking.await;
+    checked.map_err(|gone| StoreError::Failed(gone.to_string()))??;
+    Ok(())
+}
+
 /// Imports a file into a store, telling its progress as messages done and messages in all.
 pub(crate) async fn import(
     store: &dyn Store,
@@ -60,22 +72,31 @@ struct Source {
     connection: parking_lot::Mutex<Connection>,
 }
 
-impl Source {
-    fn open(file: &Path) -> Result<Self, StoreError> {
-        let failed = |reason: String| StoreError::Open {
+/// Opens the file itself, which is not written to.
+fn open(file: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(file, flags).map_err(|error| StoreError::Open {
+        path: file.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// What cannot be read of a file that was named is no database of AgentChatBus.
+fn foreign(error: StoreError, file: &Path) -> StoreError {
+    match error {
+        StoreError::Damaged { reason } => StoreError::Foreign {
             path: file.to_owned(),
             reason,
-        };
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let old = Connection::open_with_flags(file, flags).map_err(|e| failed(e.to_string()))?;
+        },
+        other => other,
+    }
+}
+
+impl Source {
+    fn open(file: &Path) -> Result<Self, StoreError> {
+        let old = open(file)?;
         let mut copy = connection::passing()?;
-        copy_all(&old, &mut copy).map_err(|error| match error {
-            StoreError::Damaged { reason } => StoreError::Foreign {
-                path: file.to_owned(),
-                reason,
-            },
-            other => other,
-        })?;
+        copy_all(&old, &mut copy).map_err(|error| foreign(error, file))?;
         migrate::up(&mut copy, file)?;
         Ok(Self {
             connection: parking_lot::Mutex::new(copy),

@@ -55,8 +55,8 @@ const STEPS: [Step; 5] = [
 /// The newest layout.
 pub(super) const NEWEST: i64 = STEPS.len() as i64;
 
-/// Takes every step that a database has not taken.
-pub(super) fn up(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+/// The step that a database has reached. One of something else, or of a newer release, is refused.
+pub(super) fn reached(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found > NEWEST {
         return Err(StoreError::Newer {
@@ -67,6 +67,12 @@ pub(super) fn up(connection: &mut Connection, path: &Path) -> Result<(), StoreEr
     if found == 0 {
         refuse_foreign(connection, path)?;
     }
+    Ok(found)
+}
+
+/// Takes every step that a database has not taken.
+pub(super) fn up(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let found = reached(connection, path)?;
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS agentbus_steps (step INTEGER PRIMARY KEY, name TEXT NOT NULL, \
          fingerprint TEXT NOT NULL)",

@@ -126,4 +126,4 @@ impl fmt::Debug for SqliteStore {
 }
 
 /// Takes over the conversations of an AgentChatBus database.
-pub(crate) use import::import as import_into;
+pub(crate) use import::{check as check_import, import as import_into};

@@ -35,6 +35,8 @@ pub(crate) async fn import(
     })?;
     // First, so that a mistyped name leaves no data directory behind.
     check(&file)?;
+    let checked = Chat::check_import(&file).await;
+    checked.map_err(|error| not_imported(&error))?;
     // Held until the end, so that no bus starts meanwhile.
     let _held = DataDir::open(&data_dir)?;
     let chat = open(config, &data_dir).await;
