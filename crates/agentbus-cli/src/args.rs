@@ -245,6 +245,9 @@ pub(crate) struct SubscribeArgs {
     /// End after this many events.
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
+    /// End when nothing has come for this many seconds: with `--from`, when the past is over.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) until_idle: Option<u64>,
     #[command(flatten)]
     pub(crate) space: Space,
 }

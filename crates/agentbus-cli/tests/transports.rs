@@ -240,6 +240,23 @@ fn what_a_killed_bus_had_accepted_is_there_when_it_comes_back() {
 }
 
 #[test]
+fn the_past_is_printed_and_then_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = ["--transport", "sqlite://bus.db"];
+    for payload in ["1", "2"] {
+        let published = run(dir.path(), &[&["pub", "kept", payload][..], &log].concat());
+        assert!(published.status.success(), "{}", stderr(&published));
+    }
+    let past = ["sub", "kept", "--from", "beginning", "--until-idle", "1"];
+    let past = run(dir.path(), &[&past[..], &log].concat());
+    assert!(past.status.success(), "{}", stderr(&past));
+    assert_eq!(stdout(&past), "kept 1\nkept 2\n");
+    let never = ["sub", "kept", "--until-idle", "0"];
+    let never = run(dir.path(), &[&never[..], &log].concat());
+    assert_eq!(never.status.code(), Some(2), "{}", stderr(&never));
+}
+
+#[test]
 fn a_url_that_names_nothing_is_answered_with_one_that_does() {
     let dir = tempfile::tempdir().unwrap();
     for (url, hint) in [

@@ -1,10 +1,15 @@
 //! `agentbus sub`.
 
+use std::time::Duration;
+
 use agentbus::{Error, TransportError};
 
 use super::client::Client;
 use crate::args::SubscribeArgs;
 use crate::failure::{Exit, Failure};
+
+/// What a timer takes for never.
+const FOR_EVER: Duration = Duration::MAX;
 
 pub(crate) async fn subscribe(client: &Client, args: SubscribeArgs) -> Result<(), Failure> {
     let bus = client.connect(&args.space).await?;
@@ -25,11 +30,13 @@ pub(crate) async fn subscribe(client: &Client, args: SubscribeArgs) -> Result<()
         .output
         .note(&format!("listening for {}", args.pattern));
     let mut left = args.count.unwrap_or(u64::MAX);
+    let idle = args.until_idle.map_or(FOR_EVER, Duration::from_secs);
     // Made once: a signal that comes while an event is printed must not be missed.
     let mut asked_to_stop = std::pin::pin!(super::serve::asked_to_stop());
     while left > 0 {
         let delivery = tokio::select! {
             delivery = events.next() => delivery,
+            () = tokio::time::sleep(idle) => break,
             () = &mut asked_to_stop => break,
         };
         let Some(delivery) = delivery else {
