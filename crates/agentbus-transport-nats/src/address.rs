@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agentbus_protocol::Pattern;
 use agentbus_transport::remote::amb;
 use agentbus_transport::{Durability, TransportError};
 use url::form_urlencoded;
@@ -51,8 +50,6 @@ pub(crate) struct Address {
     /// What the server shows of this connection.
     pub(crate) name: String,
     pub(crate) dialect: Dialect,
-    /// Topics of AMB peers that are event types of the bus.
-    pub(crate) topics: Vec<Pattern>,
     pub(crate) stream: StreamSettings,
 }
 
@@ -202,18 +199,13 @@ impl Address {
         if url.starts_with("tls://") && tls.mode == TlsMode::AsAsked {
             tls.mode = TlsMode::Required;
         }
-        let topics = keys.amb()?;
         Ok(Self {
             scheme,
             hosts: hosts_of(scheme, hosts)?,
             login: keys.login(userinfo)?,
             tls,
             name: keys.take("name").unwrap_or_else(|| "agentbus".to_owned()),
-            dialect: match topics {
-                Some(_) => Dialect::Amb,
-                None => Dialect::OpenAgentIo,
-            },
-            topics: topics.unwrap_or_default(),
+            dialect: keys.dialect()?,
             stream: keys.stream()?,
         })
     }
@@ -357,13 +349,11 @@ impl Keys {
         Ok(Tls { mode, ca, identity })
     }
 
-    /// The topics of AMB peers; `None` without such peers.
-    fn amb(&mut self) -> Result<Option<Vec<Pattern>>, TransportError> {
+    fn dialect(&mut self) -> Result<Dialect, TransportError> {
         let topics = self.take("amb").map(|value| amb::topics(&value));
         let topics = topics.transpose();
-        Ok(topics
-            .map_err(|reason| invalid(self.scheme, reason))?
-            .flatten())
+        let topics = topics.map_err(|reason| invalid(self.scheme, reason))?;
+        Ok(topics.flatten().map_or(Dialect::OpenAgentIo, Dialect::Amb))
     }
 
     fn stream(&mut self) -> Result<StreamSettings, TransportError> {

@@ -10,7 +10,6 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use agentbus_protocol::Pattern;
 use agentbus_transport::{
     Completion, Drained, QueueStats, TransportError, TransportStats, limits as common,
 };
@@ -48,7 +47,6 @@ pub(crate) trait Drain: Send + Sync {
 pub(crate) struct Link {
     name: &'static str,
     dialect: Dialect,
-    topics: Vec<Pattern>,
     client: Client,
     inbox: Arc<SharedInbox>,
     events: Arc<Events>,
@@ -73,8 +71,7 @@ impl Link {
         let client = connect(address, &events).await?;
         let link = Arc::new(Self {
             name: address.scheme.name(),
-            dialect: address.dialect,
-            topics: address.topics.clone(),
+            dialect: address.dialect.clone(),
             client,
             inbox: Arc::new(SharedInbox::new()),
             events,
@@ -103,13 +100,8 @@ impl Link {
         self.name
     }
 
-    pub(crate) const fn dialect(&self) -> Dialect {
-        self.dialect
-    }
-
-    /// Topics of AMB peers that are event types of the bus.
-    pub(crate) fn topics(&self) -> &[Pattern] {
-        &self.topics
+    pub(crate) const fn dialect(&self) -> &Dialect {
+        &self.dialect
     }
 
     pub(crate) const fn client(&self) -> &Client {

@@ -148,10 +148,30 @@ fn unconfirmed(link: &Link) -> TransportError {
 }
 
 /// Whether a subject belongs to a call, which nobody keeps: an inbox, a request or its
-/// cancellation, under whatever prefix and tenant.
+/// cancellation, under whatever prefix and tenant. The first token that is of the grammar decides,
+/// since names behind it may have any: `order.cancel` is an event.
 pub(crate) fn is_call(subject: &str) -> bool {
-    subject.starts_with("_INBOX.")
-        || subject
-            .split('.')
-            .any(|token| ["invoke", "cancel"].contains(&token))
+    let mut tokens = subject.split('.');
+    let kind = tokens.find(|token| ["events", "dlq", "invoke", "cancel"].contains(token));
+    subject.starts_with("_INBOX.") || matches!(kind, Some("invoke" | "cancel"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_call;
+
+    #[test]
+    fn an_event_may_be_called_like_a_call() {
+        for (subject, expected) in [
+            ("acp.v1.invoke.echo", true),
+            ("acp.v1.acme.cancel.events", true),
+            ("_INBOX.0123456789abcdef", true),
+            ("acp.v1.events.order.cancel", false),
+            ("acp.v1.acme.events.invoke", false),
+            ("acp.v1.dlq.order.cancel", false),
+            ("acp.v1.events.>", false),
+        ] {
+            assert_eq!(is_call(subject), expected, "{subject}");
+        }
+    }
 }

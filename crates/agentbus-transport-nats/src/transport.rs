@@ -81,7 +81,7 @@ impl Transport for NatsTransport {
     }
 
     fn shared_topics(&self) -> &[Pattern] {
-        self.0.topics()
+        self.0.dialect().topics()
     }
 
     fn publish(

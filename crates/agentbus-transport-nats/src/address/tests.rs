@@ -79,10 +79,14 @@ fn a_stream_is_as_the_url_says() {
 #[test]
 fn events_are_shared_with_whom_the_url_says() {
     assert_eq!(read("nats://h").dialect, Dialect::OpenAgentIo);
-    assert_eq!(read("nats://h?amb=on").dialect, Dialect::Amb);
+    assert_eq!(read("nats://h?amb=on").dialect, Dialect::Amb(Vec::new()));
     let topics = read("nats://h?amb=orders,fraud.>");
-    assert_eq!(topics.dialect, Dialect::Amb);
-    let topics: Vec<_> = topics.topics.iter().map(Pattern::as_str).collect();
+    let topics: Vec<_> = topics
+        .dialect
+        .topics()
+        .iter()
+        .map(Pattern::as_str)
+        .collect();
     assert_eq!(topics, ["orders", "fraud.>"]);
 }
 
