@@ -132,7 +132,16 @@ impl SqliteTransport {
         self.forget(name).await
     }
 
+    /// Finished even if whoever asked has left: half of it would be a name that is served and has no
+    /// row, and whose number is given to the next.
     async fn forget(&self, name: &str) -> Result<(), TransportError> {
+        let (this, name) = (self.clone(), name.to_owned());
+        let forgetting = async move { this.forget_now(&name).await };
+        let forgetting = self.0.store.tasks.spawn(forgetting).await;
+        forgetting.unwrap_or(Err(TransportError::Closed))
+    }
+
+    async fn forget_now(&self, name: &str) -> Result<(), TransportError> {
         let store = &self.0.store;
         let _naming = store.naming.lock().await;
         let wrong = |reason: &str| TransportError::Durable {

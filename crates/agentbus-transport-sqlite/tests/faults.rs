@@ -551,6 +551,20 @@ async fn a_removed_durable_name_lets_the_log_go() {
 }
 
 #[tokio::test]
+async fn a_removal_is_finished_when_whoever_asked_has_left() {
+    let dir = common::directory();
+    let log = open(dir.path()).await;
+    drop(log.subscribe(durable("left", "d")).await.unwrap());
+    tokio::select! {
+        biased;
+        done = log.remove_durable("d") => panic!("it took no commit: {done:?}"),
+        () = std::future::ready(()) => {}
+    }
+    let again = log.remove_durable("d").await.unwrap_err();
+    assert!(again.to_string().contains("does not exist"), "{again}");
+}
+
+#[tokio::test]
 async fn what_was_claimed_and_not_handed_out_is_a_first_attempt_after_a_close() {
     let dir = common::directory();
     let log = open(dir.path()).await;
