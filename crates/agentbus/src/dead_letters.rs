@@ -15,6 +15,7 @@ use agentbus_protocol::{Envelope, EventId, EventType, Pattern, Payload, Timestam
 use agentbus_transport::{
     Delivery, Message, Overflow, PublishOptions, Received, Start, Subscribe, Subscription, Verdict,
 };
+use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio_util::task::AbortOnDropHandle;
@@ -62,6 +63,8 @@ pub struct Entry {
     pub kept_at: Timestamp,
     /// Its number in the transport's log; `None` for one that is only here.
     pub sequence: Option<u64>,
+    /// What it occupies, in bytes.
+    weight: usize,
 }
 
 /// Which letters are meant; the default is all, at most 100 at a time.
@@ -164,7 +167,9 @@ impl DeadLetters {
     /// As [`collect`](Self::collect).
     pub async fn resume(bus: &Bus) -> Result<Self, Error> {
         let capabilities = bus.transport().capabilities();
-        if !capabilities.replay || capabilities.name == FILTERED_BY_READERS {
+        // A bus on the other side has a collection of its own, and perhaps such a log.
+        let behind_a_bus = bus.transport().subjects().is_some();
+        if !capabilities.replay || behind_a_bus || capabilities.name == FILTERED_BY_READERS {
             return Self::collect(bus).await;
         }
         let mut letters = Self::empty(bus);
@@ -274,7 +279,10 @@ impl DeadLetters {
         if entry.redrives >= limits::REDRIVES_MAX {
             return Err(RedriveError::Exhausted(limits::REDRIVES_MAX));
         }
-        match dead_letter::redrive_confirmed(&self.bus, &entry.letter).await {
+        // Nobody has failed on what can be sent nowhere.
+        let subject = dead_letter::destination(&self.bus, &entry.letter);
+        let subject = subject.map_err(RedriveError::Failed)?;
+        match dead_letter::redrive_confirmed(&self.bus, &entry.letter, subject).await {
             Ok(()) => {
                 if let Err(error) = self.mark(&entry).await {
                     // It has been sent again all the same.
@@ -291,10 +299,25 @@ impl DeadLetters {
         }
     }
 
-    /// Sends all letters that match again, oldest first, and returns what became of each.
+    /// The letters that match and may be redriven, the oldest first: of these the filter's offset
+    /// leaves out the first ones.
+    #[must_use]
+    pub fn redrivable(&self, filter: &Filter) -> Vec<Entry> {
+        let kept = self.kept.lock();
+        let mut found: Vec<_> = kept.matching(filter).collect();
+        found.reverse();
+        let found = found
+            .into_iter()
+            .filter(|entry| entry.redrives < limits::REDRIVES_MAX);
+        let page = found.skip(filter.offset).take(filter.limit);
+        page.cloned().collect()
+    }
+
+    /// Sends the letters again that match and have not failed too often, the oldest first, and
+    /// returns what became of each.
     pub async fn redrive_all(&self, filter: &Filter) -> Vec<(EventId, Result<(), RedriveError>)> {
         let mut outcomes = Vec::new();
-        for entry in self.entries(filter).into_iter().rev() {
+        for entry in self.redrivable(filter) {
             let id = id_of(&entry);
             let outcome = self.redrive(&id).await;
             outcomes.push((id, outcome));
@@ -361,13 +384,16 @@ fn id_of(entry: &Entry) -> EventId {
     entry.letter.event_id.clone()
 }
 
-/// About what a letter occupies, in bytes.
-fn weight(letter: &Envelope) -> usize {
+/// A letter in a buffer of its own, and about how many bytes it occupies: its payload lies in that
+/// buffer, everything else of it twice. As it came, it may hold a frame that is far larger.
+fn alone(letter: Envelope) -> (Envelope, usize) {
+    let written = Bytes::from(letter.encode());
+    let bytes = written.len();
+    let letter = Envelope::decode(&written, letter.occurred_at).unwrap_or(letter);
     let payload = letter.payload.as_ref();
     let payload = payload.map_or(0, |payload| payload.bytes().len());
-    let metadata = letter.metadata.iter();
-    let metadata: usize = metadata.map(|(key, value)| key.len() + value.len()).sum();
-    size_of::<Entry>() + payload + metadata
+    let rest = bytes.saturating_sub(payload);
+    (letter, size_of::<Entry>() + bytes + rest)
 }
 
 impl Brings {
@@ -404,6 +430,7 @@ impl Kept {
 
     /// Keeps a letter; one with the same id is the same letter, which has died again.
     fn add(&mut self, letter: Envelope, sequence: Option<u64>) {
+        let (letter, weight) = alone(letter);
         let id = letter.event_id.clone();
         let text = |key| letter.metadata.get::<String>(key);
         let redrives = self.remove(&id).map_or(0, |known| known.redrives);
@@ -420,22 +447,22 @@ impl Kept {
             redrives,
             kept_at: crate::mint::stamp().occurred_at,
             sequence,
+            weight,
             letter,
         };
         self.put(entry);
     }
 
     fn put(&mut self, entry: Entry) {
-        let bytes = weight(&entry.letter);
-        while self.is_full(bytes)
+        while self.is_full(entry.weight)
             && let Some(oldest) = self.order.pop_front()
         {
             if let Some(oldest) = self.by_id.remove(&oldest) {
-                self.bytes -= weight(&oldest.letter);
+                self.bytes -= oldest.weight;
                 self.evicted += 1;
             }
         }
-        self.bytes += bytes;
+        self.bytes += entry.weight;
         self.order.push_back(id_of(&entry));
         self.by_id.insert(id_of(&entry), entry);
     }
@@ -448,7 +475,7 @@ impl Kept {
 
     fn remove(&mut self, id: &EventId) -> Option<Entry> {
         let removed = self.by_id.remove(id)?;
-        self.bytes -= weight(&removed.letter);
+        self.bytes -= removed.weight;
         self.order.retain(|present| present != id);
         Some(removed)
     }
@@ -494,6 +521,34 @@ mod tests {
             kept.remove(&id);
         }
         assert_eq!(kept.bytes, 0);
+    }
+
+    #[test]
+    fn whatever_makes_a_letter_large_is_counted() {
+        let mut kept = Kept::default();
+        for _ in 0..40 {
+            let mut letter = Envelope::new(crate::mint::stamp(), EventType::new("large"));
+            letter.context.edit().session_id = "x".repeat(4 * 1024 * 1024).into();
+            kept.add(letter, None);
+        }
+        assert!(kept.evicted > 30, "{}", kept.evicted);
+        assert!(kept.bytes <= limits::DEAD_LETTERS_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_small_letter_does_not_keep_the_frame_in_which_it_came() {
+        let mut letter = Envelope::new(crate::mint::stamp(), EventType::new("small"));
+        letter.payload = Some(Payload::text("x"));
+        let mut frame = letter.encode();
+        frame.splice(
+            1..1,
+            format!("\"unknown\":\"{}\",", "x".repeat(1 << 20)).bytes(),
+        );
+        let frame = Bytes::from(frame);
+        let read = Envelope::decode(&frame, letter.occurred_at).unwrap();
+        let mut kept = Kept::default();
+        kept.add(read, None);
+        assert!(frame.is_unique());
     }
 
     #[test]

@@ -133,7 +133,7 @@ pub(super) async fn redrive_all(
     Query(which): Query<Which>,
 ) -> Json<Value> {
     let (mut redriven, mut failed) = (Vec::new(), Vec::new());
-    for entry in app.letters.entries(&which.filter()).into_iter().rev() {
+    for entry in app.letters.redrivable(&which.filter()) {
         let id = &entry.letter.event_id;
         let Err(failure) = attempt(&app, id).await else {
             redriven.push(id.to_string());

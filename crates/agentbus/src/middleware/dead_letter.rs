@@ -152,27 +152,42 @@ fn reason(error: &Error) -> &'static str {
 /// Sends a dead letter to where it was going, without the marks of its death.
 ///
 /// # Errors
-/// Fails when the envelope is no dead letter, when its subject is no event or target of this bus's own tenant (the
+/// Fails when the envelope is no dead letter, when its subject is no event or target under the prefix of this bus (the
 /// metadata came from a stranger), or when nobody listens there.
 pub async fn redrive(bus: &Bus, letter: &Envelope) -> Result<(), Error> {
-    resend(bus, letter, false).await
+    resend(bus, letter, destination(bus, letter)?, false).await
 }
 
 /// [`redrive`], and waits until it was handled where the transport can say so.
-pub(crate) async fn redrive_confirmed(bus: &Bus, letter: &Envelope) -> Result<(), Error> {
-    resend(bus, letter, true).await
+pub(crate) async fn redrive_confirmed(
+    bus: &Bus,
+    letter: &Envelope,
+    subject: Subject,
+) -> Result<(), Error> {
+    resend(bus, letter, subject, true).await
 }
 
-async fn resend(bus: &Bus, letter: &Envelope, confirm: bool) -> Result<(), Error> {
+/// Where a dead letter was going: an event or a target under the prefix of the bus, in whatever
+/// tenant, since dead letters have none.
+pub(crate) fn destination(bus: &Bus, letter: &Envelope) -> Result<Subject, Error> {
     let missing = || Error::invalid_request("the envelope is no dead letter: it names no subject");
     let subject: String = letter.metadata.get(ORIGINAL_SUBJECT).ok_or_else(missing)?;
     let (space, subject) = (bus.subjects(), Subject::parse(&subject)?);
-    if space.event_type_of(&subject).is_none() && space.target_of(&subject).is_none() {
-        let message = format!(
-            "the dead letter's subject `{subject}` is no event or target of this bus's tenant"
-        );
+    let is_event = space.takes_replies(&subject) && !subject.is_inbox();
+    if !is_event && space.tenant_and_target_of(&subject).is_none() {
+        let message =
+            format!("the dead letter's subject `{subject}` is no event or target of this bus");
         return Err(Error::invalid_request(message));
     }
+    Ok(subject)
+}
+
+async fn resend(
+    bus: &Bus,
+    letter: &Envelope,
+    subject: Subject,
+    confirm: bool,
+) -> Result<(), Error> {
     let mut envelope = letter.clone();
     KEYS.iter().for_each(|key| envelope.metadata.remove(key));
     let message = Arc::new(Message::new(subject, envelope));
