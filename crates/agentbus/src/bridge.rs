@@ -108,7 +108,7 @@ impl Builder {
             let message = format!("both ends are {name}; a bridge needs two transports");
             return Err(Error::Setup(message));
         }
-        let mut request = Subscribe::new(self.pattern);
+        let mut request = Subscribe::new(self.pattern.clone());
         request.durable = self.durable;
         request.start = self.start;
         request.prefetch = limits::BRIDGE_WINDOW;
@@ -116,6 +116,7 @@ impl Builder {
         Ok(Bridge {
             from: self.from,
             to: self.to,
+            pattern: self.pattern,
             source,
             copied: 0,
             expired: 0,
@@ -139,6 +140,7 @@ pub enum Step {
 pub struct Bridge {
     from: End,
     to: End,
+    pattern: Pattern,
     source: Subscription,
     copied: u64,
     expired: u64,
@@ -278,8 +280,14 @@ impl Bridge {
         }
     }
 
-    /// The message for the destination; `None` for one that comes from there.
+    /// The message for the destination; `None` for one that comes from there, or that the source was
+    /// not asked for: a hostile one could have its calls made at the destination.
     fn copy_of(&self, delivery: &Delivery) -> Option<(Arc<Message>, PublishOptions)> {
+        let subject = delivery.subject();
+        if !self.pattern.matches(subject.as_str()) {
+            tracing::warn!(%subject, from = self.from.name, "what the source was not asked for is not copied");
+            return None;
+        }
         let mut message = Message::clone(delivery.message());
         let metadata = &mut message.envelope.metadata;
         let mut route: Vec<String> = metadata.get(ROUTE).unwrap_or_default();
@@ -317,4 +325,39 @@ impl Bridge {
 fn mark(metadata: &mut Metadata, route: &[String]) {
     // A list of texts always has a JSON form.
     let _ = metadata.insert(ROUTE, &route);
+}
+
+#[cfg(test)]
+mod tests {
+    use agentbus_protocol::{Envelope, EventType};
+    use agentbus_transport::MemoryTransport;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_source_was_not_asked_for_is_not_copied() {
+        let ends = ["a", "b"].map(|name| End::new(Arc::new(MemoryTransport::new()), name));
+        let [from, to] = ends.clone();
+        let events = SubjectSpace::default().events_pattern(">").unwrap();
+        let mut bridge = between(from, to, events).open().await.unwrap();
+        // As a source would do that sends what it likes.
+        let calls = Subscribe::new(Pattern::parse("acp.v1.>").unwrap());
+        bridge.source = ends[0].transport.subscribe(calls.clone()).await.unwrap();
+        let mut copies = ends[1].transport.subscribe(calls).await.unwrap();
+        let stop = CancellationToken::new();
+        for subject in ["acp.v1.invoke.deploy", "acp.v1.events.deployed"] {
+            let subject = Subject::parse(subject).unwrap();
+            let envelope = Envelope::new(crate::mint::stamp(), EventType::new("deployed"));
+            let message = Message::new(subject, envelope);
+            let options = PublishOptions::default();
+            let sent = ends[0].transport.publish(Arc::new(message), options).await;
+            sent.unwrap();
+            bridge.step(None, &stop).await.unwrap();
+        }
+        let Some(Received::Live(copy)) = copies.receive().await else {
+            panic!("nothing was copied");
+        };
+        assert_eq!(copy.subject().as_str(), "acp.v1.events.deployed");
+        assert_eq!(bridge.copied(), 1);
+    }
 }

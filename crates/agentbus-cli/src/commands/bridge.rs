@@ -83,14 +83,17 @@ async fn open(
 }
 
 /// Whose events are copied, under the names that they have: what was asked for, else those of the
-/// bus at an end, else those of everyone.
+/// bus at the source, else those of everyone. The destination has no say in what it is given.
 fn subjects(asked: &Space, ends: [&Arc<dyn Transport>; 2]) -> Result<SubjectSpace, Failure> {
     let there = ends.map(|end| end.subjects());
-    let there: Vec<_> = there.into_iter().flatten().collect();
-    let usual = there.first().cloned().unwrap_or_default();
+    let usual = there[0].clone().unwrap_or_default();
     let prefix = asked.subject_prefix().unwrap_or(usual.prefix());
     let tenant = asked.tenant().unwrap_or(usual.tenant());
-    if let Some(other) = there.iter().find(|other| other.prefix() != prefix) {
+    if let Some(other) = there
+        .iter()
+        .flatten()
+        .find(|other| other.prefix() != prefix)
+    {
         let own = other.prefix();
         return Err(Failure::usage(format!(
             "a bus at one end has the subject prefix `{own}` and takes nothing under `{prefix}`; name the transport behind \
