@@ -64,9 +64,13 @@ pub(crate) async fn call(
     let entry = shared.catalog.tool(name);
     let entry = entry.ok_or_else(|| Fault::Invalid(format!("Unknown tool: {name}")))?;
     let _running = shared.running.begin();
-    let reply = entry.call(opened(shared, visitor, name), arguments).await?;
+    let mut reply = entry.call(opened(shared, visitor, name), arguments).await?;
     if reply.is_error {
-        return Err(Fault::Invalid(text(&reply)));
+        // What a tool has found out is an answer; a fault without data is one of the arguments.
+        let Some(data) = reply.structured.take() else {
+            return Err(Fault::Invalid(text(&reply)));
+        };
+        reply.content.push(Content::text(data.to_string()));
     }
     written(convert::reply(reply).content)
 }

@@ -155,3 +155,17 @@ async fn a_message_without_a_session_that_makes_no_sense_is_refused() {
     assert_eq!(plain.status, 415, "{}", plain.text);
     host.server.shutdown().await;
 }
+
+/// Whoever asked for it must see that it was not their mistake, and whether to try again.
+#[tokio::test]
+async fn what_an_agent_failed_at_is_an_answer_with_its_code() {
+    let host = Host::start(quiet()).await;
+    let path = "/api/mcp/tool/agent_invoke";
+    let asked = json!({ "target": "nobody", "payload": 1 });
+    let answer = host.json("POST", path, asked).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let data = answer.body[1]["text"].as_str().unwrap();
+    let data: Value = serde_json::from_str(data).unwrap();
+    assert_eq!(data["code"], "NO_HANDLER");
+    host.server.shutdown().await;
+}
