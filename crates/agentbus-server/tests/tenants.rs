@@ -201,3 +201,20 @@ async fn who_joins_a_bus_speaks_under_its_subjects_unless_told_otherwise() {
     );
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn an_event_from_a_websocket_names_its_tenant() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = Bus::builder("test").connect().await.unwrap();
+    let server = open_server(dir.path(), bus).await;
+    let mut reader = follow(&server, ACME).await;
+    let (mut acme, _) = socket(&server, "acme").await;
+    let publish = json!({ "publish": { "id": 1, "event_type": "order.paid", "payload": 5 } });
+    assert_eq!(asks(&mut acme, &publish).await["ok"]["id"], 1);
+    let heard = next(&mut reader).await;
+    assert_eq!(
+        (&heard["payload"], &heard["tenant_id"]),
+        (&json!(5), &json!("acme"))
+    );
+    server.shutdown().await;
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agentbus_protocol::{Pattern, PatternError, SubjectSpace};
 use agentbus_transport::TransportError;
+use agentbus_transport::remote::amb::TOPICS_MAX;
 use agentbus_transport::remote::hidden;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::net::TcpStream;
@@ -261,7 +262,9 @@ pub(crate) fn failed(reason: String) -> TransportError {
 
 /// The subjects that a welcome tells.
 fn space_of(prefix: &str, tenant: &str, topics: &[String]) -> Result<SubjectSpace, PatternError> {
-    let topics: Result<Vec<_>, _> = topics.iter().map(|topic| Pattern::parse(topic)).collect();
+    // More than a bus can have would only slow whoever believes it.
+    let topics = topics.iter().take(TOPICS_MAX);
+    let topics: Result<Vec<_>, _> = topics.map(|topic| Pattern::parse(topic)).collect();
     let space = SubjectSpace::new(prefix, tenant)?;
     Ok(space.sharing(&topics?)?)
 }
@@ -270,5 +273,24 @@ fn refused(reason: &str) -> TransportError {
     TransportError::Refused {
         transport: NAME,
         reason: reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test that cannot go on should say where"
+    )]
+
+    use super::*;
+
+    #[test]
+    fn a_bus_that_shares_too_much_is_believed_in_part() {
+        let topics: Vec<_> = (0..1000).map(|n| format!("topic{n}")).collect();
+        let space = space_of("acp.v1", "", &topics).unwrap();
+        assert_eq!(space.topics().len(), TOPICS_MAX);
+        let reaching = ["acp.v1.>".to_owned()];
+        assert!(space_of("acp.v1", "", &reaching).is_err());
     }
 }

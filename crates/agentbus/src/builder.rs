@@ -54,12 +54,12 @@ impl Carrier {
     ) -> Result<(Arc<dyn Transport>, SubjectSpace), Error> {
         match self {
             Self::Ready(transport) => {
-                let space = asked.within(transport.subjects())?;
+                let space = asked.over(&*transport)?;
                 Ok((transport, space))
             }
             Self::Url(url) => {
                 let transport = transports::open(&url, agent_id).await?;
-                match asked.within(transport.subjects()) {
+                match asked.over(&*transport) {
                     Ok(space) => Ok((transport, space)),
                     Err(refused) => {
                         transport.close(Duration::ZERO).await;
@@ -80,6 +80,12 @@ struct Asked {
 }
 
 impl Asked {
+    /// The subjects over a transport, with the topics that it shares.
+    fn over(&self, transport: &dyn Transport) -> Result<SubjectSpace, Error> {
+        let space = self.within(transport.subjects())?;
+        Ok(space.sharing(transport.shared_topics())?)
+    }
+
     fn within(&self, there: Option<SubjectSpace>) -> Result<SubjectSpace, Error> {
         let Some(there) = there else {
             let prefix = self.prefix.as_deref().unwrap_or(subject::DEFAULT_PREFIX);
@@ -217,7 +223,6 @@ impl<L> Builder<L> {
         self.asked.within(None)?;
         let opened = self.carrier.open(&self.agent_id, &self.asked);
         let (mut transport, space) = opened.await?;
-        let space = space.sharing(transport.shared_topics())?;
         if let Some(meter) = &self.meter {
             transport = Arc::new(Metered::new(transport, Arc::clone(meter)));
         }

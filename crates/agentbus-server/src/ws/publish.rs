@@ -69,6 +69,9 @@ impl Connection {
             self.check_open()?;
             envelope.reply_to = self.inbox(number)?.as_str().into();
         }
+        if event_type.is_some() && !self.space.tenant().is_empty() {
+            envelope.context.edit().tenant_id = self.space.tenant().into();
+        }
         let subject = self.address(event_type.as_deref(), subject.as_deref())?;
         self.check_reply_to(inbox, &subject, &envelope)?;
         let mut message = Message::new(subject, envelope);
