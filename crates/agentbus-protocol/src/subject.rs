@@ -80,7 +80,7 @@ pub enum SubjectError {
     Tenant(String),
     /// A topic to be shared that has subjects of the bus itself among those that it matches.
     #[error(
-        "the topic `{topic}` cannot be shared with peers: subjects of the bus itself, which begin with `{prefix}.` or `{INBOX_PREFIX}`, match it too; name the topics more closely, as in `orders.>`"
+        "the topic `{topic}` cannot be shared with peers: subjects of the bus itself, which begin with `{prefix}.` or `{INBOX_PREFIX}`, match it too; name topics of your own, such as `orders`"
     )]
     Topic {
         /// The refused topic.

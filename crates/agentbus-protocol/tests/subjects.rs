@@ -211,7 +211,7 @@ fn topics_that_would_reach_into_the_bus_are_refused() {
         let topics = [Pattern::parse(topic).unwrap()];
         let error = SubjectSpace::default().sharing(&topics).unwrap_err();
         assert!(
-            error.to_string().contains("name the topics more closely"),
+            error.to_string().contains("name topics of your own"),
             "{error}"
         );
         assert!(error.to_string().contains(topic), "{error}");

@@ -447,11 +447,13 @@ fn check_texts(agent: &Agent) -> Result<(), ChatError> {
 /// year; what is none for sure does not.
 fn check_face(emoji: &str) -> Result<(), ChatError> {
     within("emoji", emoji.len(), limits::EMOJI_BYTES_MAX)?;
-    // Squared letters and flags are symbols; those that turn the writing direction are none.
-    let letter = |c: char| c.is_alphabetic() && !matches!(c, '\u{1f100}'..='\u{1f1ff}');
-    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let foreign = |c: char| letter(c) || turns(c) || c.is_whitespace() || c.is_control();
-    if emoji.contains(foreign) {
+    // One letter in a square is a symbol and two are a flag; more would be a word again.
+    let squared = |c: &char| matches!(c, '\u{1f100}'..='\u{1f1ff}');
+    let unseen = |c: char| matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let foreign = |c: char| {
+        (c.is_alphabetic() && !squared(&c)) || unseen(c) || c.is_whitespace() || c.is_control()
+    };
+    if emoji.contains(foreign) || emoji.chars().filter(squared).count() > 2 {
         let text = "`emoji` must be one symbol, without letters, blanks or control characters";
         return Err(ChatError::invalid(text));
     }

@@ -65,7 +65,15 @@ pub async fn an_agent_has_the_face_that_it_chose(at: At) {
     let long = "🦕".repeat(crate::limits::EMOJI_BYTES_MAX);
     let refused = room.chat.register(with(&long)).await;
     assert!(matches!(refused, Err(ChatError::TooLarge { .. })));
-    for wrong in ["admin", "админ", "🦕 🦕", "\u{7}", "\u{202e}🦕"] {
+    for wrong in [
+        "admin",
+        "админ",
+        "🅰🅳🅼",
+        "🦕 🦕",
+        "\u{7}",
+        "\u{202e}🦕",
+        "\u{200b}",
+    ] {
         let refused = room.chat.register(with(wrong)).await;
         assert!(matches!(refused, Err(ChatError::Invalid(_))), "{wrong}");
     }
