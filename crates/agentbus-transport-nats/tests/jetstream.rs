@@ -404,3 +404,42 @@ async fn a_full_stream_refuses_at_once() {
         send(kept).await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_durable_name_that_is_used_elsewhere_is_not_removed() {
+    let server = Server::start();
+    let (here, there) = (
+        open(&server.jetstream()).await,
+        open(&server.jetstream()).await,
+    );
+    let mut used = there.subscribe(durable(EVENTS, "billing")).await.unwrap();
+    publish(&here, EVENTS, [1]).await;
+    // The rest of what it asked for is waited for at the server.
+    assert_eq!(next(&mut used).await, 1);
+    let error = here.remove_durable("billing").await.unwrap_err();
+    assert!(error.to_string().contains("is in use"), "{error}");
+    publish(&here, EVENTS, [2]).await;
+    assert_eq!(next(&mut used).await, 2);
+    drop(used);
+    there.close(Duration::ZERO).await;
+    here.remove_durable("billing").await.unwrap();
+    let mut anew = here.subscribe(durable(EVENTS, "billing")).await.unwrap();
+    assert_eq!((next(&mut anew).await, next(&mut anew).await), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_of_another_program_is_not_removed() {
+    let server = Server::start();
+    let transport = open(&server.jetstream()).await;
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let streams = async_nats::jetstream::new(client);
+    let stream = streams.get_stream("AGENTBUS").await.unwrap();
+    let config = async_nats::jetstream::consumer::pull::Config {
+        durable_name: Some("theirs".to_owned()),
+        ..Default::default()
+    };
+    stream.create_consumer(config).await.unwrap();
+    let error = transport.remove_durable("theirs").await.unwrap_err();
+    assert!(error.to_string().contains("another program"), "{error}");
+    stream.consumer_info("theirs").await.unwrap();
+}

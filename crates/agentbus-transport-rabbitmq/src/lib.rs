@@ -25,6 +25,7 @@ mod names;
 mod outlet;
 mod plan;
 mod publish;
+mod removal;
 mod seats;
 mod settle;
 mod transport;

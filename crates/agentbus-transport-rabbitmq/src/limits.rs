@@ -44,7 +44,7 @@ pub const ASKING_CHANNELS: usize = 8;
 /// one connection unless its operator says otherwise; one is for replies.
 pub const SUBSCRIPTIONS: usize = 2046;
 
-/// Patterns of durable names that a transport remembers for its receipts; every publish is compared
+/// Durable names whose patterns a transport remembers for its receipts; every publish is compared
 /// with each.
 pub const KEPT_PATTERNS: usize = 256;
 

@@ -94,7 +94,7 @@ impl Member {
         match joined {
             Ok(channel) => {
                 if member.plan.is_durable() {
-                    link.kept().enter(&member.plan.pattern);
+                    link.kept().enter(&member.plan.queue, &member.plan.pattern);
                 }
                 let source = MemberSource(Arc::clone(&member));
                 link.spawn_lasting(consumer::run(member, channel));

@@ -47,17 +47,23 @@ impl Names {
     /// The queue of a durable name.
     pub(crate) fn durable(&self, name: &str) -> Result<String, TransportError> {
         let queue = format!("{}agentbus.name.{name}", self.prefix);
+        let refused = |reason| TransportError::Durable {
+            name: name.to_owned(),
+            reason,
+        };
+        // The lock of another name is called so.
+        if name.ends_with(LOCK) {
+            return Err(refused(format!(
+                "ends with `{LOCK}`, as the locks of names do; use another name"
+            )));
+        }
         // The lock of the name is called almost the same.
         let limit = limits::NAME_BYTES_MAX - LOCK.len();
         if !name.is_empty() && queue.len() <= limit {
             return Ok(queue);
         }
         let most = limit - (queue.len() - name.len());
-        let reason = format!("needs a name of 1 to {most} bytes");
-        Err(TransportError::Durable {
-            name: name.to_owned(),
-            reason,
-        })
+        Err(refused(format!("needs a name of 1 to {most} bytes")))
     }
 
     /// The queue by which the only user of a durable name shows that it is in use.
@@ -132,6 +138,8 @@ mod tests {
         let names = Names::new("");
         assert!(names.durable("").is_err());
         assert!(names.durable(&"n".repeat(300)).is_err());
+        // Its queue would be the lock of `billing`.
+        assert!(names.durable("billing.lock").is_err());
         let wide = Pattern::parse(&"p".repeat(250)).unwrap();
         assert!(names.group("group", &wide).is_err());
         assert!(check_key("k".repeat(255)).is_ok() && check_key("k".repeat(256)).is_err());

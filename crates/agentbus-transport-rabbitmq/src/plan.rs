@@ -20,7 +20,7 @@ use crate::publish::LEVELS;
 const PRECONDITION_FAILED: u16 = 406;
 
 /// What it answers when the queue belongs to another connection.
-const RESOURCE_LOCKED: u16 = 405;
+pub(crate) const RESOURCE_LOCKED: u16 = 405;
 
 /// The argument in which a durable name keeps what it is for. The broker compares it with each
 /// declaration, and an operator can tell by it which name a dead letter came from.
@@ -39,7 +39,7 @@ pub(crate) struct Plan {
 /// How long a queue lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
-    /// Until an operator removes it.
+    /// Until it is removed.
     Durable(Text),
     /// As long as it has members.
     Group(Text),
@@ -241,7 +241,8 @@ fn kept(text: &str) -> Option<&str> {
     rest.split_once("' of type").map(|(kept, _)| kept)
 }
 
-fn misuse(name: &str, reason: String) -> TransportError {
+/// The error for a durable name that cannot be used like this.
+pub(crate) fn misuse(name: &str, reason: String) -> TransportError {
     TransportError::Durable {
         name: name.to_owned(),
         reason,

@@ -19,6 +19,8 @@ pub(crate) struct Seats(Mutex<HashMap<String, Seat>>);
 #[derive(Debug)]
 struct Seat {
     members: usize,
+    /// Whether the queue is being removed, so that nobody may join it.
+    ends: bool,
     /// The group and the pattern; `None` for the queue of a durable name, which keeps its own.
     group: Option<(String, String)>,
 }
@@ -27,7 +29,8 @@ impl Seats {
     /// Takes a place among the members of a queue.
     pub(crate) fn take(&self, plan: &Plan) -> Result<(), TransportError> {
         let mut seats = self.0.lock();
-        if plan.has_one_user() && seats.contains_key(&plan.queue) {
+        let taken = seats.get(&plan.queue);
+        if taken.is_some_and(|seat| seat.ends || plan.has_one_user()) {
             return Err(plan.in_use());
         }
         let group = plan.live_group();
@@ -41,11 +44,29 @@ impl Seats {
                 capability: Capability::MixedGroups,
             });
         }
-        let seat = seats
-            .entry(plan.queue.clone())
-            .or_insert(Seat { members: 0, group });
+        let seat = seats.entry(plan.queue.clone()).or_insert(Seat {
+            members: 0,
+            ends: false,
+            group,
+        });
         seat.members += 1;
         Ok(())
+    }
+
+    /// Takes all places of a queue that is to be removed, if nobody here has one.
+    pub(crate) fn take_all<'a>(&'a self, queue: &'a str) -> Option<WholeQueue<'a>> {
+        let mut seats = self.0.lock();
+        if seats.contains_key(queue) {
+            return None;
+        }
+        let seat = Seat {
+            members: 1,
+            ends: true,
+            group: None,
+        };
+        seats.insert(queue.to_owned(), seat);
+        drop(seats);
+        Some(WholeQueue { seats: self, queue })
     }
 
     /// Gives a place up. Says whether it was the last here.
@@ -60,6 +81,19 @@ impl Seats {
             seats.remove(queue);
         }
         last
+    }
+}
+
+/// All places of a queue, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct WholeQueue<'a> {
+    seats: &'a Seats,
+    queue: &'a str,
+}
+
+impl Drop for WholeQueue<'_> {
+    fn drop(&mut self) {
+        self.seats.leave(self.queue);
     }
 }
 

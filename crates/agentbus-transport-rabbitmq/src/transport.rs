@@ -16,7 +16,7 @@ use crate::errors::NAME;
 use crate::feed::Feed;
 use crate::link::Link;
 use crate::member::Member;
-use crate::publish;
+use crate::{publish, removal};
 
 /// What RabbitMQ gives.
 ///
@@ -35,7 +35,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     exact_attempts: false,
     replay: false,
     durable: true,
-    durable_removal: false,
+    durable_removal: true,
     lease: false,
     dead_letters: true,
     idempotency: false,
@@ -111,6 +111,10 @@ impl Transport for RabbitTransport {
 
     fn stats(&self) -> TransportStats {
         self.0.stats()
+    }
+
+    fn remove_durable<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), TransportError>> {
+        Box::pin(removal::remove(&self.0, name))
     }
 }
 

@@ -34,4 +34,8 @@ async fn the_disk_is_claimed_only_for_what_a_durable_name_gets() {
     // The name outlives whoever used it.
     drop((group, name));
     assert_eq!(level(&transport, "order.paid").await, Durability::Disk);
+    within("a removal", transport.remove_durable("books"))
+        .await
+        .unwrap();
+    assert_eq!(level(&transport, "order.paid").await, Durability::Memory);
 }

@@ -162,7 +162,8 @@ impl Plan {
     }
 }
 
-fn durable(name: &str, reason: String) -> TransportError {
+/// The error for a durable name that cannot be used like this.
+pub(crate) fn durable(name: &str, reason: String) -> TransportError {
     TransportError::Durable {
         name: name.to_owned(),
         reason,

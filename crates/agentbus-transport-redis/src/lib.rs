@@ -27,6 +27,7 @@ mod names;
 mod publish;
 mod publisher;
 mod reader;
+mod removal;
 mod routes;
 mod scripts;
 mod server;

@@ -32,6 +32,7 @@ scripts! {
     WAKE = "queues.lua" "wake.lua";
     BEAT = "queues.lua" "beat.lua";
     DROP = "queues.lua" "drop.lua";
+    REMOVE = "queues.lua" "remove.lua";
 }
 
 /// One script.

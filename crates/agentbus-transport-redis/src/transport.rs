@@ -16,7 +16,7 @@ use crate::commands::NAME;
 use crate::feed::{Feed, FeedSource};
 use crate::link::Link;
 use crate::member::Member;
-use crate::publish;
+use crate::{publish, removal};
 
 /// What Redis gives. A server that writes no file keeps messages in memory only, and says so when
 /// it is asked.
@@ -30,7 +30,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     exact_attempts: true,
     replay: true,
     durable: true,
-    durable_removal: false,
+    durable_removal: true,
     lease: true,
     dead_letters: true,
     idempotency: true,
@@ -107,6 +107,10 @@ impl Transport for RedisTransport {
 
     fn stats(&self) -> TransportStats {
         self.0.stats()
+    }
+
+    fn remove_durable<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), TransportError>> {
+        Box::pin(removal::remove(&self.0, name))
     }
 }
 

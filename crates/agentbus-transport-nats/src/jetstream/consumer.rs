@@ -95,7 +95,8 @@ impl Plan {
     }
 }
 
-fn check_name(name: &str) -> Result<(), TransportError> {
+/// Refuses a durable name that is empty or too long.
+pub(super) fn check_name(name: &str) -> Result<(), TransportError> {
     if name.is_empty() || name.len() > common::DURABLE_NAME_BYTES_MAX {
         return Err(TransportError::Durable {
             name: name.to_owned(),
@@ -166,6 +167,20 @@ pub(super) fn claim(store: &Arc<Store>, plan: &Plan) -> Result<Place, TransportE
     Ok(Place {
         store: Arc::clone(store),
         name: plan.name().to_owned(),
+    })
+}
+
+/// Takes all places at a consumer, if nobody on this connection has one.
+pub(super) fn claim_whole(store: &Arc<Store>, name: &str) -> Option<Place> {
+    let mut members = store.members.lock();
+    if members.contains_key(name) {
+        return None;
+    }
+    members.insert(name.to_owned(), 1);
+    drop(members);
+    Some(Place {
+        store: Arc::clone(store),
+        name: name.to_owned(),
     })
 }
 

@@ -16,6 +16,7 @@ mod member;
 mod names;
 mod publish;
 mod puller;
+mod removal;
 mod settle;
 mod store;
 
@@ -44,7 +45,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     exact_attempts: false,
     replay: true,
     durable: true,
-    durable_removal: false,
+    durable_removal: true,
     lease: true,
     dead_letters: true,
     idempotency: true,
@@ -155,6 +156,15 @@ impl Transport for JetStreamTransport {
 
     fn stats(&self) -> TransportStats {
         self.link.stats()
+    }
+
+    fn remove_durable<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), TransportError>> {
+        Box::pin(async move {
+            if self.link.is_closed() {
+                return Err(TransportError::Closed);
+            }
+            removal::remove(&self.store, name).await
+        })
     }
 }
 
