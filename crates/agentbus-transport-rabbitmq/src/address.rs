@@ -7,7 +7,7 @@ use agentbus_protocol::Pattern;
 use agentbus_transport::TransportError;
 use agentbus_transport::remote::{amb, hidden};
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 
 use crate::limits;
 
@@ -100,6 +100,18 @@ impl Address {
     pub(crate) fn place(&self) -> String {
         let authority = &self.uri.authority;
         format!("{}:{}", authority.host, authority.port)
+    }
+
+    /// What may help who cannot reach the broker.
+    pub(crate) const fn hint(&self) -> &'static str {
+        match self.uri.scheme {
+            AMQPScheme::AMQPS => {
+                "does a RabbitMQ broker speak TLS there? ca=FILE names an authority to trust, cert=FILE and key=FILE the client's own certificate"
+            }
+            AMQPScheme::AMQP => {
+                "is a RabbitMQ broker running there? One that speaks TLS is reached with amqps://"
+            }
+        }
     }
 
     /// Reads the files for an encrypted connection.

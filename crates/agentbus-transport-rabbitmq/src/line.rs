@@ -174,8 +174,9 @@ impl Line {
             TransportError::Carrier { transport, reason } => TransportError::Carrier {
                 transport,
                 reason: format!(
-                    "cannot reach {}: {reason}; is a RabbitMQ broker running there?",
-                    address.place()
+                    "cannot reach {}: {reason}; {}",
+                    address.place(),
+                    address.hint()
                 ),
             },
             other => other,

@@ -123,8 +123,22 @@ impl Address {
         self.server.addr().to_string()
     }
 
+    /// What may help who cannot reach the server.
+    pub(crate) const fn hint(&self) -> &'static str {
+        if self.encrypted {
+            "does a Redis server speak TLS there? ca=FILE names an authority to trust, cert=FILE and key=FILE the client's own certificate"
+        } else {
+            "is a Redis server running there? One that speaks TLS is reached with rediss://"
+        }
+    }
+
     /// The client library's handle, which has not connected yet.
     pub(crate) fn client(&self) -> Result<Client, TransportError> {
+        if self.encrypted {
+            // The library takes the one of the process, and panics where there is none. What the
+            // program has chosen itself stays.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
         let Tls { ca, cert, key } = &self.tls;
         if ca.is_none() && cert.is_none() {
             return Client::open(self.server.clone()).map_err(|error| failed(&error));

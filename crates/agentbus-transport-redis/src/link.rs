@@ -51,7 +51,7 @@ impl Link {
     pub(crate) async fn open(address: &Address) -> Result<Arc<Self>, TransportError> {
         let commands = Commands::new(address.client()?, CancellationToken::new());
         let met = Server::meet(&commands).await;
-        let server = met.map_err(|error| unreachable_at(&address.place(), error))?;
+        let server = met.map_err(|error| unreachable_at(address, error))?;
         let client = token();
         let settings = address.settings.clone();
         let durability = settings.durability.unwrap_or(server.durability);
@@ -225,11 +225,15 @@ impl Link {
 }
 
 /// Says which server it is that does not answer.
-fn unreachable_at(place: &str, error: TransportError) -> TransportError {
+fn unreachable_at(address: &Address, error: TransportError) -> TransportError {
     match error {
         TransportError::Carrier { transport, reason } => TransportError::Carrier {
             transport,
-            reason: format!("cannot reach {place}: {reason}; is a Redis server running there?"),
+            reason: format!(
+                "cannot reach {}: {reason}; {}",
+                address.place(),
+                address.hint()
+            ),
         },
         other => other,
     }

@@ -20,19 +20,35 @@ pub(crate) struct Broker {
     names: Child,
     ports: Ports,
     folder: tempfile::TempDir,
+    /// Settings of the port that is encrypted; without any there is none.
+    tls: String,
 }
 
 #[derive(Clone, Copy)]
 struct Ports {
     clients: u16,
+    sealed: u16,
     names: u16,
     nodes: u16,
 }
 
 impl Broker {
     pub(crate) fn start() -> Self {
+        Self::with(String::new())
+    }
+
+    /// Starts a broker that also speaks TLS, with these of its `ssl_options`.
+    pub(crate) fn encrypted(options: &[(&str, String)]) -> Self {
+        let lines = options
+            .iter()
+            .map(|(name, value)| format!("ssl_options.{name} = {value}\n"));
+        Self::with(lines.collect())
+    }
+
+    fn with(tls: String) -> Self {
         let ports = Ports {
             clients: free_port(),
+            sealed: free_port(),
             names: free_port(),
             nodes: free_port(),
         };
@@ -42,12 +58,13 @@ impl Broker {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let node = launch(ports, folder.path());
+        let node = launch(ports, folder.path(), &tls);
         let mut broker = Self {
             node,
             names,
             ports,
             folder,
+            tls,
         };
         broker.wait();
         broker
@@ -55,6 +72,11 @@ impl Broker {
 
     pub(crate) fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}", self.ports.clients)
+    }
+
+    /// The host and the port that are encrypted.
+    pub(crate) fn sealed(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.sealed)
     }
 
     /// Kills it as a power cut would, as far as a process can tell.
@@ -65,7 +87,7 @@ impl Broker {
 
     /// Starts it again on the same ports with the same data.
     pub(crate) fn restart(&mut self) {
-        self.node = launch(self.ports, self.folder.path());
+        self.node = launch(self.ports, self.folder.path(), &self.tls);
         self.wait();
     }
 
@@ -85,7 +107,9 @@ impl Broker {
 
     fn wait(&mut self) {
         let begun = Instant::now();
-        while !answers(self.ports.clients) {
+        // The encrypted port is opened after the other.
+        let sealed = || self.tls.is_empty() || connect(self.ports.sealed).is_some();
+        while !(answers(self.ports.clients) && sealed()) {
             let ended = self.node.try_wait().unwrap();
             let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap();
             assert!(ended.is_none(), "the broker ended: {}", log());
@@ -112,12 +136,16 @@ fn mortal(program: &str) -> Command {
     command
 }
 
-fn launch(ports: Ports, folder: &Path) -> Child {
+fn launch(ports: Ports, folder: &Path, tls: &str) -> Child {
     assert!(
         Path::new(SERVER).exists(),
         "rabbitmq-server is not installed; run `cargo xtask services up rabbitmq` once"
     );
-    let config = format!("listeners.tcp.1 = 127.0.0.1:{}\n", ports.clients);
+    let sealed = match tls {
+        "" => String::new(),
+        options => format!("listeners.ssl.1 = 127.0.0.1:{}\n{options}", ports.sealed),
+    };
+    let config = format!("listeners.tcp.1 = 127.0.0.1:{}\n{sealed}", ports.clients);
     std::fs::write(folder.join("rabbitmq.conf"), config).unwrap();
     std::fs::write(folder.join("enabled_plugins"), "[].\n").unwrap();
     let log = std::fs::File::create(folder.join("log")).unwrap();
@@ -156,7 +184,7 @@ fn environment<'a>(command: &'a mut Command, ports: Ports, folder: &Path) -> &'a
 
 /// Whether a broker answers the protocol's header with a method.
 fn answers(port: u16) -> bool {
-    let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else {
+    let Some(mut stream) = connect(port) else {
         return false;
     };
     let mut answer = [0; 3];
@@ -165,6 +193,10 @@ fn answers(port: u16) -> bool {
         .and_then(|()| stream.write_all(b"AMQP\x00\x00\x09\x01"))
         .and_then(|()| stream.read_exact(&mut answer));
     asked.is_ok() && answer == [1, 0, 0]
+}
+
+fn connect(port: u16) -> Option<TcpStream> {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()
 }
 
 fn free_port() -> u16 {

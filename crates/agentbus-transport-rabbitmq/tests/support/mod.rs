@@ -5,6 +5,8 @@
 #[path = "../../../agentbus-transport-redis/tests/support/amb.rs"]
 pub(crate) mod amb;
 pub(crate) mod broker;
+#[path = "../../../agentbus-transport-redis/tests/support/certificates.rs"]
+pub(crate) mod certificates;
 #[path = "../../../agentbus-transport-redis/tests/support/messages.rs"]
 pub(crate) mod messages;
 pub(crate) mod proxy;

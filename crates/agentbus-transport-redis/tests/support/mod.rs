@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod amb;
+pub(crate) mod certificates;
 pub(crate) mod line;
 pub(crate) mod messages;
 
@@ -32,14 +33,20 @@ impl Server {
     /// Starts a server with these arguments.
     pub(crate) fn with(arguments: &[&str]) -> Self {
         let arguments: Vec<_> = arguments.iter().map(|&one| one.to_owned()).collect();
+        Self::told(|| arguments.clone())
+    }
+
+    /// Starts a server with what `arguments` says at each attempt anew.
+    pub(crate) fn told(arguments: impl Fn() -> Vec<String>) -> Self {
         loop {
+            let arguments = arguments();
             let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
             let child = launch(port, folder.path(), &arguments);
             let mut server = Self {
                 child,
                 port,
                 folder,
-                arguments: arguments.clone(),
+                arguments,
             };
             // Somebody else may have taken the port since it was found to be free.
             match server.wait() {
@@ -122,7 +129,7 @@ fn binary() -> PathBuf {
     })
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
