@@ -126,6 +126,10 @@ pub(crate) enum Command {
     Import(ImportFrom),
     /// Compare what the transports can do.
     Semantics,
+    /// Look at the bus of this machine and say what is wrong: configuration, data directory,
+    /// databases, address, token, transport and programs, as `serve` with the same flags would
+    /// use them. It repairs nothing.
+    Doctor(Serve),
     /// Print the token that clients of the bus on this machine need.
     Token,
     /// Print every configuration key with the value that `serve` with the same file, environment and

@@ -19,6 +19,7 @@ pub(crate) const EXIT_CODES: &str = "Exit codes:
   8  the agent answered with an error
   9  cannot listen, or the data directory or the log is in use
   10 the message was not taken: a queue or a limit was full, or not everyone confirmed it
+  11 `doctor` found something wrong
   130, 143  ended by Ctrl-C or SIGTERM before it was done";
 
 /// The exit codes, one word each.
@@ -35,6 +36,8 @@ pub(crate) enum Exit {
     Agent = 8,
     Listen = 9,
     NotTaken = 10,
+    /// What was looked at is not well.
+    Unwell = 11,
     /// 128 and the number of the signal, as a shell counts.
     Interrupted = 130,
     Terminated = 143,

@@ -114,6 +114,9 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
             Command::Targets => commands::targets(&api).await,
             Command::Agents => commands::agents(&api).await,
             Command::Import(from) => commands::import(from, &config()?, output).await,
+            Command::Doctor(serve) => {
+                commands::doctor(serve, args.transport, &args.url, named.as_deref(), output).await
+            }
             Command::Semantics => commands::semantics(output),
             Command::Token => commands::token(output),
             Command::Config(serve) => {

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -206,7 +206,7 @@ fn offer_tools(agents: &AgentTargets, server: &RunningServer) {
     });
 }
 
-fn server_config(config: &Config) -> Result<ServerConfig, Failure> {
+pub(super) fn server_config(config: &Config) -> Result<ServerConfig, Failure> {
     let strangers = !config.allow_hosts.is_empty() || !config.allow_origins.is_empty();
     if config.auth == Auth::Off && strangers {
         // A foreign name can be pointed at this machine (DNS rebinding), and then nothing but the
@@ -278,18 +278,22 @@ fn announce(server: &RunningServer, output: &Output) -> Result<(), Failure> {
 /// How the command reaches this bus from another terminal.
 fn invocation(server: &RunningServer) -> String {
     let mut command = server.client_environment() + "agentbus";
-    let mut address = server.local_addr();
+    let address = reached_at(server.local_addr());
+    if address != Config::default().listen {
+        command.push_str(&format!(" --url http://{address}"));
+    }
+    command
+}
+
+/// Where a bus is reached from this machine. It may listen at all addresses, which nobody has.
+pub(super) fn reached_at(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
-        // That is where it listens; it is reached at an address that somebody has.
         address.set_ip(match address.ip() {
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    if address != Config::default().listen {
-        command.push_str(&format!(" --url http://{address}"));
-    }
-    command
+    address
 }
 
 /// Ends at the first SIGTERM or SIGINT.
