@@ -1,6 +1,7 @@
 //! What can be said on the command line.
 
 mod acp;
+mod bench;
 mod chat;
 mod mcp;
 mod space;
@@ -21,6 +22,7 @@ use crate::config::Config;
 use crate::failure::EXIT_CODES;
 
 pub(crate) use acp::{AcpArgs, AgentVerb, AttachArgs, DecisionVerb};
+pub(crate) use bench::BenchArgs;
 pub(crate) use mcp::{InitArgs, McpArgs, McpProfile};
 pub(crate) use space::Space;
 pub(crate) use upkeep::{DeadLetterVerb, DurableVerb, ListLetters, RedriveLetters};
@@ -130,6 +132,9 @@ pub(crate) enum Command {
     /// databases, address, token, transport and programs, as `serve` with the same flags would
     /// use them. It repairs nothing.
     Doctor(Serve),
+    /// Measure for a few seconds how many events and calls the running bus, or a transport,
+    /// carries.
+    Bench(BenchArgs),
     /// Print the token that clients of the bus on this machine need.
     Token,
     /// Print every configuration key with the value that `serve` with the same file, environment and

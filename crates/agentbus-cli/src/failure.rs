@@ -19,7 +19,7 @@ pub(crate) const EXIT_CODES: &str = "Exit codes:
   8  the agent answered with an error
   9  cannot listen, or the data directory or the log is in use
   10 the message was not taken: a queue or a limit was full, or not everyone confirmed it
-  11 `doctor` found something wrong
+  11 `doctor` found something wrong, or `bench` had errors
   130, 143  ended by Ctrl-C or SIGTERM before it was done";
 
 /// The exit codes, one word each.

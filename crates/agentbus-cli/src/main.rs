@@ -114,6 +114,7 @@ fn run(args: Args, output: &Output) -> Result<(), Failure> {
             Command::Targets => commands::targets(&api).await,
             Command::Agents => commands::agents(&api).await,
             Command::Import(from) => commands::import(from, &config()?, output).await,
+            Command::Bench(asked) => commands::bench(&client, asked).await,
             Command::Doctor(serve) => {
                 commands::doctor(serve, args.transport, &args.url, named.as_deref(), output).await
             }

@@ -3,6 +3,7 @@
 mod acp;
 mod agent;
 mod attach;
+mod bench;
 mod bridge;
 mod chat;
 mod client;
@@ -34,6 +35,7 @@ use clap_complete::Shell;
 pub(crate) use acp::acp;
 pub(crate) use agent::agent;
 pub(crate) use attach::attach;
+pub(crate) use bench::bench;
 pub(crate) use bridge::bridge;
 use chat::escaped;
 pub(crate) use chat::{Api, agents, import, post, search, thread, wait};
