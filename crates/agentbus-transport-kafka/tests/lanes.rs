@@ -18,7 +18,7 @@ use agentbus_transport_kafka::{KafkaTransport, limits};
 use futures_util::future::join_all;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Message as _, OwnedHeaders};
+use rdkafka::message::{Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -227,7 +227,12 @@ async fn who_asked_a_member_that_has_left_is_told_though_nobody_listens() {
     let mut inbox = caller.open_inbox().unwrap();
     let mut asked = (*message("left", 1)).clone();
     asked.envelope.reply_to = inbox.subject().as_str().into();
-    let sent = caller.publish(Arc::new(asked.clone()), PublishOptions::default());
+    // A publisher that has not read of the member yet deals to nobody; one that needs it reads on.
+    let needed = PublishOptions {
+        require_responder: true,
+        ..PublishOptions::default()
+    };
+    let sent = caller.publish(Arc::new(asked.clone()), needed);
     sent.await.unwrap();
     drop(receive(&mut served).await);
     assert!(matches!(
@@ -276,7 +281,9 @@ fn dealt_first(config: &ClientConfig, topic: &str) -> OwnedHeaders {
         .unwrap();
     reader.assign(&first).unwrap();
     let record = reader.poll(Duration::from_secs(30)).unwrap().unwrap();
-    record.headers().unwrap().detach()
+    let headers = record.headers().unwrap();
+    assert!(headers.count() > 1, "it was dealt to nobody");
+    headers.detach()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
