@@ -4,6 +4,7 @@
 //! one; a step that runs tests counts as its tests. A step that dies without saying how many
 //! tests failed counts as one failure, so silence is never taken for success.
 
+mod again;
 mod count;
 mod step;
 
@@ -36,6 +37,12 @@ pub(crate) fn run(workspace: &Workspace, filters: &[String]) -> Result<ExitCode,
         let time = start.elapsed().as_secs_f64();
         println!("Step {number}, {name}: {count} in {time:.1} s");
         sum.add(count);
+    }
+    if sum.flaky > 0 {
+        println!(
+            "\nOf the passed, {} failed at first: look for `flaky:` above.",
+            sum.flaky
+        );
     }
     println!("\n{sum}");
     Ok(if sum.failed == 0 {
@@ -94,7 +101,7 @@ fn runner(workspace: &Workspace) -> String {
     let guard =
         format!("target.'cfg(all())'.runner=['timeout','--foreground','{PROGRAM_SECONDS}']");
     let call = if cargo::has(workspace, "nextest") {
-        "nextest run --workspace --no-fail-fast --no-tests pass"
+        "nextest run --workspace --no-fail-fast --no-tests pass --retries 1"
     } else {
         "test --workspace --lib --bins --tests --examples --no-fail-fast --"
     };

@@ -7,6 +7,8 @@ use std::fmt;
 pub(super) struct Count {
     pub(super) passed: usize,
     pub(super) failed: usize,
+    /// Those among the passed that failed at first.
+    pub(super) flaky: usize,
     /// Test programs that were announced.
     started: usize,
     /// Summaries that were seen.
@@ -28,6 +30,7 @@ impl Count {
     pub(super) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
+        self.flaky += other.flaky;
         self.started += other.started;
         self.summaries += other.summaries;
     }
@@ -40,6 +43,14 @@ impl Count {
         } else if let Some(summary) = summary(&line) {
             self.add(parse_summary(summary));
         }
+    }
+
+    /// Takes all that failed for passed, since they passed when they were run again.
+    pub(super) fn forgiven(mut self) -> Self {
+        self.flaky += self.failed;
+        self.passed += self.failed;
+        self.failed = 0;
+        self
     }
 
     /// Settles the count once the runner has ended.
@@ -115,7 +126,7 @@ fn without_asides(text: &str) -> String {
 }
 
 /// Drops terminal colours: an escape, a bracket, and all up to the letter that ends it.
-fn without_colour(line: &str) -> String {
+pub(super) fn without_colour(line: &str) -> String {
     let mut pieces = line.split("\u{1b}[");
     let mut plain = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {

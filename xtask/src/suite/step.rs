@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 use std::thread;
 
+use super::again::Failed;
 use super::count::Count;
 use crate::cargo;
 use crate::failure::Failure;
@@ -41,7 +42,7 @@ impl Step {
         let result = match self.work {
             Work::Check(_, check) => check(workspace).map(|()| Count::of_check(true)),
             Work::Call(command) => cargo::run(command).map(|()| Count::of_check(true)),
-            Work::Tests(command) => run_tests(command),
+            Work::Tests(command) => run_tests(command, workspace),
         };
         result.unwrap_or_else(|failure| {
             eprintln!("error: {failure}");
@@ -59,8 +60,19 @@ impl fmt::Display for Work {
     }
 }
 
-/// Runs a test runner, passes its lines on as they come, and counts what they report.
-fn run_tests(mut command: Command) -> Result<Count, Failure> {
+/// Runs tests, and those few that failed once more.
+fn run_tests(mut command: Command, workspace: &Workspace) -> Result<Count, Failure> {
+    let (first, failed) = watch(&mut command)?;
+    let Some(mut again) = failed.call(first, workspace, &command) else {
+        return Ok(first);
+    };
+    println!("\nRun again, since few failed: {}", cargo::show(&again));
+    let (second, _) = watch(&mut again)?;
+    Ok(failed.settle(first, second))
+}
+
+/// Runs a test runner, passes its lines on as they come, and reads what they report.
+fn watch(command: &mut Command) -> Result<(Count, Failed), Failure> {
     let broken = |error: std::io::Error| Failure::new(format!("cannot run the tests: {error}"));
     let mut child = command
         .stdout(Stdio::piped())
@@ -69,21 +81,27 @@ fn run_tests(mut command: Command) -> Result<Count, Failure> {
         .map_err(broken)?;
     let errors = child.stderr.take();
     let reader = thread::spawn(move || tee(errors, std::io::stderr()));
-    let mut count = tee(child.stdout.take(), std::io::stdout());
-    count.add(reader.join().unwrap_or_default());
+    let (mut count, mut failed) = tee(child.stdout.take(), std::io::stdout());
+    let (told, hints) = reader.join().unwrap_or_default();
+    count.add(told);
+    failed.add(hints);
     let status = child.wait().map_err(broken)?;
-    Ok(count.settle(status.success()))
+    Ok((count.settle(status.success()), failed))
 }
 
-/// Copies lines from a child to the terminal and reads the count off them.
+/// Copies lines from a child to the terminal and reads the count, and what failed, off them.
 ///
 /// Lines need not be text; a terminal that has gone away does not stop the count.
-pub(super) fn tee(from: Option<impl Read>, mut to: impl Write) -> Count {
-    let mut count = Count::default();
-    let Some(from) = from else { return count };
+pub(super) fn tee(from: Option<impl Read>, mut to: impl Write) -> (Count, Failed) {
+    let (mut count, mut failed) = (Count::default(), Failed::default());
+    let Some(from) = from else {
+        return (count, failed);
+    };
     for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
-        count.read_line(&String::from_utf8_lossy(&line));
+        let text = String::from_utf8_lossy(&line);
+        count.read_line(&text);
+        failed.read_line(&text);
         to.write_all(&line).and_then(|()| to.write_all(b"\n")).ok();
     }
-    count
+    (count, failed)
 }

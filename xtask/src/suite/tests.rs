@@ -1,12 +1,13 @@
 //! What test runners print, and how it is counted.
 
+use super::again::Failed;
 use super::count::Count;
 use super::step::tee;
 
 /// Counts the lines of a run that ended in success or not.
 fn check(lines: &str, success: bool, expect: &str) {
     let mut copy = Vec::new();
-    let count = tee(Some(lines.as_bytes()), &mut copy);
+    let (count, _) = tee(Some(lines.as_bytes()), &mut copy);
     assert_eq!(count.settle(success).to_string(), expect);
     assert_eq!(
         String::from_utf8(copy).unwrap().trim_end(),
@@ -65,4 +66,62 @@ fn quoted_summaries_are_not_counted() {
 fn a_check_counts_as_one() {
     assert_eq!(Count::of_check(true).to_string(), "1 passed, 0 failed");
     assert_eq!(Count::of_check(false).to_string(), "0 passed, 1 failed");
+}
+
+/// A run in which these lines were printed, and the words with which its failures run again.
+fn again(lines: &str) -> Option<String> {
+    let (count, failed) = tee(Some(lines.as_bytes()), std::io::sink());
+    Some(failed.words(count.settle(false))?.join(" "))
+}
+
+const ONE_FAILED: &str = "     Running tests/lanes.rs (target/debug/deps/lanes-1)\n\
+    test somebody_is_told has been running for over 60 seconds\n\
+    test somebody_is_told ... FAILED\n\
+    test nobody_else ... ok\n\
+    test result: FAILED. 1 passed; 1 failed; 0 ignored\n\
+    error: test failed, to rerun pass `-p agentbus-transport-kafka --test lanes`\n\
+    error: 1 target failed:\n    `-p agentbus-transport-kafka --test lanes`\n";
+
+#[test]
+fn a_few_failed_tests_are_run_again() {
+    let words =
+        "test --workspace --no-fail-fast --test lanes -- --exact --test-threads=1 somebody_is_told";
+    assert_eq!(again(ONE_FAILED).as_deref(), Some(words));
+    let panics = ONE_FAILED.replace("told ...", "told - should panic ...");
+    assert_eq!(again(&panics).as_deref(), Some(words));
+}
+
+#[test]
+fn many_failures_and_dead_programs_are_not_run_again() {
+    assert_eq!(again(&ONE_FAILED.repeat(4)), None);
+    let died = format!("{ONE_FAILED}     Running tests/b.rs (b)\n");
+    assert_eq!(again(&ONE_FAILED.replace("--test lanes", "--doc")), None);
+    assert_eq!(again("test result: FAILED. 1 passed; 1 failed"), None);
+    let (count, failed) = tee(Some(died.as_bytes()), std::io::sink());
+    assert_eq!(failed.words(count.settle(false)), None);
+}
+
+#[test]
+fn a_test_that_passes_alone_is_flaky_and_one_that_fails_again_has_failed() {
+    let (first, failed) = tee(Some(ONE_FAILED.as_bytes()), std::io::sink());
+    let first = first.settle(false);
+    let of = |tests: &[bool]| {
+        let mut count = Count::default();
+        tests
+            .iter()
+            .for_each(|test| count.add(Count::of_check(*test)));
+        count
+    };
+    let settled = failed.settle(first, of(&[true]));
+    assert_eq!(
+        (settled.to_string().as_str(), settled.flaky),
+        ("2 passed, 0 failed", 1)
+    );
+    for again in [of(&[false]), of(&[]), of(&[true, false])] {
+        assert_eq!(
+            failed.settle(first, again).to_string(),
+            "1 passed, 1 failed"
+        );
+    }
+    assert_eq!(Failed::default().words(Count::of_check(false)), None);
 }
