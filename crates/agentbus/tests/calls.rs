@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use agentbus::{Bus, Context, Envelope, Error, ErrorCode, ErrorPayload, Payload, Request};
+use agentbus::{
+    Bus, Context, Envelope, Error, ErrorCode, ErrorPayload, HandlerService, Payload, Reply, Request,
+};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
@@ -361,6 +363,58 @@ async fn one_target_is_served_in_one_way() {
         .handle_stream("x", |_, out| async move { out.finish(&1).await })
         .await;
     assert!(matches!(streaming, Err(Error::MixedTarget { .. })));
+}
+
+#[tokio::test]
+async fn a_fanned_out_request_reaches_every_handler_and_the_first_reply_counts() {
+    let bus = bus().await;
+    let counts = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    let [silent, answering] = counts.clone();
+    bus.handle("all", move |_: Request| {
+        silent.fetch_add(1, Ordering::SeqCst);
+        std::future::pending::<Result<(), Error>>()
+    })
+    .fan_out()
+    .await
+    .unwrap();
+    bus.handle("all", move |request: Request| {
+        answering.fetch_add(1, Ordering::SeqCst);
+        echo(request)
+    })
+    .fan_out()
+    .await
+    .unwrap();
+    let guard = Duration::from_secs(5);
+    for n in 1..=3 {
+        let reply = bus.invoke("all", &n).timeout(guard).await.unwrap();
+        assert_eq!(value(&reply), json!(n));
+    }
+    // The one that never answers may begin its last request after the reply of the other.
+    let all_begun = async {
+        let begun = |count: &Arc<AtomicUsize>| count.load(Ordering::SeqCst) == 3;
+        while !counts.iter().all(begun) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(guard, all_begun).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_service_of_ones_own_serves_a_target() {
+    let bus = bus().await;
+    let successor = tower::service_fn(|request: Request| async move {
+        let n: u64 = request.json()?;
+        assert!(n != 7, "seven is too much");
+        Ok::<_, Error>(Reply::Payload(Payload::json(&(n + 1))?))
+    });
+    let service = HandlerService::new(successor);
+    bus.handle_service("successor", service).await.unwrap();
+    let reply = bus.invoke("successor", &1).await.unwrap();
+    assert_eq!(value(&reply), json!(2));
+    let error = bus.invoke("successor", &"one").await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidRequest, "{error}");
+    let error = bus.invoke("successor", &7).await.unwrap_err();
+    assert!(error.to_string().contains("seven is too much"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

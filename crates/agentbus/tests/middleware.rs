@@ -1,4 +1,4 @@
-//! The layers around real handlers.
+//! The layers around real handlers, and what a bus adds to all that it sends.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,7 +15,7 @@ use agentbus::middleware::{
 };
 use agentbus::protocol::{Pattern, TraceParent};
 use agentbus::transport::{Received, Subscribe};
-use agentbus::{Bus, Error, ErrorCode, ErrorPayload, Metadata, Request, limits};
+use agentbus::{Bus, Envelope, Error, ErrorCode, ErrorPayload, Metadata, Request, limits};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -333,4 +333,61 @@ async fn a_panic_is_buried_like_any_other_failure() {
     };
     let said: Option<String> = letter.envelope().metadata.get(dead_letter::LAST_ERROR);
     assert!(said.unwrap().contains("out of paper"));
+}
+
+/// The words that preparers have left.
+fn words(envelope: &Envelope) -> Vec<String> {
+    envelope.metadata.get("words").unwrap_or_default()
+}
+
+/// A preparer that adds its word.
+fn adds(word: &'static str) -> impl Fn(&mut Envelope) + Send + Sync {
+    move |envelope: &mut Envelope| {
+        let mut said = words(envelope);
+        said.push(word.to_owned());
+        envelope.metadata.insert("words", &said).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn preparers_change_requests_and_events_in_order_and_no_replies() {
+    let bus = Bus::builder("t")
+        .prepare(adds("first"))
+        .prepare(adds("second"))
+        .connect()
+        .await
+        .unwrap();
+    let both = ["first", "second"];
+    let mut events = bus.subscribe("order.paid").await.unwrap();
+    bus.publish("order.paid", &1).await.unwrap();
+    let event = events.next().await.unwrap();
+    assert_eq!(words(event.envelope()), both);
+
+    bus.handle("one", |request: Request| async move {
+        Ok(json!(words(request.envelope())))
+    })
+    .await
+    .unwrap();
+    bus.handle_stream("many", |request, out| async move {
+        out.finish(&words(request.envelope())).await
+    })
+    .await
+    .unwrap();
+    bus.on("asked", |request: Request| async move {
+        let heard = words(request.envelope());
+        request.bus().reply(request.envelope(), &heard).await
+    })
+    .await
+    .unwrap();
+    let mut frames = bus.stream("many", &1).await.unwrap();
+    for reply in [
+        bus.invoke("one", &1).await.unwrap(),
+        frames.next().await.unwrap().unwrap(),
+        bus.request("asked", &1).await.unwrap(),
+    ] {
+        let heard: Vec<String> = reply.payload.as_ref().unwrap().decode().unwrap();
+        assert_eq!(heard, both);
+        // A reply inherits what its request says; had it been prepared, it would say it twice.
+        assert_eq!(words(&reply), both);
+    }
 }
