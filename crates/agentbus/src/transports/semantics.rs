@@ -70,43 +70,54 @@ fn answers(capabilities: &Capabilities) -> Vec<(&'static str, String)> {
         backpressure,
         max_payload_bytes,
     } = *capabilities;
-    let yes = |able: bool| if able { "yes" } else { "no" }.to_owned();
-    let order = match ordering {
+    let mut answers = vec![
+        ("name", name.to_owned()),
+        ("order", order(ordering).to_owned()),
+        ("an accepted publish is", durability.to_string()),
+        ("a confirmed publish is", confirmed(confirmation).to_owned()),
+    ];
+    let abilities = [
+        ("ack and nak", ack),
+        ("redelivery with attempt numbers", redelivery),
+        ("only what was handed out is an attempt", exact_attempts),
+        ("replay from the past", replay),
+        ("durable subscriptions", durable),
+        ("removal of a durable name", durable_removal),
+        ("leases", lease),
+        ("a limit of attempts, then a dead letter", dead_letters),
+        ("idempotent publish by key", idempotency),
+        ("queue groups", queue_groups),
+        ("a group is one queue for all members", shared_queues),
+        ("one group over overlapping patterns", mixed_groups),
+        ("wildcards", wildcards),
+        ("priority", priority),
+        ("ttl", ttl),
+        ("no-responder notice", no_responder),
+        ("back-pressure from a full queue", backpressure),
+    ];
+    let yes_or_no = |able| if able { "yes" } else { "no" }.to_owned();
+    answers.extend(abilities.map(|(question, able)| (question, yes_or_no(able))));
+    answers.push(("largest envelope", largest(max_payload_bytes)));
+    answers
+}
+
+const fn order(ordering: Ordering) -> &'static str {
+    match ordering {
         Ordering::PerPublisher => "per publisher and priority",
         Ordering::None => "none",
-    };
-    let confirm = match confirmation {
+    }
+}
+
+const fn confirmed(confirmation: Confirmation) -> &'static str {
+    match confirmation {
         Confirmation::Accepted => "taken by the carrier",
         Confirmation::Handled => "handled by every live subscriber",
-    };
-    let largest = max_payload_bytes.map_or("memory".to_owned(), |bytes| {
+    }
+}
+
+/// In MiB; where there is no limit of its own, that is the memory.
+fn largest(envelope_bytes: Option<usize>) -> String {
+    envelope_bytes.map_or("memory".to_owned(), |bytes| {
         format!("{} MiB", bytes / (1024 * 1024))
-    });
-    vec![
-        ("name", name.to_owned()),
-        ("order", order.to_owned()),
-        ("an accepted publish is", durability.to_string()),
-        ("a confirmed publish is", confirm.to_owned()),
-        ("ack and nak", yes(ack)),
-        ("redelivery with attempt numbers", yes(redelivery)),
-        (
-            "only what was handed out is an attempt",
-            yes(exact_attempts),
-        ),
-        ("replay from the past", yes(replay)),
-        ("durable subscriptions", yes(durable)),
-        ("removal of a durable name", yes(durable_removal)),
-        ("leases", yes(lease)),
-        ("a limit of attempts, then a dead letter", yes(dead_letters)),
-        ("idempotent publish by key", yes(idempotency)),
-        ("queue groups", yes(queue_groups)),
-        ("a group is one queue for all members", yes(shared_queues)),
-        ("one group over overlapping patterns", yes(mixed_groups)),
-        ("wildcards", yes(wildcards)),
-        ("priority", yes(priority)),
-        ("ttl", yes(ttl)),
-        ("no-responder notice", yes(no_responder)),
-        ("back-pressure from a full queue", yes(backpressure)),
-        ("largest envelope", largest),
-    ]
+    })
 }
