@@ -22,9 +22,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use serving::{SERVE, Serving};
+use serving::{SERVE, Serving, agentbus};
 use support::frames::python;
-use tap::{PROGRAM, Tap};
+use tap::Tap;
 
 struct Bus {
     serving: Serving,
@@ -40,7 +40,7 @@ impl Bus {
         let agent =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../agentbus-acp/tests/driving/agent.py");
         let tap = Tap::new().around(&[python, &agent].map(|part| part.to_str().unwrap()));
-        let added = program(dir.path())
+        let added = agentbus(dir.path())
             .args(["agent", "add", "helper", "--root", ".", "--"])
             .arg(tap.command())
             .output()
@@ -51,7 +51,7 @@ impl Bus {
 
     /// A bus with the agents that are configured in a directory, behind this tap.
     fn serve(dir: tempfile::TempDir, tap: Tap) -> Self {
-        let mut serve = program(dir.path());
+        let mut serve = agentbus(dir.path());
         serve
             .args(SERVE)
             .args(["--config", "agentbus.toml", "--log", "error"])
@@ -62,7 +62,7 @@ impl Bus {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = program(self.dir.path());
+        let mut command = agentbus(self.dir.path());
         command
             .args(["--json", "--url", &self.serving.url])
             .args(words);
@@ -113,16 +113,6 @@ impl Drop for Bus {
             assert!(self.tap.check() > 0, "no agent was asked for anything");
         }
     }
-}
-
-fn program(dir: &Path) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command
-        .current_dir(dir)
-        .env("AGENTBUS_DATA_DIR", dir.join("data"))
-        .env_remove("AGENTBUS_URL")
-        .env_remove("AGENTBUS_TOKEN");
-    command
 }
 
 #[test]

@@ -9,22 +9,11 @@
 mod serving;
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use serving::{SERVE, Serving};
-
-fn agentbus(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
-    command
-        .env_remove("AGENTBUS_TOKEN")
-        .env_remove("AGENTBUS_TRANSPORT")
-        .env("AGENTBUS_DATA_DIR", dir.join("data"))
-        .current_dir(dir);
-    command
-}
+use serving::{SERVE, Serving, agentbus};
 
 /// Measures for a second, and checks the shape of what is told.
 #[track_caller]

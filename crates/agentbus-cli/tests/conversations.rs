@@ -13,25 +13,15 @@ mod serving;
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
 
-use serving::{Running, SERVE, Serving};
+use serving::{Running, SERVE, Serving, agentbus};
 
 struct Bus {
     serving: Serving,
     directory: tempfile::TempDir,
-}
-
-fn agentbus(directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
-    command
-        .env("AGENTBUS_DATA_DIR", directory)
-        .env_remove("AGENTBUS_URL")
-        .current_dir(directory.parent().unwrap());
-    command
 }
 
 impl Bus {
@@ -45,7 +35,7 @@ impl Bus {
         std::fs::write(&file, config).unwrap();
         // Agents among themselves are quicker than people.
         let limit = if config.is_empty() { "3" } else { "0" };
-        let mut serve = agentbus(&directory.path().join("data"));
+        let mut serve = agentbus(directory.path());
         serve
             .args(SERVE)
             .arg("--config")
@@ -57,7 +47,7 @@ impl Bus {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = agentbus(&self.directory.path().join("data"));
+        let mut command = agentbus(self.directory.path());
         command
             .args(["--url", &self.serving.url])
             .args(arguments)
@@ -186,7 +176,7 @@ fn what_is_too_large_is_not_sent() {
     let bus = Bus::start();
     bus.says(&["thread", "create", "t"]);
     let check = |arguments: &[&str], bytes: usize, says: &str| {
-        let mut command = agentbus(&bus.directory.path().join("data"));
+        let mut command = agentbus(bus.directory.path());
         let mut child = command
             .args(["--url", &bus.serving.url])
             .args(arguments)
@@ -328,13 +318,10 @@ fn a_list_that_is_cut_says_how_to_go_on() {
 #[test]
 fn an_import_takes_over_what_was_said_and_can_be_repeated() {
     let directory = tempfile::tempdir().unwrap();
-    let (data, file) = (
-        directory.path().join("data"),
-        directory.path().join("bus.db"),
-    );
+    let file = directory.path().join("bus.db");
     old::write_old(&file, 5);
     let import = |more: &[&str]| {
-        let mut command = agentbus(&data);
+        let mut command = agentbus(directory.path());
         command.args(more).args(["import", "agentchatbus"]);
         let output = command.arg(&file).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -352,7 +339,7 @@ fn an_import_takes_over_what_was_said_and_can_be_repeated() {
         (&0.into(), &5.into())
     );
 
-    let mut serve = agentbus(&data);
+    let mut serve = agentbus(directory.path());
     let serving = Serving::start(serve.args(SERVE).stderr(Stdio::null()));
     let bus = Bus { serving, directory };
     let listed = bus.says(&["thread", "list", "--all"]);
@@ -377,7 +364,7 @@ fn an_import_says_what_is_wrong() {
         .and_then(|database| database.execute_batch("CREATE TABLE songs (title TEXT)"))
         .unwrap();
     let refused = |name: &str, says: &str| {
-        let output = agentbus(&data)
+        let output = agentbus(directory.path())
             .args(["import", "agentchatbus", name])
             .output()
             .unwrap();
@@ -396,7 +383,7 @@ fn an_import_says_what_is_wrong() {
 fn a_setting_of_agentchatbus_that_means_nothing_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
-    let mut serve = agentbus(&directory.path().join("data"));
+    let mut serve = agentbus(directory.path());
     serve
         .args(SERVE)
         .env("AGENTCHATBUS_SHOW_AD", "1")
@@ -429,7 +416,7 @@ fn a_setting_of_agentchatbus_that_means_nothing_is_told() {
 #[test]
 fn a_program_answers_when_it_is_mentioned_in_a_thread() {
     let bus = Bus::configured("chat_live_agents = [\"counter\"]\n");
-    let mut handler = agentbus(&bus.directory.path().join("data"))
+    let mut handler = agentbus(bus.directory.path())
         .args([
             "--url",
             &bus.serving.url,

@@ -9,25 +9,15 @@
 mod serving;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use serving::{SERVE, Serving};
+use serving::{SERVE, Serving, agentbus};
 
 /// How long anything may take that is awaited; nothing here takes a fraction of it.
 const GUARD: Duration = Duration::from_secs(20);
-
-fn agentbus(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
-    command
-        .current_dir(dir)
-        .env_remove("AGENTBUS_URL")
-        .env_remove("AGENTBUS_TRANSPORT")
-        .env("AGENTBUS_DATA_DIR", dir.join("data"));
-    command
-}
 
 fn serve(dir: &Path) -> Serving {
     let mut serve = agentbus(dir);

@@ -17,26 +17,15 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use serving::{SERVE, Serving};
+use serving::{SERVE, Serving, agentbus};
 
 /// The exit code of something that is wrong.
 const UNWELL: i32 = 11;
 
-/// The command in a directory of its own, which knows nothing of the machine's.
-fn agentbus(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
-    for name in [
-        "AGENTBUS_TOKEN",
-        "AGENTBUS_TRANSPORT",
-        "AGENTBUS_CONFIG",
-        "AGENTBUS_CHAT_STORE",
-    ] {
-        command.env_remove(name);
-    }
-    command
-        .env("AGENTBUS_DATA_DIR", dir.join("data"))
-        .env("AGENTBUS_URL", "http://127.0.0.1:1")
-        .current_dir(dir);
+/// The program where no bus runs at the usual place.
+fn alone(dir: &Path) -> Command {
+    let mut command = agentbus(dir);
+    command.env("AGENTBUS_URL", "http://127.0.0.1:1");
     command
 }
 
@@ -77,7 +66,7 @@ impl Found {
 }
 
 fn serve(dir: &Path, more: &[&str]) -> Serving {
-    let mut serve = agentbus(dir);
+    let mut serve = alone(dir);
     serve.args(SERVE).args(["--log", "warn"]).args(more);
     Serving::start(&mut serve)
 }
@@ -101,7 +90,7 @@ fn a_healthy_bus_is_well_and_stays_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let log = format!("sqlite://{}/bus.db", dir.path().display());
     let mut bus = serve(dir.path(), &["--transport", &log]);
-    let mut doctor = agentbus(dir.path());
+    let mut doctor = alone(dir.path());
     doctor
         .env("AGENTBUS_URL", &bus.url)
         .env("AGENTBUS_TRANSPORT", &log);
@@ -123,7 +112,7 @@ fn a_healthy_bus_is_well_and_stays_as_it_is() {
     bus.process.end();
     let data = dir.path().join("data");
     let before = (files(dir.path()), files(&data));
-    let mut doctor = agentbus(dir.path());
+    let mut doctor = alone(dir.path());
     doctor
         .env("AGENTBUS_URL", &bus.url)
         .env("AGENTBUS_TRANSPORT", &log);
@@ -140,7 +129,7 @@ fn a_healthy_bus_is_well_and_stays_as_it_is() {
 #[test]
 fn a_line_for_each_check_and_a_sentence_at_the_end() {
     let dir = tempfile::tempdir().unwrap();
-    let said = agentbus(dir.path()).arg("doctor").output().unwrap();
+    let said = alone(dir.path()).arg("doctor").output().unwrap();
     assert_eq!(said.status.code(), Some(0));
     let lines = String::from_utf8(said.stdout).unwrap();
     for line in lines.lines() {
@@ -151,7 +140,7 @@ fn a_line_for_each_check_and_a_sentence_at_the_end() {
     assert!(!dir.path().join("data").exists(), "it makes nothing");
 
     fs::write(dir.path().join("data"), "").unwrap();
-    let said = agentbus(dir.path()).arg("doctor").output().unwrap();
+    let said = alone(dir.path()).arg("doctor").output().unwrap();
     assert_eq!(said.status.code(), Some(UNWELL));
     let lines = String::from_utf8(said.stdout).unwrap();
     assert!(lines.contains("wrong    data directory: "), "{lines}");
@@ -168,7 +157,7 @@ fn what_others_may_use_is_wrong() {
     fs::write(data.join("token"), "a-token\n").unwrap();
     fs::set_permissions(data.join("token"), PermissionsExt::from_mode(0o644)).unwrap();
     fs::write(data.join("chat.db"), "no database ".repeat(100)).unwrap();
-    let found = Found::run(&mut agentbus(dir.path()));
+    let found = Found::run(&mut alone(dir.path()));
     assert_eq!(found.code(), Some(UNWELL));
     found.is("data directory", "wrong", "chmod 700");
     found.is("token file", "wrong", "chmod 600");
@@ -197,7 +186,7 @@ fn a_port_that_is_no_bus_is_told_and_shown_no_token() {
         stream.write_all(answer).unwrap();
         String::from_utf8_lossy(&heard[..length]).into_owned()
     });
-    let found = Found::run(agentbus(dir.path()).env("AGENTBUS_URL", &url));
+    let found = Found::run(alone(dir.path()).env("AGENTBUS_URL", &url));
     assert_eq!(found.code(), Some(UNWELL));
     found.is("address", "wrong", "does not answer as an agentbus");
     let heard = other.join().unwrap();
@@ -209,7 +198,7 @@ fn a_port_that_is_no_bus_is_told_and_shown_no_token() {
 fn a_wrong_token_does_not_open_the_bus() {
     let dir = tempfile::tempdir().unwrap();
     let bus = serve(dir.path(), &[]);
-    let mut doctor = agentbus(dir.path());
+    let mut doctor = alone(dir.path());
     doctor
         .env("AGENTBUS_URL", &bus.url)
         .env("AGENTBUS_TOKEN", "this-is-another-token");
@@ -226,7 +215,7 @@ fn a_broken_configuration_is_told_with_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bus.toml");
     fs::write(&file, "liste = \"127.0.0.1:0\"\n").unwrap();
-    let found = Found::run(agentbus(dir.path()).arg("--config").arg(&file));
+    let found = Found::run(alone(dir.path()).arg("--config").arg(&file));
     assert_eq!(found.code(), Some(UNWELL));
     found.is("configuration", "wrong", "did you mean `listen`?");
     // The rest is looked at all the same.
@@ -246,7 +235,7 @@ fn a_program_that_is_missing_or_cannot_run_is_told() {
     );
     let file = dir.path().join("bus.toml");
     fs::write(&file, config).unwrap();
-    let found = Found::run(agentbus(dir.path()).arg("--config").arg(&file));
+    let found = Found::run(alone(dir.path()).arg("--config").arg(&file));
     assert_eq!(found.code(), Some(UNWELL));
     found.is("configuration", "ok", "bus.toml");
     found.is("program of the pool there", "ok", "/cat");
@@ -261,7 +250,7 @@ fn a_program_that_is_missing_or_cannot_run_is_told() {
 #[test]
 fn a_password_is_not_printed() {
     let dir = tempfile::tempdir().unwrap();
-    let mut doctor = agentbus(dir.path());
+    let mut doctor = alone(dir.path());
     doctor
         .env("AGENTBUS_TRANSPORT", "redis://user:hunter2@127.0.0.1:1")
         .env(

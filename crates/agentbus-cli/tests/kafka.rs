@@ -12,19 +12,9 @@ mod serving;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
-use serving::{Running, SERVE, Serving};
-
-fn agentbus(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
-    command
-        .current_dir(dir)
-        .env_remove("AGENTBUS_URL")
-        .env_remove("AGENTBUS_TRANSPORT")
-        .env("AGENTBUS_DATA_DIR", dir.join("data"));
-    command
-}
+use serving::{Running, SERVE, Serving, agentbus};
 
 fn said(output: &Output) -> String {
     let text = [&*output.stdout, &*output.stderr].concat();

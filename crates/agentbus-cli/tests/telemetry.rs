@@ -21,7 +21,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 
-use serving::{Running, SERVE, Serving};
+use serving::{Running, SERVE, Serving, agentbus};
 
 const GUARD: Duration = Duration::from_secs(30);
 
@@ -97,13 +97,11 @@ fn take(stream: &TcpStream, kept: &Mutex<Vec<Span>>) -> bool {
 /// What operators see does not come from the log.
 const QUIETLY: [&str; 2] = ["--log", "warn"];
 
-fn agentbus(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
+/// The program with these arguments; what it says can be read.
+fn piped(dir: &Path, args: &[&str]) -> Command {
+    let mut command = agentbus(dir);
     command
-        .current_dir(dir)
         .args(args)
-        .env_remove("AGENTBUS_TRANSPORT")
-        .env("AGENTBUS_DATA_DIR", dir.join("data"))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
@@ -131,7 +129,7 @@ fn spans_of_three_processes_are_one_trace_at_the_collector() {
     let collector = Collector::start();
     let dir = tempfile::tempdir().unwrap();
     let observed = |args: &[&str]| {
-        let mut command = agentbus(dir.path(), args);
+        let mut command = piped(dir.path(), args);
         command
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)
             .env("OTEL_BSP_SCHEDULE_DELAY", "50");
@@ -182,13 +180,13 @@ fn spans_of_three_processes_are_one_trace_at_the_collector() {
 #[test]
 fn a_collector_that_is_not_there_costs_a_command_nothing_but_a_warning() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Serving::start(agentbus(dir.path(), &SERVE).args(QUIETLY));
-    let mut publish = agentbus(dir.path(), &["pub", "order.paid", "{}"]);
+    let server = Serving::start(piped(dir.path(), &SERVE).args(QUIETLY));
+    let mut publish = piped(dir.path(), &["pub", "order.paid", "{}"]);
     publish
         .env("AGENTBUS_URL", &server.url)
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
     assert!(publish.status().unwrap().success());
-    let mut broken = agentbus(dir.path(), &["pub", "order.paid", "{}"]);
+    let mut broken = piped(dir.path(), &["pub", "order.paid", "{}"]);
     broken.env("OTEL_EXPORTER_OTLP_ENDPOINT", "not a url");
     let said = broken.output().unwrap();
     let text = String::from_utf8_lossy(&said.stderr);
@@ -212,8 +210,8 @@ fn metrics(url: &str, dir: &Path) -> String {
 #[test]
 fn the_dashboard_of_amb_finds_its_names() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Serving::start(agentbus(dir.path(), &SERVE).args(QUIETLY));
-    let mut subscriber = agentbus(dir.path(), &["sub", "order.>", "--count", "2"]);
+    let server = Serving::start(piped(dir.path(), &SERVE).args(QUIETLY));
+    let mut subscriber = piped(dir.path(), &["sub", "order.>", "--count", "2"]);
     let mut subscriber = Running(subscriber.env("AGENTBUS_URL", &server.url).spawn().unwrap());
     let mut ready = String::new();
     BufReader::new(subscriber.0.stderr.as_mut().unwrap())
@@ -223,7 +221,7 @@ fn the_dashboard_of_amb_finds_its_names() {
         ["pub", "order.paid", "{}", "--priority", "critical"],
         ["pub", "order.paid", "{}", "--priority", "normal"],
     ] {
-        let mut publish = agentbus(dir.path(), &args);
+        let mut publish = piped(dir.path(), &args);
         assert!(
             publish
                 .env("AGENTBUS_URL", &server.url)
@@ -257,10 +255,10 @@ fn a_payload_without_its_form_is_refused_over_the_wire() {
     std::fs::write(dir.path().join("order.json"), r#"{"required":["n"]}"#).unwrap();
     let config = "[[schemas]]\nevent = \"order.paid\"\nfile = \"order.json\"\n";
     std::fs::write(dir.path().join("bus.toml"), config).unwrap();
-    let mut serving = agentbus(dir.path(), &SERVE);
+    let mut serving = piped(dir.path(), &SERVE);
     serving.args(QUIETLY).args(["--config", "bus.toml"]);
     let server = Serving::start(&mut serving);
-    let mut publish = agentbus(dir.path(), &["pub", "order.paid", "{}"]);
+    let mut publish = piped(dir.path(), &["pub", "order.paid", "{}"]);
     let said = publish.env("AGENTBUS_URL", &server.url).output().unwrap();
     let text = String::from_utf8_lossy(&said.stderr);
     assert!(!said.status.success());
@@ -268,7 +266,7 @@ fn a_payload_without_its_form_is_refused_over_the_wire() {
         text.contains("the payload of order.paid does not match its schema"),
         "{text}"
     );
-    let mut right = agentbus(dir.path(), &["pub", "order.paid", "{\"n\":1}"]);
+    let mut right = piped(dir.path(), &["pub", "order.paid", "{\"n\":1}"]);
     assert!(
         right
             .env("AGENTBUS_URL", &server.url)

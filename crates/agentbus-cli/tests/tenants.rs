@@ -14,30 +14,25 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use serving::{Running, SERVE, Serving};
+use serving::{Running, SERVE, Serving, agentbus};
 
 const LOG: [&str; 2] = ["--transport", "sqlite://bus.db"];
 
-fn agentbus(dir: &Path, url: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
-    command
-        .current_dir(dir)
-        .env_remove("AGENTBUS_TRANSPORT")
-        .env_remove("AGENTBUS_TENANT")
-        .env_remove("AGENTBUS_SUBJECT_PREFIX")
-        .env("AGENTBUS_URL", url)
-        .env("AGENTBUS_DATA_DIR", dir.join("data"));
+/// The program at the bus with this URL.
+fn at(dir: &Path, url: &str) -> Command {
+    let mut command = agentbus(dir);
+    command.env("AGENTBUS_URL", url);
     command
 }
 
 fn serve(dir: &Path, args: &[&str]) -> Serving {
-    let mut command = agentbus(dir, "");
-    let command = command.env_remove("AGENTBUS_URL").args(SERVE);
-    Serving::start(command.args(["--log", "warn"]).args(args))
+    let mut command = agentbus(dir);
+    let command = command.args(SERVE).args(["--log", "warn"]);
+    Serving::start(command.args(args))
 }
 
 fn run(dir: &Path, url: &str, args: &[&str]) -> Output {
-    agentbus(dir, url).args(args).output().unwrap()
+    at(dir, url).args(args).output().unwrap()
 }
 
 fn stderr(output: &Output) -> String {
@@ -62,7 +57,7 @@ fn fails(dir: &Path, url: &str, args: &[&str], exit: i32, says: &str) {
 
 /// Starts a program that stays, and waits until it says that it is ready.
 fn background(dir: &Path, url: &str, args: &[&str], ready: &str) -> Running {
-    let mut command = agentbus(dir, url);
+    let mut command = at(dir, url);
     let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = Running(piped.args(args).spawn().unwrap());
     let mut said = BufReader::new(running.0.stderr.take().unwrap());
@@ -100,7 +95,7 @@ fn a_target_of_a_tenant_answers_its_tenant_only() {
     assert!(listed.contains("in the tenant acme"), "{listed}");
     // The variable says the same as the flag, and an empty one nothing.
     for (tenant, exit) in [("acme", 0), ("", 6)] {
-        let mut command = agentbus(dir, url);
+        let mut command = at(dir, url);
         let asked = command.env("AGENTBUS_TENANT", tenant).args(invoke).output();
         let asked = asked.unwrap();
         assert_eq!(asked.status.code(), Some(exit), "{}", stderr(&asked));

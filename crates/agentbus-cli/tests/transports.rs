@@ -16,23 +16,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use serving::{SERVE, Serving};
+use serving::{SERVE, Serving, agentbus};
 
 const BEGIN: &str = "<!-- semantics -->\n";
 const END: &str = "<!-- /semantics -->\n";
 
 fn page() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/transports.md")
-}
-
-fn agentbus(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
-    command
-        .current_dir(dir)
-        .env_remove("AGENTBUS_URL")
-        .env_remove("AGENTBUS_TRANSPORT")
-        .env("AGENTBUS_DATA_DIR", dir.join("data"));
-    command
 }
 
 fn run(dir: &Path, args: &[&str]) -> Output {

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{JoinHandle, spawn};
@@ -44,21 +44,15 @@ struct Node {
     directory: tempfile::TempDir,
 }
 
-fn agentbus() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
-    command.env_remove("AGENTBUS_URL").stderr(Stdio::null());
-    command
-}
-
 impl Node {
     fn start(database: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut serve = agentbus();
+        let mut serve = serving::agentbus(directory.path());
         serve
             .args(SERVE)
-            .args(["--auth", "off", "--chat-store", database, "--data-dir"])
-            .arg(directory.path().join("data"))
-            .env("AGENTCHATBUS_RATE_LIMIT", "0");
+            .args(["--auth", "off", "--chat-store", database])
+            .env("AGENTCHATBUS_RATE_LIMIT", "0")
+            .stderr(Stdio::null());
         let serving = Serving::start(&mut serve);
         Self {
             address: serving.address().to_owned(),
@@ -193,11 +187,11 @@ struct Mcp {
 
 impl Mcp {
     fn open(node: &Node) -> Self {
-        let mut child = agentbus()
+        let mut child = serving::agentbus(node.directory.path())
             .args(["--url", &format!("http://{}", node.address), "mcp"])
-            .env("AGENTBUS_DATA_DIR", node.directory.path().join("data"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::serving::{SERVE, Serving};
+use crate::serving::{SERVE, Serving, agentbus};
 use crate::support::frames::python;
 use crate::tap::{PROGRAM, Tap};
 
@@ -85,7 +85,7 @@ impl Bus {
     }
 
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let mut command = program(self.dir.path());
+        let mut command = agentbus(self.dir.path());
         command.args(["--json", "--url", self.url()]).args(words);
         command
     }
@@ -116,7 +116,7 @@ fn python_agent() -> Option<[String; 2]> {
 }
 
 fn add(dir: &Path, name: &str, command: &[impl AsRef<OsStr>]) {
-    let mut add = program(dir);
+    let mut add = agentbus(dir);
     let added = add
         .args(["agent", "add", name, "--"])
         .args(command)
@@ -133,15 +133,5 @@ fn serve(dir: &Path) -> Serving {
         "--drain",
         "1",
     ];
-    Serving::start(program(dir).args(SERVE).args(options))
-}
-
-fn program(dir: &Path) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command
-        .current_dir(dir)
-        .env("AGENTBUS_DATA_DIR", dir.join("data"))
-        .env_remove("AGENTBUS_URL")
-        .env_remove("AGENTBUS_TOKEN");
-    command
+    Serving::start(agentbus(dir).args(SERVE).args(options))
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::harness::*;
 use crate::readme;
-use crate::serving::{SERVE, Serving};
+use crate::serving::{SERVE, Serving, agentbus};
 
 /// A bus that serves the pools of a file.
 pub(crate) struct Host {
@@ -32,7 +32,7 @@ impl Host {
     pub(crate) fn start(file: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("agentbus.toml"), file).unwrap();
-        let mut serve = agentbus(&dir);
+        let mut serve = agentbus(dir.path());
         let serving =
             Serving::start(
                 serve
@@ -48,7 +48,7 @@ impl Host {
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Output {
-        let mut command = agentbus(&self.dir);
+        let mut command = agentbus(self.dir.path());
         command.env("AGENTBUS_URL", format!("http://{}", self.address));
         command.args(args).output().unwrap()
     }
@@ -139,16 +139,6 @@ impl Host {
         });
         status.code()
     }
-}
-
-pub(crate) fn agentbus(dir: &tempfile::TempDir) -> Command {
-    let mut command = program();
-    command
-        .current_dir(dir.path())
-        .env("AGENTBUS_DATA_DIR", dir.path().join("data"))
-        .env_remove("AGENTBUS_TOKEN")
-        .env_remove("AGENTBUS_CONFIG");
-    command
 }
 
 /// Reads an answer to its end; returns its status and its body.

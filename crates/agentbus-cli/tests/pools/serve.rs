@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::harness::*;
-use crate::host::{Host, agentbus, file};
+use crate::host::{Host, file};
+use crate::serving::agentbus;
 
 #[test]
 fn a_pool_is_a_target_like_any_other() {
@@ -101,7 +102,7 @@ fn a_worker_that_asks_is_told_that_nobody_can_answer() {
 fn pools_of_a_file_that_nobody_named_are_not_started() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("agentbus.toml"), file(1, "")).unwrap();
-    let output = agentbus(&dir)
+    let output = agentbus(dir.path())
         .args(["serve", "--listen", "127.0.0.1:0"])
         .output()
         .unwrap();

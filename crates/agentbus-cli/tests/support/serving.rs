@@ -1,14 +1,30 @@
-//! Processes that end with their test, the bus above all.
+//! The program under test, and processes that end with their test, the bus above all.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
 /// Serves on a port that the system chooses, and says which; options follow.
 pub(crate) const SERVE: [&str; 4] = ["serve", "--json", "--listen", "127.0.0.1:0"];
+
+/// The program in this directory, with its data in `data` there. It knows nothing of a bus that
+/// somebody uses on the machine.
+pub(crate) fn agentbus(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("AGENTBUS_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .env("AGENTBUS_DATA_DIR", dir.join("data"))
+        .current_dir(dir);
+    command
+}
 
 /// A process that is ended with the test.
 pub(crate) struct Running(pub(crate) Child);
