@@ -131,6 +131,22 @@ fn a_program_that_says_too_much_is_told_what_helps_here() {
 }
 
 #[test]
+fn each_group_of_agents_is_asked() {
+    let bus = Bus::start();
+    let _agents = [("left", "right"), ("right", "left")].map(|(own, other)| {
+        // It answers only when the other group has been asked too.
+        let script = format!("touch {own}; until [ -e {other} ]; do sleep 0.01; done; echo both");
+        let handle = ["handle", "job", "--queue", own, "--", "sh", "-c", &script];
+        bus.background(&handle, "serving")
+    });
+    bus.says(&["invoke", "job"], "both");
+    let targets = String::from_utf8(bus.run(&["targets"]).stdout).unwrap();
+    for group in ["in the group left", "in the group right"] {
+        assert!(targets.contains(group), "{targets}");
+    }
+}
+
+#[test]
 fn the_token_does_not_reach_the_program() {
     let bus = Bus::start();
     let mut token = String::from_utf8(bus.run(&["token"]).stdout).unwrap();

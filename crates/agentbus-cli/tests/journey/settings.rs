@@ -1,6 +1,9 @@
 //! Flags, variables and the configuration file: what counts, and what is said of a wrong one.
 
-use crate::serving::agentbus;
+use std::io::Write;
+use std::net::TcpStream;
+
+use crate::serving::{SERVE, Serving, agentbus};
 
 #[test]
 fn a_wrong_variable_is_blamed_by_its_name() {
@@ -96,4 +99,28 @@ fn the_configuration_that_is_printed_is_the_one_that_counts() {
     let mut again = agentbus(dir.path());
     again.args(["config", "--config", "printed.toml"]);
     assert!(again.output().unwrap().status.success());
+}
+
+#[test]
+fn pages_of_an_allowed_origin_may_call_and_others_may_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut serve = agentbus(dir.path());
+    serve.args(SERVE).args(["--log", "warn"]);
+    let bus = Serving::start(serve.args(["--allow-origin", "https://console.example"]));
+    let (host, token) = (bus.address(), bus.token());
+    for (origin, status) in [
+        ("https://console.example", 200),
+        ("http://console.example", 403),
+        ("https://other.example", 403),
+    ] {
+        let mut asked = TcpStream::connect(host).unwrap();
+        let request = format!(
+            "GET /v1/targets HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\
+             Authorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        );
+        asked.write_all(request.as_bytes()).unwrap();
+        let answer = std::io::read_to_string(asked).unwrap();
+        let wanted = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&wanted), "{origin}: {answer}");
+    }
 }
