@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use agentbus::{Bus, Request};
-use agentbus_server::{AuthMode, Server, ServerError};
+use agentbus_server::{AuthMode, RunningServer, Server, ServerError};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -241,6 +241,50 @@ async fn strangers_cannot_be_let_in_by_accident() {
         Server::start(origin, bus().await).await,
         Err(ServerError::BadOrigin(_))
     ));
+}
+
+#[tokio::test]
+async fn a_browser_is_told_which_pages_may_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut allowing = config(dir.path());
+    allowing.allowed_origins = vec!["https://console.example".to_owned()];
+    let server = Server::start(allowing, bus().await).await.unwrap();
+    let asking = |server: &RunningServer, origin: &str| {
+        format!(
+            "OPTIONS /v1/agents/echo/invoke HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
+             Origin: {origin}\r\nAccess-Control-Request-Method: POST\r\n\
+             Access-Control-Request-Headers: authorization,content-type\r\n\r\n",
+            server.local_addr()
+        )
+    };
+    let told = "access-control-allow-origin: https://console.example\r\n";
+    let (status, answer) = ask(&server, &asking(&server, "https://console.example")).await;
+    assert_eq!(status, 200, "{answer}");
+    for header in [
+        told,
+        "access-control-allow-headers: authorization,content-type\r\n",
+    ] {
+        assert!(answer.contains(header), "{answer}");
+    }
+    assert!(!answer.contains("allow-credentials"), "{answer}");
+    let (_, answer) = ask(&server, &asking(&server, "https://other.example")).await;
+    assert!(!answer.contains("access-control-allow-origin"), "{answer}");
+    // A refusal is read by the page as well, and the token is asked for all the same.
+    let refused = post(
+        &server,
+        "/v1/agents/echo/invoke",
+        "Origin: https://console.example\r\n",
+        "1",
+    );
+    let (status, answer) = ask(&server, &refused).await;
+    assert_eq!(status, 401, "{answer}");
+    assert!(answer.contains(told), "{answer}");
+    server.shutdown().await;
+
+    let server = open_server(&dir.path().join("closed"), bus().await).await;
+    let (_, answer) = ask(&server, &asking(&server, "https://console.example")).await;
+    assert!(!answer.contains("access-control"), "{answer}");
+    server.shutdown().await;
 }
 
 #[tokio::test]

@@ -122,5 +122,8 @@ fn pages_of_an_allowed_origin_may_call_and_others_may_not() {
         let answer = std::io::read_to_string(asked).unwrap();
         let wanted = format!("HTTP/1.1 {status} ");
         assert!(answer.starts_with(&wanted), "{origin}: {answer}");
+        // Without this header a browser keeps the answer from the page.
+        let told = format!("access-control-allow-origin: {origin}\r\n");
+        assert_eq!(answer.contains(&told), status == 200, "{origin}: {answer}");
     }
 }

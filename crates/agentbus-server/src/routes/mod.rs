@@ -2,6 +2,7 @@
 
 mod agents;
 pub(crate) mod context;
+mod cors;
 mod dead_letters;
 mod durables;
 mod events;
@@ -37,7 +38,8 @@ struct Description;
 /// Builds the router with everything around it.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let (routes, _) = described().split_for_parts();
-    routes
+    let cors = cors::layer(&app.config.allowed_origins);
+    let routes = routes
         .route("/v1/ws", get(ws::upgrade))
         .route("/acp", get(acp::upgrade))
         .route("/", get(page::index))
@@ -49,8 +51,12 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(nowhere)
         // The routes read their bodies themselves, within their own limit and with their own
         // error, so the framework's smaller limit must not come first.
-        .layer((GuardLayer(Arc::clone(&app)), DefaultBodyLimit::disable()))
-        .with_state(app)
+        .layer((GuardLayer(Arc::clone(&app)), DefaultBodyLimit::disable()));
+    // Around the guard: a browser asks without the token whether a page may use it.
+    match cors {
+        Some(cors) => routes.layer(cors).with_state(app),
+        None => routes.with_state(app),
+    }
 }
 
 fn described() -> OpenApiRouter<Arc<App>> {
