@@ -255,7 +255,8 @@ impl Bench {
                 clients,
                 ..Setup::new(Way::BusUnix)
             });
-            pause(1500);
+            // What only the start needed has gone back by then.
+            pause(3000);
             let what = format!("resident memory, {what}");
             self.report
                 .plain(&what, format!("{:.1} MB", subject.resident_mb()), goal);

@@ -34,6 +34,8 @@
 mod attended;
 mod error;
 mod exit;
+#[cfg(target_os = "linux")]
+mod footprint;
 mod group;
 pub mod limits;
 mod lines;
@@ -47,6 +49,8 @@ mod stderr;
 
 pub use error::{EmptyArgv, LineError, RunError, SpawnError};
 pub use exit::{Exit, ExitOutcome};
+#[cfg(target_os = "linux")]
+pub use footprint::unmap_program;
 pub use limits::Limits;
 pub use lines::Lines;
 pub use pipe::{Stdout, StdoutMark};

@@ -14,8 +14,8 @@
 //! It does not reach a process that left the group. The surprising invariant: **dropping a
 //! [`Leash`] kills the group.**
 //!
-//! This is the one module of the workspace with `unsafe`: the code below runs between fork
-//! and exec, where only async-signal-safe calls are allowed, and no compiler checks that.
+//! It needs `unsafe`: the code below runs between fork and exec, where only async-signal-safe calls
+//! are allowed, and no compiler checks that.
 #![allow(unsafe_code)]
 
 use std::io;
