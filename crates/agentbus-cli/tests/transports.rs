@@ -5,11 +5,13 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "../../agentbus-transport-redis/tests/support/ports.rs"]
+mod ports;
 #[path = "support/serving.rs"]
 mod serving;
 
 use std::io::{BufRead, BufReader};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +19,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use serving::{SERVE, Serving, agentbus};
+
+/// Longest time that anything may take. Nothing waits this long unless it is broken.
+const GUARD: Duration = Duration::from_secs(120);
 
 const BEGIN: &str = "<!-- semantics -->\n";
 const END: &str = "<!-- /semantics -->\n";
@@ -125,9 +130,7 @@ struct Nats {
 
 impl Nats {
     fn start(dir: &Path) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = ports::free_port();
         // Debian keeps it where an ordinary user's shell does not look.
         let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap());
         let server = Command::new("nats-server")
@@ -139,7 +142,7 @@ impl Nats {
             .unwrap();
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "no NATS server");
+            assert!(begun.elapsed() < GUARD, "no NATS server");
             std::thread::sleep(Duration::from_millis(20));
         }
         Self { server, port }
@@ -237,7 +240,7 @@ fn the_past_is_printed_and_then_it_ends() {
         let published = run(dir.path(), &[&["pub", "kept", payload][..], &log].concat());
         assert!(published.status.success(), "{}", stderr(&published));
     }
-    let past = ["sub", "kept", "--from", "beginning", "--until-idle", "1"];
+    let past = ["sub", "kept", "--from", "beginning", "--until-idle", "5"];
     let past = run(dir.path(), &[&past[..], &log].concat());
     assert!(past.status.success(), "{}", stderr(&past));
     assert_eq!(stdout(&past), "kept 1\nkept 2\n");
@@ -376,15 +379,22 @@ fn a_topic_of_amb_peers_is_heard_through_a_running_bus() {
     }
 }
 
-/// All numbers that a log holds, in order.
-async fn numbers(url: &str) -> Vec<u64> {
+/// All numbers that a log holds, in order; it should hold so many.
+async fn numbers(url: &str, count: u64) -> Vec<u64> {
     let bus = agentbus::Bus::builder("test").transport(url).connect();
     let bus = bus.await.unwrap();
     let events = bus.subscribe(">").start(agentbus::Start::Beginning);
     let mut events = events.await.unwrap();
     let mut numbers = Vec::new();
-    let idle = std::time::Duration::from_millis(500);
-    while let Ok(Some(delivery)) = tokio::time::timeout(idle, events.next()).await {
+    loop {
+        // What is missing is waited for; what there should not be has a moment to show itself.
+        let patience = match (numbers.len() as u64) < count {
+            true => GUARD,
+            false => Duration::from_millis(500),
+        };
+        let Ok(Some(delivery)) = tokio::time::timeout(patience, events.next()).await else {
+            break;
+        };
         let payload = delivery.envelope().payload.as_ref();
         numbers.push(payload.unwrap().decode().unwrap());
     }
@@ -411,11 +421,11 @@ async fn a_bridge_that_is_killed_again_and_again_loses_nothing() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(40 * round));
+        std::thread::sleep(Duration::from_millis(40 * round));
         bridge.kill().unwrap();
         bridge.wait().unwrap();
     }
     let rest = run(dir.path(), &["bridge", &from, &to, "--until-idle", "1"]);
     assert!(rest.status.success(), "{}", stderr(&rest));
-    assert_eq!(numbers(&to).await, (0..EVENTS).collect::<Vec<_>>());
+    assert_eq!(numbers(&to, EVENTS).await, (0..EVENTS).collect::<Vec<_>>());
 }

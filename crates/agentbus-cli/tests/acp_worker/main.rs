@@ -26,6 +26,8 @@ mod logins;
 mod mcp_http;
 mod openai;
 mod passing;
+#[path = "../../../agentbus-transport-redis/tests/support/ports.rs"]
+mod ports;
 mod proxy;
 mod registry;
 #[path = "../support/serving.rs"]

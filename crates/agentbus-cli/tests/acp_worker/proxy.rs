@@ -1,7 +1,7 @@
 //! The MCP proxy, with a bus and workers behind it.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -255,12 +255,6 @@ fn what_is_wrong_is_answered() {
     proxy.end();
 }
 
-/// A port that nobody has just now.
-fn free_port() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port().to_string()
-}
-
 #[test]
 fn variables_lead_to_an_agent_of_a_registry_and_its_moods_are_told() {
     let directory = tempfile::tempdir().unwrap();
@@ -281,7 +275,7 @@ fn variables_lead_to_an_agent_of_a_registry_and_its_moods_are_told() {
         "--registry",
     ];
     let tap = Tap::new().around(&[&registry[..], &[index.to_str().unwrap()]].concat());
-    let port = free_port();
+    let port = crate::ports::free_port().to_string();
     let _bus = Bus::around(
         directory.path(),
         tap,

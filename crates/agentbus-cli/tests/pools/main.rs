@@ -19,6 +19,8 @@ mod leaks;
 mod lifecycle;
 mod limits;
 mod operator;
+#[path = "../../../agentbus-transport-redis/tests/support/ports.rs"]
+mod ports;
 #[path = "../support/readme.rs"]
 mod readme;
 mod routing;

@@ -6,14 +6,18 @@
 pub(crate) mod amb;
 #[path = "../../../agentbus-transport-redis/tests/support/messages.rs"]
 pub(crate) mod messages;
+#[path = "../../../agentbus-transport-redis/tests/support/ports.rs"]
+mod ports;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
+
+use ports::free_port;
 
 /// Longest time that a broker may take to answer.
 const START: Duration = Duration::from_secs(60);
@@ -180,11 +184,6 @@ fn library() -> PathBuf {
         .next()
         .unwrap_or_else(|| panic!("Kafka is not there; run `cargo xtask services up kafka` once"));
     found.path()
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// Whether a broker at a port answers what it can do, under the number that was asked.

@@ -7,12 +7,16 @@
 )]
 
 pub(crate) mod openagentio;
+#[path = "../../../agentbus-transport-redis/tests/support/ports.rs"]
+mod ports;
 
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use ports::free_port;
 
 /// Longest time that a server may take to answer.
 const START: Duration = Duration::from_secs(20);
@@ -141,11 +145,6 @@ fn binary() -> PathBuf {
     found.unwrap_or_else(|| {
         panic!("nats-server is not installed; run `cargo xtask services up nats` once")
     })
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// The first line that a server sends, which holds its name.

@@ -1,10 +1,12 @@
 //! A RabbitMQ broker of a test's own.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use super::ports::free_port;
 
 /// The script that starts the broker as whoever calls it; the one on the path changes the user.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
@@ -197,9 +199,4 @@ fn answers(port: u16) -> bool {
 
 fn connect(port: u16) -> Option<TcpStream> {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }

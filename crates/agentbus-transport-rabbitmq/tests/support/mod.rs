@@ -9,6 +9,8 @@ pub(crate) mod broker;
 pub(crate) mod certificates;
 #[path = "../../../agentbus-transport-redis/tests/support/messages.rs"]
 pub(crate) mod messages;
+#[path = "../../../agentbus-transport-redis/tests/support/ports.rs"]
+mod ports;
 pub(crate) mod proxy;
 
 use std::sync::OnceLock;

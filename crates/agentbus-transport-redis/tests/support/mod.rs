@@ -6,12 +6,15 @@ pub(crate) mod amb;
 pub(crate) mod certificates;
 pub(crate) mod line;
 pub(crate) mod messages;
+mod ports;
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+pub(crate) use ports::free_port;
 
 /// Longest time that a server may take to answer.
 const START: Duration = Duration::from_secs(20);
@@ -127,11 +130,6 @@ fn binary() -> PathBuf {
     found.unwrap_or_else(|| {
         panic!("redis-server is not installed; run `cargo xtask services up redis` once")
     })
-}
-
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// Whether the server with this process id answers at a port; one that asks for a password first
