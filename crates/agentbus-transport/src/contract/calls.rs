@@ -63,12 +63,16 @@ pub async fn a_closed_inbox_is_known_to_its_replier(transport: Opened) {
     publish_with(&transport, asked, REQUEST).await.unwrap();
     let reply_to = Subject::parse(&receive(&mut served).await.envelope().reply_to).unwrap();
     drop(inbox);
-    for n in 0.. {
-        match publish(&transport, message(reply_to.clone(), n)).await {
-            Err(TransportError::NoResponder { .. }) => break,
-            other => assert!(n < 1000, "the inbox still takes replies: {other:?}"),
+    super::guarded("the news that the inbox is closed", async {
+        loop {
+            match publish(&transport, message(reply_to.clone(), 1)).await {
+                Err(TransportError::NoResponder { .. }) => break,
+                // A remote carrier may need a moment to hear of it.
+                _ => tokio::task::yield_now().await,
+            }
         }
-    }
+    })
+    .await;
 }
 
 pub async fn a_request_that_nobody_serves_fails_at_once(transport: Opened) {

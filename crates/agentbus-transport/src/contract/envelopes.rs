@@ -60,13 +60,14 @@ pub async fn priority_and_time_left_arrive(transport: Opened) {
     let mut all = subscribe(&transport, pattern("marked")).await;
     let mut message = numbered("marked", 1);
     message.priority = Priority::Urgent;
-    message.expires_at = Some(Instant::now() + Duration::from_secs(60));
+    let ttl = Duration::from_secs(600);
+    message.expires_at = Some(Instant::now() + ttl);
     publish(&transport, message).await.unwrap();
     let delivery = receive(&mut all).await;
     assert_eq!(delivery.message().priority, Priority::Urgent);
     let left = delivery.message().remaining_ttl().unwrap();
     assert!(
-        left > Duration::from_secs(45) && left <= Duration::from_secs(61),
+        left > ttl / 2 && left <= ttl + Duration::from_secs(1),
         "{left:?}"
     );
 }
@@ -180,11 +181,14 @@ pub async fn a_group_serves_requests_once_each(transport: Opened) {
     assert!(super::reached(sent.unwrap(), 1));
     assert_eq!(next_number(&mut one).await, 1);
     drop(one);
-    // A carrier may need a moment to hear that the last member left.
-    for n in 0.. {
-        match super::publish_with(&transport, numbered("serve", n), required.clone()).await {
-            Err(TransportError::NoResponder { .. }) => break,
-            other => assert!(n < 1000, "nobody serves and nobody says so: {other:?}"),
+    guarded("the news that nobody serves any more", async {
+        loop {
+            match super::publish_with(&transport, numbered("serve", 2), required.clone()).await {
+                Err(TransportError::NoResponder { .. }) => break,
+                // A carrier may need a moment to hear that the last member left.
+                _ => tokio::task::yield_now().await,
+            }
         }
-    }
+    })
+    .await;
 }

@@ -61,7 +61,7 @@ pub use settling::*;
 pub type Opened = Arc<dyn Transport>;
 
 /// Longest time that any step of a case may take before the case has failed.
-const GUARD: Duration = Duration::from_secs(10);
+const GUARD: Duration = Duration::from_secs(60);
 
 /// Makes one test of each case. With the capabilities that are printed for the transport, they are
 /// compared with what a connection says.

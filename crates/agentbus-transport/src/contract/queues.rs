@@ -139,7 +139,7 @@ pub async fn a_closed_transport_takes_nothing(transport: Opened) {
         }
         seen
     });
-    super::guarded("the close", transport.close(Duration::from_secs(5))).await;
+    super::guarded("the close", transport.close(Duration::from_secs(30))).await;
     assert_eq!(super::guarded("the end", reader).await.unwrap(), [0, 1, 2]);
     let closed = publish(&transport, numbered("close", 4)).await.unwrap_err();
     assert!(matches!(closed, TransportError::Closed), "{closed}");

@@ -7,7 +7,7 @@ use super::{Opened, durable, guarded, next_number, number, numbered, publish, re
 use crate::{Subscribe, Subscription, TransportError, dead_letter};
 
 /// Short enough to be waited for, long enough that a busy machine does not end it by itself.
-const LEASE: Duration = Duration::from_millis(250);
+const LEASE: Duration = Duration::from_secs(1);
 
 /// Longest delay that is tried.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
