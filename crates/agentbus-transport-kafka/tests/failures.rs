@@ -58,17 +58,15 @@ async fn publish(transport: &Arc<dyn Transport>, tail: &str, n: u64) {
 
 #[tokio::test]
 async fn a_refused_connection_is_said_in_time() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
     let begun = Instant::now();
-    let error = refusal(&format!("kafka://127.0.0.1:{port}")).await;
+    // Nobody listens at the first port, and none is given it by chance.
+    let error = refusal("kafka://127.0.0.1:1").await;
     let said = error.to_string();
     assert!(matches!(error, TransportError::Carrier { .. }), "{said}");
-    assert!(said.contains(&format!("127.0.0.1:{port}")), "{said}");
+    assert!(said.contains("127.0.0.1:1"), "{said}");
     assert!(said.contains("is a Kafka broker running there?"), "{said}");
     assert!(error.is_retryable());
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(begun.elapsed() < limits::CONNECT_TIMEOUT * 6);
 }
 
 #[tokio::test]
@@ -190,8 +188,8 @@ fn ends(program: impl Future<Output = ()> + Send + 'static) {
         drop(runtime);
         sender.send(()).unwrap();
     });
-    end.recv_timeout(Duration::from_secs(150)).unwrap();
-    end.recv_timeout(Duration::from_secs(20)).unwrap();
+    end.recv_timeout(Duration::from_secs(600)).unwrap();
+    end.recv_timeout(Duration::from_secs(40)).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

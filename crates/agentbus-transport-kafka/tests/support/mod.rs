@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use ports::free_port;
 
 /// Longest time that a broker may take to answer.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(180);
 
 /// A bus that no other test knows, on a broker that all tests of a program share.
 pub(crate) fn url() -> String {
