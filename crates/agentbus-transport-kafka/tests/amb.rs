@@ -80,7 +80,7 @@ async fn we_hear_them(transport: &KafkaTransport, peer: &mut Peer, topic: &str) 
     let id = peer
         .run(json!({
             "publish": topic, "payload": {"n": 1}, "sender": "py", "priority": "HIGH",
-            "ttl_seconds": 60, "correlation_id": "c-1", "metadata": {"k": "v"},
+            "ttl_seconds": 600, "correlation_id": "c-1", "metadata": {"k": "v"},
         }))
         .await;
     let delivery = receive(&mut heard).await;

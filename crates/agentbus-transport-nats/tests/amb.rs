@@ -46,7 +46,7 @@ async fn they_hear_us(transport: &NatsTransport, peer: &mut Peer) {
     message.envelope.payload = Some(Payload::json(&json!({"amount": 12.5, "who": "Zoë"})).unwrap());
     message.envelope.from = "till".into();
     message.priority = Priority::Urgent;
-    message.expires_at = Some(Instant::now() + Duration::from_secs(60));
+    message.expires_at = Some(Instant::now() + Duration::from_secs(600));
     let sent = transport.publish(Arc::new(message.clone()), PublishOptions::default());
     sent.await.unwrap();
     let heard = peer.heard().await;
@@ -66,7 +66,7 @@ async fn we_hear_them(transport: &NatsTransport, peer: &mut Peer) {
     let id = peer
         .run(json!({
             "publish": "orders/new", "payload": {"n": 1}, "sender": "py", "priority": "HIGH",
-            "ttl_seconds": 60, "metadata": {"k": "v"},
+            "ttl_seconds": 600, "metadata": {"k": "v"},
         }))
         .await;
     let delivery = receive(&mut heard).await;

@@ -38,7 +38,7 @@ async fn they_hear_us(transport: &RabbitTransport, peer: &mut Peer) {
     message.envelope.from = "till".into();
     message.envelope.metadata.insert_text("k", "v");
     message.priority = Priority::Urgent;
-    message.expires_at = Some(Instant::now() + Duration::from_secs(60));
+    message.expires_at = Some(Instant::now() + Duration::from_secs(600));
     let sent = transport.publish(Arc::new(message.clone()), PublishOptions::default());
     sent.await.unwrap();
     let heard = peer.heard().await;
@@ -67,7 +67,7 @@ async fn we_hear_them(transport: &RabbitTransport, peer: &mut Peer) {
     let id = peer
         .run(json!({
             "publish": "orders.new", "payload": {"n": 1}, "sender": "py", "priority": "HIGH",
-            "ttl_seconds": 60, "correlation_id": "c-1", "metadata": {"k": "v"},
+            "ttl_seconds": 600, "correlation_id": "c-1", "metadata": {"k": "v"},
         }))
         .await;
     let delivery = receive(&mut heard).await;
@@ -83,7 +83,7 @@ async fn we_hear_them(transport: &RabbitTransport, peer: &mut Peer) {
     assert_eq!(delivery.message().priority, Priority::High);
     let left = delivery.message().remaining_ttl().unwrap();
     assert!(
-        left > Duration::from_secs(30) && left <= Duration::from_secs(60),
+        left > Duration::from_secs(300) && left <= Duration::from_secs(600),
         "{left:?}"
     );
 

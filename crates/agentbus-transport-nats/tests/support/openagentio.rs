@@ -1,5 +1,6 @@
 //! The real OpenAgentIO package, driven line by line.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 const PACKAGES: [&str; 2] = ["openagentio==0.3.0", "nats-py==2.16.0"];
 
 /// Longest time that the peer may take for one step.
-const STEP: Duration = Duration::from_secs(20);
+const STEP: Duration = Duration::from_secs(120);
 
 /// An agent of the other implementation in a process of its own.
 pub(crate) struct Peer {
@@ -115,8 +116,11 @@ fn python() -> &'static Path {
         let python = folder.join("bin/python");
         // Written last, so that an installation that was cut short is made again.
         let complete = folder.join("complete");
+        std::fs::create_dir_all(&target).unwrap();
+        // Each test may be a process of its own.
+        let one_at_a_time = File::create(target.join("openagentio.lock")).unwrap();
+        one_at_a_time.lock().unwrap();
         if !complete.exists() {
-            std::fs::create_dir_all(&target).unwrap();
             run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
             run(Command::new(&python)
                 .args(["-m", "pip", "install", "-q"])

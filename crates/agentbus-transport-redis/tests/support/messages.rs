@@ -9,7 +9,7 @@ use agentbus_protocol::{
 use agentbus_transport::{Delivery, Message, Received, Subscribe, Subscription};
 
 /// Longest time that anything may take; a server's restart is a part of it.
-const GUARD: Duration = Duration::from_secs(60);
+const GUARD: Duration = Duration::from_secs(180);
 
 pub(crate) async fn within<T>(what: &str, step: impl Future<Output = T>) -> T {
     match tokio::time::timeout(GUARD, step).await {
