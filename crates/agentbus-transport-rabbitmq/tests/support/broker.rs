@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::messages::within;
 use super::ports::free_port;
 
 /// The script that starts the broker as whoever calls it; the one on the path changes the user.
@@ -13,7 +14,7 @@ const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 const CONTROL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
 
 /// Longest time that a broker may take to answer.
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(240);
 
 /// A running broker with a data directory and ports of its own. Dropping it kills it.
 pub(crate) struct Broker {
@@ -93,8 +94,18 @@ impl Broker {
         self.wait();
     }
 
+    /// Waits until there are these queues and no other.
+    pub(crate) async fn keeps(&self, queues: &[&str]) {
+        within("the end of all other queues", async {
+            while self.queues() != queues {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// The names of all queues.
-    pub(crate) fn queues(&self) -> Vec<String> {
+    fn queues(&self) -> Vec<String> {
         let mut command = Command::new(CONTROL);
         command.args(["--quiet", "list_queues", "name", "--no-table-headers"]);
         let listed = self.environment(&mut command).output().unwrap();

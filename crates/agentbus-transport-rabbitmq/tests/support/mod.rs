@@ -45,7 +45,9 @@ fn keep_broker() -> String {
 pub(crate) fn namespace() -> String {
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
     let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-    format!("t{}-{number}", std::process::id())
+    // Processes come again with the same number; a broker may outlive them, and so do its queues.
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    format!("t{}-{since}-{number}", std::process::id())
 }
 
 /// The URL of a bus of a test's own at the shared broker.

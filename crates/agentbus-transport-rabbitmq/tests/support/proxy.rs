@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 /// Passes connections on to a broker until they are cut. Ends with its runtime.
 pub(crate) struct Proxy {
@@ -26,8 +27,10 @@ impl Proxy {
         let (cut, open) = (Arc::clone(&proxy.cut), Arc::clone(&proxy.open));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                // It counts from here on, so that no cut falls between the two lines.
+                let cut = Arc::clone(&cut).notified_owned();
                 if open.load(Ordering::Acquire) {
-                    tokio::spawn(pass(client, place, Arc::clone(&cut)));
+                    tokio::spawn(pass(client, place, cut));
                 }
             }
         });
@@ -54,8 +57,7 @@ impl Proxy {
     }
 }
 
-async fn pass(mut client: TcpStream, place: &str, cut: Arc<Notify>) {
-    let cut = cut.notified();
+async fn pass(mut client: TcpStream, place: &str, cut: OwnedNotified) {
     let Ok(mut server) = TcpStream::connect(place).await else {
         return;
     };
