@@ -33,10 +33,10 @@ use support::Server;
 use table::{Part, only, played_as};
 
 /// Longest time for any step.
-const GUARD: Duration = Duration::from_secs(20);
+const GUARD: Duration = Duration::from_secs(60);
 
 /// Silence after which a stream ends that was recorded to end so.
-const SHORT_IDLE: Duration = Duration::from_millis(300);
+const SHORT_IDLE: Duration = Duration::from_secs(1);
 
 /// Time after which a stream ends that was recorded to end so.
 const OVERALL: Duration = Duration::from_secs(3);

@@ -53,7 +53,7 @@ const GIVEN_BACK: u64 = 7;
 const LIVES: u64 = 3;
 
 /// Longest wait for a delivery.
-const GUARD: Duration = Duration::from_secs(30);
+const GUARD: Duration = Duration::from_secs(120);
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
