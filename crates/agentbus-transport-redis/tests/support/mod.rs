@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub(crate) use ports::free_port;
 
 /// Longest time that a server may take to answer.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(120);
 
 /// A running `redis-server` with a data directory and a port of its own. Dropping it kills it.
 pub(crate) struct Server {

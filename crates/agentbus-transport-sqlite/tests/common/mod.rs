@@ -20,7 +20,7 @@ use agentbus_transport_sqlite::{Options, SqliteTransport};
 use tempfile::TempDir;
 
 /// Longest time that anything here may take.
-pub(crate) const GUARD: Duration = Duration::from_secs(20);
+pub(crate) const GUARD: Duration = Duration::from_secs(60);
 
 /// A directory in memory where there is one: a killed process leaves its pages with the system in
 /// either case, and what a lost sync would do is not what these tests can see.
