@@ -443,7 +443,7 @@ fn a_program_answers_when_it_is_mentioned_in_a_thread() {
         if shown.contains("AgentBus (counter)") {
             break shown;
         }
-        assert!(begun.elapsed().as_secs() < 30, "{shown}");
+        assert!(begun.elapsed().as_secs() < 180, "{shown}");
         std::thread::sleep(std::time::Duration::from_millis(50));
     };
     // One line of introduction, and one for each of two messages.
@@ -469,7 +469,7 @@ fn two_agents_over_acp_and_a_person_share_a_thread_until_the_guard_ends_it() {
         if shown.contains("does not answer: ") {
             break shown;
         }
-        assert!(begun.elapsed().as_secs() < 60, "{shown}");
+        assert!(begun.elapsed().as_secs() < 300, "{shown}");
         std::thread::sleep(std::time::Duration::from_millis(100));
     };
     for name in ["ada", "bob"] {

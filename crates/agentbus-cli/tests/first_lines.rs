@@ -113,7 +113,7 @@ impl<F: Fn(&str) -> Command> Terminals<F> {
     /// Waits until the last subscriber has printed the event.
     fn hears(&self) {
         let heard = self.heard.as_ref().unwrap();
-        while heard.recv_timeout(Duration::from_secs(30)).unwrap() != EVENT {}
+        while heard.recv_timeout(Duration::from_secs(120)).unwrap() != EVENT {}
     }
 }
 

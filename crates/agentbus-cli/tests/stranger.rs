@@ -19,7 +19,7 @@ const LISTENER: &str = r#"
 import socket
 s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
 print(s.getsockname()[1], flush=True)
-s.settimeout(30)
+s.settimeout(120)
 try:
     c, _ = s.accept(); print(c.recv(65536).decode(errors="replace"), flush=True)
 except OSError: pass

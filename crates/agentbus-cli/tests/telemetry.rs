@@ -23,7 +23,7 @@ use prost::Message;
 
 use serving::{Running, SERVE, Serving, agentbus};
 
-const GUARD: Duration = Duration::from_secs(30);
+const GUARD: Duration = Duration::from_secs(120);
 
 /// A collector: takes OTLP over HTTP and keeps the spans.
 struct Collector {

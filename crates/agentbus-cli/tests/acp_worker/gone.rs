@@ -100,7 +100,7 @@ fn whoever_waits_for_an_agent_that_dies_learns_it_at_once() {
         "{sentence}"
     );
     // The aim is 250 ms; a loaded machine gets more.
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
     assert_eq!(
         editor.prompt(&session, &["on"])["result"]["stopReason"],
         "end_turn"

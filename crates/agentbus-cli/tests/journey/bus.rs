@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use crate::serving::{SERVE, Serving, agentbus};
 
+/// Longest that anything may take. Nothing waits this long unless it is broken.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A bus of its own on a free port, ended with the test.
 pub(crate) struct Bus {
     pub(crate) server: Serving,
@@ -135,7 +138,7 @@ pub(crate) fn eventually(condition: impl Fn() -> bool) {
     let begun = Instant::now();
     while !condition() {
         assert!(
-            begun.elapsed() < Duration::from_secs(10),
+            begun.elapsed() < PATIENCE,
             "the condition did not come to hold"
         );
         std::thread::sleep(Duration::from_millis(10));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::bus::{Background, Bus, eventually, queue, signal, terminate};
+use crate::bus::{Background, Bus, PATIENCE, eventually, queue, signal, terminate};
 use crate::serving::{SERVE, Serving, agentbus};
 
 #[test]
@@ -69,7 +69,7 @@ fn a_bus_ends_whose_standard_error_nobody_reads() {
         if let Some(status) = server.try_wait().unwrap() {
             break status;
         }
-        if begun.elapsed() > Duration::from_secs(30) {
+        if begun.elapsed() > PATIENCE {
             server.kill().unwrap();
         }
         std::thread::sleep(Duration::from_millis(10));

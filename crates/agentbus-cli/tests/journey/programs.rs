@@ -3,11 +3,10 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::bus::{Background, Bus, eventually, signal};
+use crate::bus::{Background, Bus, PATIENCE, eventually, signal};
 
 #[test]
 fn a_program_becomes_an_agent() {
@@ -76,7 +75,7 @@ fn a_line_is_a_frame_before_the_next_one_is_written() {
         let lines = stdout.lines().map_while(Result::ok);
         lines.for_each(|line| drop(tell.send(line)));
     });
-    let next = || told.recv_timeout(Duration::from_secs(30)).unwrap();
+    let next = || told.recv_timeout(PATIENCE).unwrap();
     // The program goes on only when its first line was read at the other end.
     assert_eq!(next(), "1");
     std::fs::write(go, "").unwrap();
