@@ -202,7 +202,7 @@ async fn ask(server: &RunningServer, request: &str) -> Answer {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     let reading = stream.read_to_end(&mut answer);
-    tokio::time::timeout(Duration::from_secs(20), reading)
+    tokio::time::timeout(Duration::from_secs(60), reading)
         .await
         .unwrap()
         .unwrap();

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use host::{ask, open_server};
 
 /// How long anything may take that is awaited; nothing here takes a fraction of it.
-const GUARD: Duration = Duration::from_secs(20);
+const GUARD: Duration = Duration::from_secs(60);
 
 /// Sends a request without a body; the status and the body of the answer, where it is JSON.
 async fn send(server: &RunningServer, method: &str, path: &str) -> (u16, Value) {

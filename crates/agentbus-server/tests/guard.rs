@@ -20,6 +20,9 @@ use tokio::net::TcpStream;
 
 use host::{ask, config, open_server, post};
 
+/// Longest time that anything may take. Nothing waits this long unless it is broken.
+const GUARD: Duration = Duration::from_secs(60);
+
 async fn bus() -> Bus {
     Bus::builder("test").connect().await.unwrap()
 }
@@ -525,13 +528,16 @@ async fn a_client_that_leaves_cancels_and_a_shutdown_finishes() {
     })
     .await
     .unwrap();
-    let server = open_server(dir.path(), bus).await;
+    let mut config = config(dir.path());
+    config.auth = AuthMode::Off;
+    config.drain = GUARD;
+    let server = Server::start(config, bus).await.unwrap();
     let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
     let request = post(&server, "/v1/agents/stuck/invoke", "", "1");
     stream.write_all(request.as_bytes()).await.unwrap();
     assert_eq!(told.recv().await, Some("started"));
     drop(stream);
-    let cancelled = tokio::time::timeout(Duration::from_secs(5), told.recv()).await;
+    let cancelled = tokio::time::timeout(GUARD, told.recv()).await;
     assert_eq!(cancelled.unwrap(), Some("cancelled"));
 
     let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
@@ -590,10 +596,7 @@ async fn events_are_tailed() {
         let mut buffer = [0; 4096];
         while !seen.contains(until) {
             let reading = stream.read(&mut buffer);
-            let n = tokio::time::timeout(Duration::from_secs(5), reading)
-                .await
-                .unwrap()
-                .unwrap();
+            let n = tokio::time::timeout(GUARD, reading).await.unwrap().unwrap();
             seen.push_str(&String::from_utf8_lossy(&buffer[..n]));
         }
         seen.clone()

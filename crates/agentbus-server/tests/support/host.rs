@@ -39,7 +39,7 @@ pub(crate) async fn ask(server: &RunningServer, request: &str) -> (u16, String) 
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     let reading = stream.read_to_end(&mut answer);
-    let _ = tokio::time::timeout(Duration::from_secs(10), reading)
+    let _ = tokio::time::timeout(Duration::from_secs(60), reading)
         .await
         .unwrap();
     let answer = String::from_utf8_lossy(&answer).into_owned();
