@@ -125,7 +125,7 @@ fn ctrl_c_ends_it_with_what_it_has() {
             "--transport",
             "memory://",
             "--seconds",
-            "2",
+            "5",
         ])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -59,7 +59,7 @@ async def conversation(client):
     _, fresh = await call(client, "msg_wait", timeout_ms=5000, **wait, **who)
     assert fresh["messages"] == [] and fresh["reply_token"], fresh
     _, other = await call(client, "bus_connect", thread_name=topic, ide="SDK", model="Other")
-    waiting = asyncio.create_task(call(client, "msg_wait", timeout_ms=20000, **wait, **who))
+    waiting = asyncio.create_task(call(client, "msg_wait", timeout_ms=60000, **wait, **who))
     await asyncio.sleep(0.2)
     _, answer = await call(
         client, "msg_post", thread_id=thread, author=other["agent"]["agent_id"],
@@ -127,14 +127,14 @@ async def subscriptions(client, thread, notes):
         await client.subscribe_resource(uri)
         await client.send_ping()
         await call(client, "thread_set_state", **change)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while uri not in notes:
                 await asyncio.sleep(0.02)
         await client.unsubscribe_resource(uri)
         return
     async with client.listen(resource_subscriptions=[uri]) as events:
         await call(client, "thread_set_state", **change)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             async for event in events:
                 if event.uri == uri:
                     return
