@@ -1,10 +1,13 @@
-//! CloudEvents 1.0.2 at the edge: read from and written as HTTP, structured, batched and binary
-//! (CloudEvents HTTP protocol binding, sections 3.1 to 3.3; JSON event format, section 3).
+//! CloudEvents 1.0.2 at the edge: read from HTTP structured, batched and binary, and written
+//! structured and binary (CloudEvents HTTP protocol binding, sections 3.1 to 3.3; JSON event
+//! format, section 3).
 //!
 //! On the bus an event is an envelope like any other. Its `type` is the event type, its `data` the
 //! payload, and each attribute stands in the metadata under `cloudevents.NAME`, so that what came
 //! in goes out unchanged. An envelope that never was a CloudEvent becomes one with the attributes
 //! that its own fields give.
+
+mod answer;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +22,8 @@ use serde_json::{Value, json};
 
 use crate::error::Failure;
 use crate::limits::{CLOUD_EVENT_ATTRIBUTES, CLOUD_EVENT_BATCH};
+
+pub(crate) use answer::{binary_answer, structured_answer};
 
 /// The version that is read and written.
 const VERSION: &str = "1.0";
@@ -63,7 +68,7 @@ struct Structured<'a> {
 /// Says what is wrong with which event; nothing of a batch is taken then.
 pub(crate) fn read(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Incoming>, Failure> {
     let content_type = content_type(headers)?;
-    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    let kind = kind_of(content_type);
     if kind.eq_ignore_ascii_case("application/cloudevents-batch+json") {
         return batch(body);
     }
@@ -83,6 +88,16 @@ fn content_type(headers: &HeaderMap) -> Result<&str, Failure> {
     let value = headers.get(header::CONTENT_TYPE);
     let text = value.map_or(Ok(""), |value| value.to_str());
     text.map_err(|_| Failure::invalid("the header content-type is not ASCII"))
+}
+
+/// A content type without its parameters.
+fn kind_of(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+/// Whether data of this type is JSON, as data of no type is.
+fn is_json(kind: &str) -> bool {
+    kind.is_empty() || kind.ends_with("/json") || kind.ends_with("+json")
 }
 
 fn batch(body: &Bytes) -> Result<Vec<Incoming>, Failure> {
@@ -146,12 +161,11 @@ fn binary(headers: &HeaderMap, content_type: &str, body: &Bytes) -> Result<Parts
     if !content_type.is_empty() {
         attributes.insert("datacontenttype".to_owned(), content_type.into());
     }
-    let kind = content_type.split(';').next().unwrap_or_default().trim();
-    let is_json = kind.is_empty() || kind.ends_with("/json") || kind.ends_with("+json");
+    let kind = kind_of(content_type);
     let text = std::str::from_utf8(body);
     let (payload, is_binary) = match text {
         _ if body.is_empty() => (None, false),
-        _ if is_json => {
+        _ if is_json(kind) => {
             let wrong = |_| Failure::invalid("the body is not valid JSON, as its type says");
             (Payload::from_bytes(body).map_err(wrong)?, false)
         }
@@ -211,12 +225,12 @@ impl Parts {
 }
 
 /// Names are lower-case letters and digits, values texts, integers or booleans (CloudEvents 1.0.2,
-/// sections 3.1.1 and 3.2).
+/// sections 3.1.1 and 3.2). `data` is what the attributes are about.
 fn check_attribute(name: &str, value: &Value) -> Result<(), Failure> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    if name.is_empty() || !name.bytes().all(plain) {
+    if name.is_empty() || name == "data" || !name.bytes().all(plain) {
         return Err(Failure::invalid(format!(
-            "`{name}` is no attribute name: lower-case letters and digits are"
+            "`{name}` is no attribute name: lower-case letters and digits are, but `data` is not"
         )));
     }
     let simple = value.is_string() || value.is_boolean() || value.is_i64();
@@ -230,8 +244,25 @@ fn check_attribute(name: &str, value: &Value) -> Result<(), Failure> {
 
 /// Writes an envelope as a structured CloudEvent on one line.
 pub(crate) fn write(envelope: &Envelope) -> Vec<u8> {
+    let (event, is_binary) = attributes(envelope);
+    let mut out = serde_json::to_vec(&event).unwrap_or_default();
+    if let Some(payload) = &envelope.payload {
+        // The payload goes out as it is; it is not read.
+        out.pop();
+        out.extend_from_slice(match is_binary {
+            true => b",\"data_base64\":",
+            false => b",\"data\":",
+        });
+        out.extend_from_slice(payload.as_str().as_bytes());
+        out.push(b'}');
+    }
+    out
+}
+
+/// The attributes that an envelope has as a CloudEvent, and whether its payload is the base64 form
+/// of bytes. Metadata that can be no attribute is left out.
+fn attributes(envelope: &Envelope) -> (serde_json::Map<String, Value>, bool) {
     let mut event = serde_json::Map::new();
-    event.insert("specversion".into(), VERSION.into());
     event.insert("id".into(), envelope.event_id.with_str(|id| json!(id)));
     event.insert("source".into(), source_of(&envelope.from).into());
     event.insert("type".into(), envelope.event_type.as_str().into());
@@ -250,7 +281,9 @@ pub(crate) fn write(envelope: &Envelope) -> Vec<u8> {
             _ if key == BINARY => is_binary = true,
             Some(name) => {
                 let value = serde_json::from_str(value).unwrap_or(Value::Null);
-                event.insert(name.to_owned(), value);
+                if check_attribute(name, &value).is_ok() {
+                    event.insert(name.to_owned(), value);
+                }
             }
             None => {}
         }
@@ -259,18 +292,9 @@ pub(crate) fn write(envelope: &Envelope) -> Vec<u8> {
         let json = || "application/json".into();
         event.entry("datacontenttype").or_insert_with(json);
     }
-    let mut out = serde_json::to_vec(&event).unwrap_or_default();
-    if let Some(payload) = &envelope.payload {
-        // The payload goes out as it is; it is not read.
-        out.pop();
-        out.extend_from_slice(match is_binary {
-            true => b",\"data_base64\":",
-            false => b",\"data\":",
-        });
-        out.extend_from_slice(payload.as_str().as_bytes());
-        out.push(b'}');
-    }
-    out
+    // Last, because the metadata has no say in what is written here.
+    event.insert("specversion".into(), VERSION.into());
+    (event, is_binary)
 }
 
 /// A URI reference that names an agent of this bus.

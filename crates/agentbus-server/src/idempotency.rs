@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use agentbus::{Context, ErrorCode, ErrorPayload};
-use axum::http::{StatusCode, header};
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -16,10 +17,11 @@ use tokio::sync::OnceCell;
 use crate::error::Failure;
 use crate::limits;
 
-/// The part of an answer that is kept: status and body. All of them are JSON or empty.
+/// The part of an answer that is kept: status, body, and the headers that say what the body is.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -110,8 +112,8 @@ impl Outcomes {
                 kept.order.remove(place);
             }
         } else if present.bytes == 0 {
-            present.bytes = outcome.body.len().max(1);
-            kept.bytes += outcome.body.len().max(1);
+            present.bytes = outcome.bytes();
+            kept.bytes += outcome.bytes();
         }
         kept.forget_old();
     }
@@ -168,20 +170,38 @@ impl Stored {
     /// Keeps a failure as it would have been answered.
     pub(crate) fn failed(failure: Failure) -> Self {
         let (status, body) = failure.into_parts();
+        Self::json(status, body)
+    }
+
+    /// JSON, or nothing.
+    pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
+        let body = body.into();
+        let mut headers = HeaderMap::new();
+        if !body.is_empty() {
+            let json = HeaderValue::from_static("application/json");
+            headers.insert(header::CONTENT_TYPE, json);
+        }
         Self {
             status,
-            body: body.into(),
+            headers,
+            body,
         }
+    }
+
+    /// About what it occupies; never 0, which stands for an outcome that is not there yet.
+    fn bytes(&self) -> usize {
+        let headers = self.headers.iter();
+        let headers = headers.map(|(name, value)| name.as_str().len() + value.len());
+        (headers.sum::<usize>() + self.body.len()).max(1)
     }
 }
 
 impl IntoResponse for Stored {
     fn into_response(self) -> Response {
-        if self.body.is_empty() {
-            return self.status.into_response();
-        }
-        let json = [(header::CONTENT_TYPE, "application/json")];
-        (self.status, json, self.body).into_response()
+        let mut response = Response::new(Body::from(self.body));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response
     }
 }
 
@@ -195,10 +215,7 @@ mod tests {
             body: b"1",
             context: &Context::default(),
         };
-        let stored = Stored {
-            status,
-            body: Bytes::new(),
-        };
+        let stored = Stored::json(status, Bytes::new());
         let outcome = outcomes.once("k", asked, std::future::ready(stored)).await;
         outcome.unwrap_or_else(|_| unreachable!()).status
     }

@@ -91,6 +91,10 @@ pub const CLOUD_EVENT_BATCH: usize = 1000;
 /// Most attributes of a CloudEvent beside the required ones; each stands in the metadata.
 pub const CLOUD_EVENT_ATTRIBUTES: usize = 64;
 
+/// Most bytes that the attributes of a CloudEvent take as headers of an answer; beyond it the answer
+/// is structured. About what the strictest clients and proxies read.
+pub const CLOUD_EVENT_HEADER_BYTES: usize = 8 * 1024;
+
 /// The shortest and the longest pause before an event of a conversation is given again to a
 /// carrier that could not take it.
 pub const CARRIER_RETRY: (Duration, Duration) =

@@ -5,9 +5,12 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "support/host.rs"]
+mod host;
+
 use std::time::Duration;
 
-use agentbus::Bus;
+use agentbus::{Bus, Request};
 use agentbus_server::{AuthMode, RunningServer, Server, ServerConfig};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -114,4 +117,86 @@ async fn nothing_of_a_wrong_batch_is_published() {
     bus.publish("last", &1).await.unwrap();
     let first = all.next().await.unwrap();
     assert_eq!(first.envelope().event_type.as_str(), "last");
+}
+
+/// Calls the shop and returns the status, the head in lower case, and the body.
+async fn invoke(server: &RunningServer, query: &str, fields: &str) -> (u16, String, String) {
+    let path = format!("/v1/agents/shop/invoke{query}");
+    let (status, answer) = host::ask(server, &host::post(server, &path, fields, "1")).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (status, head.to_lowercase(), body.to_owned())
+}
+
+#[tokio::test]
+async fn a_reply_is_a_cloud_event_when_it_is_asked_for_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, bus) = start(dir.path()).await;
+    bus.handle("shop", |_: Request| async { Ok(json!({ "n": 1 })) })
+        .await
+        .unwrap();
+    let (status, head, body) = invoke(&server, "", "").await;
+    assert_eq!((status, body.as_str()), (200, r#"{"n":1}"#), "{head}");
+    assert!(!head.contains("\r\nce-"), "{head}");
+
+    let (status, head, body) = invoke(&server, "?format=cloudevents-binary", "").await;
+    assert_eq!((status, body.as_str()), (200, r#"{"n":1}"#), "{head}");
+    for field in [
+        "content-type: application/json",
+        "ce-specversion: 1.0",
+        "ce-type: agent.response.final",
+        "ce-source: /agents/",
+        "ce-id: ",
+        "ce-time: ",
+    ] {
+        assert!(head.contains(&format!("\r\n{field}")), "{field}: {head}");
+    }
+
+    let (status, head, body) = invoke(&server, "?format=cloudevents", "").await;
+    assert_eq!(status, 200, "{head}");
+    assert!(head.contains("application/cloudevents+json"), "{head}");
+    let event: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (&event["data"], &event["specversion"], &event["type"]),
+        (
+            &json!({ "n": 1 }),
+            &json!("1.0"),
+            &json!("agent.response.final")
+        )
+    );
+    assert_eq!(invoke(&server, "?format=xml", "").await.0, 400);
+}
+
+#[tokio::test]
+async fn a_repeated_call_gets_the_same_event_and_a_reply_without_data_its_attributes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, bus) = start(dir.path()).await;
+    bus.handle("shop", |_: Request| async { Ok(()) })
+        .await
+        .unwrap();
+    let id = |head: &str| {
+        let field = head.lines().find(|field| field.starts_with("ce-id: "));
+        field.unwrap().to_owned()
+    };
+    let (format, key) = ("?format=cloudevents-binary", "Idempotency-Key: k\r\n");
+    let (status, first, body) = invoke(&server, format, key).await;
+    assert_eq!((status, body.as_str()), (204, ""), "{first}");
+    let (_, again, _) = invoke(&server, format, key).await;
+    assert_eq!(id(&first), id(&again));
+    let (_, other, _) = invoke(&server, format, "").await;
+    assert_ne!(id(&first), id(&other));
+    let (status, head, _) = invoke(&server, "?format=cloudevents", key).await;
+    assert_eq!(status, 422, "another answer was asked for: {head}");
+}
+
+#[tokio::test]
+async fn a_stream_of_events_has_no_binary_mode_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, _bus) = start(dir.path()).await;
+    let host = server.local_addr();
+    let request = format!(
+        "GET /v1/events?format=cloudevents-binary HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    );
+    let (status, answer) = host::ask(&server, &request).await;
+    assert_eq!(status, 400, "{answer}");
+    assert!(answer.contains("`envelope` or `cloudevents`"), "{answer}");
 }

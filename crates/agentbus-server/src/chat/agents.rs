@@ -131,10 +131,7 @@ pub(super) async fn register(
 }
 
 fn stored(status: StatusCode, body: &Value) -> Stored {
-    Stored {
-        status,
-        body: body.to_string().into(),
-    }
+    Stored::json(status, body.to_string())
 }
 
 fn welcome(registered: &Registered) -> Value {

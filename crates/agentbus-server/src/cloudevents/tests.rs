@@ -5,6 +5,7 @@ use agentbus::protocol::EventType;
 use axum::http::{HeaderName, HeaderValue};
 
 use super::*;
+use crate::limits::CLOUD_EVENT_HEADER_BYTES;
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     let pair = |(name, value): &(&str, &str)| {
@@ -25,13 +26,27 @@ fn one(body: &str) -> Result<Incoming, String> {
     Ok(all.remove(0))
 }
 
-/// What a reader gets of what was published.
-fn out(event: Incoming) -> Value {
+/// The envelope that an event becomes.
+fn envelope_of(event: Incoming) -> Envelope {
     let event_type = EventType::new(event.event_type);
     let mut envelope = Envelope::new(mint::stamp(), event_type);
     envelope.payload = event.payload;
     envelope.metadata = event.metadata;
-    serde_json::from_slice(&write(&envelope)).unwrap()
+    envelope
+}
+
+/// What a reader gets of what was published.
+fn out(event: Incoming) -> Value {
+    serde_json::from_slice(&write(&envelope_of(event))).unwrap()
+}
+
+/// Whether an envelope is answered in binary mode when that is asked for.
+fn is_answered_in_binary(envelope: &Envelope) -> bool {
+    let (headers, body) = binary_answer(envelope);
+    let structured = headers["content-type"] == "application/cloudevents+json";
+    assert_eq!(headers.contains_key("ce-id"), !structured);
+    assert_eq!(body == write(envelope), structured);
+    !structured
 }
 
 #[test]
@@ -176,4 +191,97 @@ fn an_envelope_that_never_was_one_has_all_required_attributes() {
     assert_eq!(event["datacontenttype"], "application/json");
     assert_eq!(event["id"], envelope.event_id.with_str(str::to_owned));
     assert!(event["time"].as_str().unwrap().ends_with('Z'), "{event}");
+}
+
+#[test]
+fn a_binary_answer_is_read_as_the_event_that_it_was() {
+    for (content_type, data, body) in [
+        (
+            "application/json",
+            r#""data":{"n":1.0}"#,
+            r#"{"n":1.0}"#.as_bytes(),
+        ),
+        (
+            "application/x+json",
+            r#""data":"text""#,
+            b"\"text\"".as_slice(),
+        ),
+        (
+            "text/plain; charset=utf-8",
+            r#""data":"say \"h\u00e9\"""#,
+            "say \"hé\"".as_bytes(),
+        ),
+        (
+            "image/png",
+            r#""data_base64":"iVBORw==""#,
+            b"\x89PNG".as_slice(),
+        ),
+    ] {
+        let text = format!(
+            r#"{{"specversion":"1.0","id":"1","source":"/s","type":"a.b","time":"2026-11-21T08:00:00Z",
+            "subject":"Grüße \"100 %\"\n","priority":"3","datacontenttype":"{content_type}",{data}}}"#
+        );
+        let event = one(&text).unwrap();
+        let (headers, answer) = binary_answer(&envelope_of(event));
+        assert_eq!(headers["content-type"], content_type);
+        assert_eq!(
+            headers["ce-subject"],
+            "Gr%C3%BC%C3%9Fe%20%22100%20%25%22%0A"
+        );
+        assert!(!headers.contains_key("ce-datacontenttype"), "{headers:?}");
+        assert_eq!(answer, body, "{content_type}");
+        let again = read(&headers, &answer).unwrap().remove(0);
+        assert_eq!(out(again), serde_json::from_str::<Value>(&text).unwrap());
+    }
+}
+
+#[test]
+fn what_headers_cannot_say_is_answered_in_json() {
+    let mut envelope = Envelope::new(mint::stamp(), EventType::from("order.paid"));
+    envelope.payload = Some(Payload::text("thanks"));
+    assert!(is_answered_in_binary(&envelope));
+    let structured = |name: &str, value: &str| {
+        let mut envelope = envelope.clone();
+        let key = format!("cloudevents.{name}");
+        envelope.metadata.insert_text(key, value);
+        !is_answered_in_binary(&envelope)
+    };
+    assert!(structured("long", &"x".repeat(CLOUD_EVENT_HEADER_BYTES)));
+    assert!(!structured(
+        "short",
+        &"x".repeat(CLOUD_EVENT_HEADER_BYTES / 2)
+    ));
+    // A reader would take the answer for a structured event, or a batch of them.
+    assert!(structured(
+        "datacontenttype",
+        "Application/CloudEvents-Batch+JSON"
+    ));
+    assert!(structured("datacontenttype", "text/plain\r\nx: y"));
+    envelope.payload = Some(Payload::json(&[1]).unwrap());
+    let mut wrong = envelope.clone();
+    wrong
+        .metadata
+        .insert_text("cloudevents.datacontenttype", "text/plain");
+    assert!(!is_answered_in_binary(&wrong), "a list is no text");
+}
+
+#[test]
+fn metadata_that_is_no_attribute_stays_in_the_envelope() {
+    let mut envelope = Envelope::new(mint::stamp(), EventType::from("order.paid"));
+    envelope.payload = Some(Payload::text("thanks"));
+    for name in ["data", "specversion", "Upper", "a_b", ""] {
+        let key = format!("cloudevents.{name}");
+        envelope.metadata.insert_text(key, "forged");
+    }
+    let text = String::from_utf8(write(&envelope)).unwrap();
+    assert!(!text.contains("forged"), "{text}");
+    assert!(is_answered_in_binary(&envelope));
+    let named = headers(&[
+        ("ce-specversion", "1.0"),
+        ("ce-id", "1"),
+        ("ce-source", "/s"),
+        ("ce-type", "a.b"),
+        ("ce-data", "forged"),
+    ]);
+    assert!(read(&named, &Bytes::new()).is_err());
 }

@@ -11,22 +11,72 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::FutureExt;
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::context;
+use crate::cloudevents;
 use crate::error::Failure;
-use crate::extract::Path;
+use crate::extract::{Path, Query};
 use crate::idempotency::{Asked, Stored};
 use crate::sse::{self, Blocks};
 use crate::state::App;
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Calls an agent and answers with the payload of its reply.
+/// How to answer.
+#[derive(Debug, Clone, Copy, Deserialize, IntoParams)]
+pub(super) struct Wanted {
+    /// What the answer is: the reply's payload, or the whole reply as a CloudEvent 1.0, in JSON or
+    /// with its attributes as `ce-*` headers.
+    #[serde(default)]
+    format: AnswerFormat,
+}
+
+/// What is made of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+enum AnswerFormat {
+    #[default]
+    #[serde(rename = "payload")]
+    Payload,
+    #[serde(rename = "cloudevents")]
+    CloudEvents,
+    #[serde(rename = "cloudevents-binary")]
+    CloudEventsBinary,
+}
+
+impl AnswerFormat {
+    fn answer(self, reply: &Envelope) -> Stored {
+        let (headers, body) = match self {
+            Self::Payload => {
+                let payload = reply.payload.as_ref();
+                return match payload.map(|payload| payload.bytes().clone()) {
+                    Some(body) => Stored::json(StatusCode::OK, body),
+                    None => Stored::json(StatusCode::NO_CONTENT, Bytes::new()),
+                };
+            }
+            Self::CloudEvents => cloudevents::structured_answer(reply),
+            Self::CloudEventsBinary => cloudevents::binary_answer(reply),
+        };
+        let status = match body.is_empty() {
+            true => StatusCode::NO_CONTENT,
+            false => StatusCode::OK,
+        };
+        Stored {
+            status,
+            headers,
+            body,
+        }
+    }
+}
+
+/// Calls an agent and answers with the payload of its reply, or with the reply as a CloudEvent.
 #[utoipa::path(
     post,
     path = "/v1/agents/{target}/invoke",
     params(
         ("target" = String, Path, description = "The target, one path segment"),
+        Wanted,
         ("Idempotency-Key" = Option<String>, Header, description = "Repeat with the same key to get the same outcome, for 10 minutes"),
         ("traceparent" = Option<String>, Header, description = "W3C trace context"),
         ("X-Session-Id" = Option<String>, Header, description = "Session"),
@@ -34,8 +84,8 @@ static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
     ),
     request_body(content = serde_json::Value, description = "Any JSON up to 4 MiB; empty for none"),
     responses(
-        (status = 200, description = "The reply's payload", body = serde_json::Value),
-        (status = 204, description = "A reply without payload"),
+        (status = 200, description = "The reply's payload; with `format`, the reply as application/cloudevents+json, or its data under `ce-*` headers", body = serde_json::Value),
+        (status = 204, description = "A reply without payload; with `format=cloudevents-binary`, under `ce-*` headers"),
         (status = 400, description = "INVALID_REQUEST"),
         (status = 404, description = "NO_HANDLER: nobody serves the target"),
         (status = 429, description = "BACKPRESSURE_DROP"),
@@ -46,6 +96,7 @@ static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) async fn invoke(
     State(app): State<Arc<App>>,
     Path(target): Path<String>,
+    Query(wanted): Query<Wanted>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
@@ -55,23 +106,28 @@ pub(super) async fn invoke(
     let body = context::body(body).await?;
     let context = context::context(&headers, &app.bus)?;
     let payload = context::payload(&body)?;
+    let format = wanted.format;
     let call = app
         .bus
         .invoke_payload(target.as_str(), payload)
         .context(context.clone())
         .timeout(app.config.invoke_timeout);
     let Some(key) = headers.get(&IDEMPOTENCY_KEY) else {
-        return Ok(reply(or_cut(&app, call.send()).await?.payload));
+        let answered = or_cut(&app, call.send()).await?;
+        return Ok(match format {
+            AnswerFormat::Payload => reply(answered.payload),
+            other => other.answer(&answered).into_response(),
+        });
     };
     let key = key.to_str().unwrap_or_default();
-    let route = format!("invoke {target}");
+    let route = format!("invoke {format:?} {target}");
     let asked = Asked {
         route: &route,
         body: &body,
         context: &context,
     };
     // Boxed, so that requests without a key do not carry the room for it about.
-    let run = Box::pin(async { stored(or_cut(&app, call.send()).await) });
+    let run = Box::pin(async { stored(or_cut(&app, call.send()).await, format) });
     let once = Box::pin(app.outcomes.once(key, asked, run));
     Ok(once.await?.into_response())
 }
@@ -102,19 +158,9 @@ pub(super) fn reply(payload: Option<Payload>) -> Response {
 }
 
 /// Keeps an outcome, good or bad, for those who ask again.
-fn stored(outcome: Result<Envelope, Error>) -> Stored {
+fn stored(outcome: Result<Envelope, Error>, format: AnswerFormat) -> Stored {
     match outcome {
-        Ok(Envelope {
-            payload: Some(payload),
-            ..
-        }) => Stored {
-            status: StatusCode::OK,
-            body: payload.bytes().clone(),
-        },
-        Ok(_) => Stored {
-            status: StatusCode::NO_CONTENT,
-            body: Bytes::new(),
-        },
+        Ok(reply) => format.answer(&reply),
         Err(error) => Stored::failed(Failure::from(error)),
     }
 }

@@ -55,10 +55,7 @@ pub(super) async fn publish(
     };
     let run = async {
         match event.await {
-            Ok(_) => Stored {
-                status: StatusCode::ACCEPTED,
-                body: Bytes::new(),
-            },
+            Ok(_) => Stored::json(StatusCode::ACCEPTED, Bytes::new()),
             Err(error) => Stored::failed(error.into()),
         }
     };
@@ -116,7 +113,8 @@ pub(super) async fn publish_cloud_events(
 pub(super) struct Filter {
     /// A pattern of event types: `*` is one token, `>` the rest. All events without it.
     pattern: Option<String>,
-    /// What stands in `data`: the envelope, or the event as a CloudEvent 1.0.
+    /// What stands in `data`: the envelope, or the event as a structured CloudEvent 1.0. Events of a
+    /// stream have no headers of their own, in which the attributes of a binary one would stand.
     #[serde(default)]
     format: Format,
 }
