@@ -6,8 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use postgres::{Client, Config, NoTls, Statement};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::handshake::Encryption;
 use super::tls;
 use crate::limits;
 use crate::store::StoreError;
@@ -17,7 +17,7 @@ use crate::store::StoreError;
 pub(super) struct Target {
     config: Config,
     /// `None` where nothing is encrypted.
-    tls: Option<MakeRustlsConnect>,
+    tls: Option<Encryption>,
 }
 
 impl Target {
@@ -138,4 +138,46 @@ impl Seat {
 
 fn millis(duration: Duration) -> u128 {
     duration.as_millis()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// Longest time that the server waits for the client to hang up; nothing here takes so long.
+    const GUARD: Duration = Duration::from_secs(20);
+
+    /// Agrees to encrypt one connection and then says nothing.
+    fn falls_silent() -> (u16, thread::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            socket.set_read_timeout(Some(GUARD)).unwrap();
+            let mut asked = [0; 8];
+            socket.read_exact(&mut asked).unwrap();
+            socket.write_all(b"S").unwrap();
+            let _ = socket.read_to_end(&mut Vec::new());
+        });
+        (port, server)
+    }
+
+    #[test]
+    fn a_server_that_falls_silent_in_the_handshake_is_not_waited_for() {
+        let (port, server) = falls_silent();
+        let url = format!("postgresql://u@127.0.0.1:{port}/d?sslmode=require");
+        let mut target = Target::parse(&url).unwrap();
+        let mut hasty = target.config.clone();
+        hasty.connect_timeout(Duration::from_millis(20));
+        // Only the handshake: that the connection takes longer is no fault here.
+        target.tls = tls::connector(&mut hasty, None).unwrap();
+        let error = target.connect().map(|_| ()).unwrap_err();
+        assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
+        assert!(error.to_string().contains("within 20ms"), "{error}");
+        server.join().unwrap();
+    }
 }

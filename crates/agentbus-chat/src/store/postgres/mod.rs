@@ -14,6 +14,7 @@ mod connection;
 mod error;
 mod events;
 mod figures;
+mod handshake;
 mod messages;
 mod migrate;
 mod outcomes;

@@ -20,6 +20,8 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::io_cause;
+use super::handshake::Encryption;
+use crate::limits;
 use crate::store::StoreError;
 
 /// Whose signatures are trusted.
@@ -59,7 +61,7 @@ pub(super) fn authority_of(url: &str) -> (String, Option<Authority>) {
 pub(super) fn connector(
     config: &mut Config,
     authority: Option<Authority>,
-) -> Result<Option<MakeRustlsConnect>, StoreError> {
+) -> Result<Option<Encryption>, StoreError> {
     if uses_sockets(config)? {
         // The driver would ask even there, and be refused.
         config.ssl_mode(SslMode::Disable);
@@ -84,7 +86,9 @@ pub(super) fn connector(
         // Asked for by PostgreSQL 17 of a client that does not ask first.
         tls.alpn_protocols = vec![b"postgresql".to_vec()];
     }
-    Ok(Some(MakeRustlsConnect::new(tls)))
+    let limit = config.get_connect_timeout().copied();
+    let limit = limit.unwrap_or(limits::POSTGRES_CONNECT);
+    Ok(Some(Encryption::new(MakeRustlsConnect::new(tls), limit)))
 }
 
 /// Refuses a URL in which the rest of a password is taken for the host: the driver ends it at the
