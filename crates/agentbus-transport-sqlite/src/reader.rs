@@ -6,7 +6,7 @@ use std::sync::Arc;
 use agentbus_protocol::Pattern;
 use agentbus_transport::{Message, Priority, TransportError};
 use parking_lot::Mutex;
-use rusqlite::{CachedStatement, Connection};
+use rusqlite::Connection;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -15,6 +15,7 @@ use crate::error::{carrier, explain};
 use crate::limits;
 use crate::options::Clock;
 use crate::record::{COLUMNS, Stored};
+use crate::schema::LETTERS;
 
 /// Connections for reading, opened when they are needed and used again.
 #[derive(Debug)]
@@ -161,7 +162,7 @@ impl Scan<'_> {
         lane: usize,
         fetched: &mut Fetched,
     ) -> Result<(), rusqlite::Error> {
-        let mut statement = of_lane(connection, lane)?;
+        let mut statement = connection.prepare_cached(&of_lane(lane, &self.wanted.pattern))?;
         let from = fetched.cursors.of(lane);
         let priority = priority_of(lane).number();
         let mut rows = statement.query((from, self.wanted.upto, priority))?;
@@ -191,10 +192,17 @@ impl Scan<'_> {
     }
 }
 
-/// The rows of one lane between two numbers. Normal messages are the bulk of the log, so the other
-/// lanes have an index and they do not.
-fn of_lane(connection: &Connection, lane: usize) -> Result<CachedStatement<'_>, rusqlite::Error> {
-    let sql = if lane == Priority::Normal.lane() {
+/// Selects the rows of one lane between two numbers. Normal messages are the bulk of the log, so the
+/// other lanes have an index and they do not. Dead letters have one of their own: a pattern with
+/// their part of the subject matches no subject without it, because a wildcard stands for whole
+/// tokens.
+fn of_lane(lane: usize, pattern: &Pattern) -> String {
+    if pattern.as_str().contains(LETTERS) {
+        format!(
+            "SELECT {COLUMNS} FROM messages INDEXED BY letters
+             WHERE instr(subject, '{LETTERS}') > 0 AND priority = ?3 AND seq > ?1 AND seq <= ?2 ORDER BY seq"
+        )
+    } else if lane == Priority::Normal.lane() {
         format!(
             "SELECT {COLUMNS} FROM messages NOT INDEXED
              WHERE seq > ?1 AND seq <= ?2 AND priority = ?3 ORDER BY seq"
@@ -204,8 +212,7 @@ fn of_lane(connection: &Connection, lane: usize) -> Result<CachedStatement<'_>, 
             "SELECT {COLUMNS} FROM messages INDEXED BY lanes
              WHERE priority <> 5 AND priority = ?3 AND seq > ?1 AND seq <= ?2 ORDER BY seq"
         )
-    };
-    connection.prepare_cached(&sql)
+    }
 }
 
 /// The number before the first message at or after a time. Times never descend along the log,
@@ -232,3 +239,6 @@ pub(crate) fn before_time(connection: &Connection, at_ms: i64) -> Result<u64, ru
     }
     Ok(low - 1)
 }
+
+#[cfg(test)]
+mod tests;

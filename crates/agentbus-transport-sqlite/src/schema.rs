@@ -13,7 +13,8 @@ const APPLICATION: i64 = 0x4167_4275;
 
 /// The steps from each version of the tables to the next; a new one is added at the end and none
 /// is ever changed. The version of a file is the number of steps that were taken on it.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
     CREATE TABLE messages (
         seq        INTEGER PRIMARY KEY,
         at_ms      INTEGER NOT NULL,
@@ -52,7 +53,15 @@ const STEPS: [&str; 1] = ["
         due_ms   INTEGER,
         PRIMARY KEY (consumer, seq)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    // Dead letters are few and read at each start; without it that is a walk through the whole log.
+    "
+    CREATE INDEX letters ON messages (priority, seq) WHERE instr(subject, '.dlq.') > 0;
+",
+];
+
+/// What every subject in the index `letters` has in it.
+pub(crate) const LETTERS: &str = ".dlq.";
 
 /// Opens the connection that writes, makes or brings up to date the tables, and checks the file.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection, TransportError> {
