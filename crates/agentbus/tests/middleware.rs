@@ -201,7 +201,15 @@ async fn a_rate_limit_refuses_and_says_when_to_come_back() {
         .unwrap();
     bus.handle("x", |_| async { Ok(()) }).await.unwrap();
     bus.invoke("x", &1).await.unwrap();
-    let error = bus.invoke("x", &1).await.unwrap_err();
+    let mut refused = None;
+    // On a busy machine the second may come a second later, and is let through then.
+    for _ in 0..20 {
+        if let Err(error) = bus.invoke("x", &1).await {
+            refused = Some(error);
+            break;
+        }
+    }
+    let error = refused.unwrap();
     assert_eq!(error.code(), ErrorCode::BackpressureDrop);
     assert!(
         error.is_retryable() && error.to_string().contains("try again in"),
