@@ -19,7 +19,9 @@ use std::time::{Duration, Instant};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prost::Message;
+use serde_json::json;
 
 use serving::{Running, SERVE, Serving, agentbus};
 
@@ -175,6 +177,57 @@ fn spans_of_three_processes_are_one_trace_at_the_collector() {
     assert_eq!(told, expected);
     assert_eq!(handled, sent);
     drop(server);
+}
+
+/// Posts a message of MCP; the whole answer.
+fn post(server: &Serving, headers: &str, message: &str) -> String {
+    let host = server.address();
+    let mut stream = TcpStream::connect(host).unwrap();
+    let request = format!(
+        "POST /mcp HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\
+         Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n\
+         {headers}Content-Length: {}\r\n\r\n{message}",
+        server.token(),
+        message.len()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn a_call_of_an_mcp_tool_is_told_with_its_parent_and_its_link() {
+    const THEIRS: u128 = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c;
+    let (named, carrier) = (0xb7ad_6b71_6920_3331_u64, 0x00f0_67aa_0ba9_02b7_u64);
+    let collector = Collector::start();
+    let dir = tempfile::tempdir().unwrap();
+    let mut serving = piped(dir.path(), &SERVE);
+    serving
+        .args(QUIETLY)
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)
+        .env("OTEL_BSP_SCHEDULE_DELAY", "50");
+    let server = Serving::start(&mut serving);
+    let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": { "name": "test", "version": "1" } } });
+    let opened = post(&server, "", &hello.to_string()).to_ascii_lowercase();
+    let session = opened.split_once("mcp-session-id: ").unwrap().1;
+    let session = session.lines().next().unwrap();
+    let traceparent = format!("00-{THEIRS:032x}-{named:016x}-01");
+    let call = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {
+        "name": "thread_list", "arguments": {}, "_meta": { "traceparent": traceparent } } });
+    let headers =
+        format!("Mcp-Session-Id: {session}\r\ntraceparent: 00-{THEIRS:032x}-{carrier:016x}-01\r\n");
+    let answer = post(&server, &headers, &call.to_string());
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+    let span = collector.span("tools/call thread_list");
+    assert_eq!(span.kind, i32::from(SpanKind::Server));
+    assert_eq!(span.trace_id, THEIRS.to_be_bytes());
+    assert_eq!(span.parent_span_id, named.to_be_bytes());
+    let links: Vec<_> = span.links.iter().map(|link| &link.span_id[..]).collect();
+    assert_eq!(links, [&carrier.to_be_bytes()[..]]);
 }
 
 #[test]

@@ -73,7 +73,7 @@ pub(crate) struct CallParts {
     pub(crate) stopping: CancellationToken,
     pub(crate) answers: BTreeMap<String, Value>,
     pub(crate) resumed: bool,
-    /// The span of the client that this call belongs to.
+    /// The span of this call, or else that of the client that it belongs to.
     pub(crate) trace: Option<TraceParent>,
     /// The tool, prompt or resource.
     pub(crate) name: String,
@@ -140,8 +140,9 @@ impl Call {
         self.inner.resumed
     }
 
-    /// The span of the client that caused this call, if it named one (`_meta.traceparent`). What the
-    /// call does on the bus belongs to it.
+    /// The span that what the call does on the bus belongs to: its own, where the bus collects
+    /// spans, and else the one that its client named (`_meta.traceparent`, or the HTTP header
+    /// `traceparent`), if it named one.
     #[must_use]
     pub fn trace(&self) -> Option<TraceParent> {
         self.inner.trace

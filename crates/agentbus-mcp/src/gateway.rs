@@ -94,6 +94,7 @@ impl Gateway {
     /// Fails when the catalogue has an entry of a name that the bus's own tools need.
     pub fn new(config: McpConfig, chat: Chat, bus: Bus) -> Result<Self, CatalogError> {
         let stopping = CancellationToken::new();
+        let spans = bus.spans();
         let services = Arc::new(Services::new(&config, chat, bus));
         tools::install(&config.catalog, &services)?;
         let shared = Arc::new(Shared {
@@ -103,6 +104,7 @@ impl Gateway {
             seal: Seal::new(),
             stopping: stopping.clone(),
             running: Running::default(),
+            spans,
         });
         Ok(Self {
             shared,

@@ -68,5 +68,9 @@ pub const WAIT_MAX: Duration = Duration::from_secs(300);
 /// takes a third more; what a model is given in one answer has to end somewhere.
 pub const IMAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Characters of a name, an id or a sentence in a span: spans wait in memory to be collected, and
+/// clients choose the texts.
+pub const SPAN_TEXT_MAX: usize = 256;
+
 /// Messages of a transcript.
 pub const TRANSCRIPT_MAX: usize = 10_000;

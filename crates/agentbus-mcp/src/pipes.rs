@@ -6,8 +6,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rand::RngExt;
 
-use crate::sdk::Incoming;
-use crate::{Fault, PipeError, Principal, limits};
+use crate::sdk::{Incoming, Posted};
+use crate::{Fault, PipeError, Principal, Visitor, limits};
 
 /// All of them. Cloning gives another handle to the same ones.
 #[derive(Debug, Clone, Default)]
@@ -51,18 +51,19 @@ impl Pipes {
     ///
     /// # Errors
     /// Fails when there is no such session, or when the message is none.
-    pub async fn send(
-        &self,
-        id: &str,
-        principal: &Principal,
-        message: &[u8],
-    ) -> Result<(), PipeError> {
+    pub async fn send(&self, id: &str, visitor: &Visitor, message: &[u8]) -> Result<(), PipeError> {
+        let principal = &visitor.principal;
         let incoming = {
             let pipes = self.0.lock();
             let found = pipes.get(id).filter(|(owner, _)| owner == principal);
             found.map(|(_, incoming)| incoming.clone())
         };
-        incoming.ok_or(PipeError::Ended)?.send(message).await
+        let posted = Posted {
+            session: id.to_owned(),
+            trace: visitor.trace,
+        };
+        let incoming = incoming.ok_or(PipeError::Ended)?;
+        incoming.send(message, posted).await
     }
 }
 

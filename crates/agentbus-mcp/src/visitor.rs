@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentbus::protocol::TraceParent;
 use agentbus_chat::{AgentId, ProvenAgent};
 use parking_lot::Mutex;
 
@@ -79,6 +80,8 @@ pub struct Visitor {
     pub profile: Profile,
     /// The language it asked for.
     pub language: Option<String>,
+    /// The span that its request belongs to, such as that of a header `traceparent`.
+    pub trace: Option<TraceParent>,
 }
 
 impl Visitor {
@@ -89,6 +92,7 @@ impl Visitor {
             principal,
             profile,
             language: None,
+            trace: None,
         }
     }
 }

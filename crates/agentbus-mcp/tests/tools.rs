@@ -16,5 +16,7 @@ mod keys;
 mod kicks;
 #[path = "tools/params.rs"]
 mod params;
+#[path = "tools/spans.rs"]
+mod spans;
 #[path = "tools/traces.rs"]
 mod traces;

@@ -5,7 +5,12 @@
     reason = "a test that cannot go on should say where"
 )]
 
+use std::sync::Arc;
+
 use agentbus::Bus;
+use agentbus::contract::Collected;
+use agentbus::protocol::TraceParent;
+use agentbus::telemetry::Span;
 use agentbus_server::{RunningServer, Server, ServerConfig};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -36,10 +41,13 @@ impl Answer {
 
 impl Host {
     async fn start() -> Self {
+        Self::start_on(Bus::builder("test").connect().await.unwrap()).await
+    }
+
+    async fn start_on(bus: Bus) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut config = ServerConfig::new(directory.path().join("data"));
         config.listen = "127.0.0.1:0".parse().unwrap();
-        let bus = Bus::builder("test").connect().await.unwrap();
         let server = Server::start(config, bus).await.unwrap();
         let token = std::fs::read_to_string(server.data_dir().token_path()).unwrap();
         Self {
@@ -82,6 +90,28 @@ impl Host {
             "Mcp-Session-Id: {}\r\n",
             opened.header("mcp-session-id").unwrap()
         )
+    }
+
+    /// Opens a session of the older transport: its stream, and where to post.
+    async fn pipe(&self) -> (TcpStream, String) {
+        let address = self.server.local_addr();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "GET /mcp/sse HTTP/1.1\r\nHost: {address}\r\n{}Accept: text/event-stream\r\n\r\n",
+            self.token
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut heard = String::new();
+        loop {
+            let mut bytes = [0; 1024];
+            let read = stream.read(&mut bytes).await.unwrap();
+            assert_ne!(read, 0, "{heard}");
+            heard.push_str(&String::from_utf8_lossy(&bytes[..read]));
+            let told = heard.split_once("data: ").map(|(_, told)| told);
+            if let Some((path, _)) = told.and_then(|told| told.split_once('\n')) {
+                return (stream, path.trim().to_owned());
+            }
+        }
     }
 
     /// The cookie of a browser that a link has signed in.
@@ -168,5 +198,81 @@ async fn what_is_wrong_is_said() {
     check("POST", "/mcp", "", &list(), 401).await;
     let foreign = format!("{who}Origin: http://evil.example\r\n");
     check("POST", "/mcp", &foreign, &list(), 403).await;
+    host.server.shutdown().await;
+}
+
+const HEADER: &str = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
+const META: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+/// A host whose bus tells its spans.
+async fn observed() -> (Host, Arc<Collected>) {
+    let spans = Arc::new(Collected::default());
+    let bus = Bus::builder("test").spans(Arc::<Collected>::clone(&spans));
+    (Host::start_on(bus.connect().await.unwrap()).await, spans)
+}
+
+/// A call of a tool without arguments.
+fn tool(name: &str, meta: &Value) -> String {
+    request(
+        "tools/call",
+        &json!({ "name": name, "arguments": {}, "_meta": meta }),
+    )
+}
+
+fn attribute<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
+    let found = span.attributes.iter().find(|(name, _)| *name == key);
+    found.map(|(_, value)| value.as_str())
+}
+
+/// Checks that a span came over HTTP in a session, under the header's span.
+fn check_carried(span: &Span, session: Option<&str>) {
+    assert_eq!(span.parent, TraceParent::parse(HEADER));
+    assert_eq!(attribute(span, "network.transport"), Some("tcp"));
+    assert_eq!(attribute(span, "mcp.session.id"), session);
+}
+
+#[tokio::test]
+async fn a_span_belongs_to_the_header_unless_the_message_names_another() {
+    let (host, spans) = observed().await;
+    let session = host.session(&host.token).await;
+    let who = format!("{}{session}traceparent: {HEADER}\r\n", host.token);
+    let call = tool("bus_get_config", &json!({}));
+    assert_eq!(host.ask("POST", "/mcp", &who, &call).await.status, 200);
+    let span = spans.soon("tools/call bus_get_config").await;
+    let id = session.trim().split_once(": ").unwrap().1;
+    check_carried(&span, Some(id));
+    assert_eq!(span.link, None);
+    let call = tool("thread_list", &json!({ "traceparent": META }));
+    assert_eq!(host.ask("POST", "/mcp", &who, &call).await.status, 200);
+    let span = spans.soon("tools/call thread_list").await;
+    assert_eq!(span.parent, TraceParent::parse(META));
+    assert_eq!(span.link, TraceParent::parse(HEADER));
+    host.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_older_transport_and_plain_requests_have_spans_too() {
+    let (host, spans) = observed().await;
+    let (stream, path) = host.pipe().await;
+    let hello = json!({ "protocolVersion": "2024-11-05", "capabilities": {},
+        "clientInfo": { "name": "test", "version": "1" } });
+    let ready = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+    let who = format!("{}traceparent: {HEADER}\r\n", host.token);
+    for message in [
+        request("initialize", &hello),
+        ready.to_string(),
+        tool("thread_list", &json!({})),
+    ] {
+        let taken = host.ask("POST", &path, &who, &message).await;
+        assert_eq!(taken.status, 202, "{}", taken.body);
+    }
+    let span = spans.soon("tools/call thread_list").await;
+    let id = path.split_once("session_id=").unwrap().1;
+    check_carried(&span, Some(id));
+    let alone = tool("bus_get_config", &json!({}));
+    let answer = host.ask("POST", "/mcp/messages/", &who, &alone).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    check_carried(&spans.soon("tools/call bus_get_config").await, None);
+    drop(stream);
     host.server.shutdown().await;
 }

@@ -21,7 +21,7 @@ use crate::meter::Meter;
 use crate::middleware::Recover;
 use crate::serve::Handle;
 use crate::targets::{TargetInfo, Targets};
-use crate::telemetry::SpanSink;
+use crate::telemetry::{SpanSink, Spans};
 use crate::worker::Layers;
 use crate::{
     Builder, Error, Invoke, Publish, StreamCall, StreamWriter, SubscribeBuilder, TopicRequest,
@@ -113,6 +113,12 @@ impl Bus {
     #[must_use]
     pub fn begin_trace(&self) -> Option<TraceParent> {
         self.0.spans.is_none().then(crate::mint::trace)
+    }
+
+    /// Begins the spans of what a gateway serves; they go where those of this bus go.
+    #[must_use]
+    pub fn spans(&self) -> Spans {
+        Spans::of(self.0.spans.as_ref())
     }
 
     /// Publishes an event. Await it, or refine it first.

@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::future::ready;
 use std::sync::Arc;
 
+use agentbus::protocol::TraceParent;
 use agentbus_chat::BoxFuture;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::handler::Shared;
+use super::spans::{self, Answered, Method};
 use super::{convert, run};
 use crate::call::{CallParts, Client};
 use crate::{Ability, Ask, Call, Content, Fault, LogLevel, Profile, Reply, Session, Visitor};
@@ -64,7 +66,8 @@ pub(crate) async fn call(
     let entry = shared.catalog.tool(name);
     let entry = entry.ok_or_else(|| Fault::Invalid(format!("Unknown tool: {name}")))?;
     let _running = shared.running.begin();
-    let mut reply = entry.call(opened(shared, visitor, name), arguments).await?;
+    let work = |call: Call| async move { entry.call(call, arguments).await };
+    let mut reply = spanned(shared, visitor, (Method::Tool, name), work).await?;
     if reply.is_error {
         // What a tool has found out is an answer; a fault without data is one of the arguments.
         let Some(data) = reply.structured.take() else {
@@ -82,6 +85,11 @@ pub(crate) async fn request(
     method: &str,
     params: Map<String, Value>,
 ) -> Result<Value, Fault> {
+    let meta = params.get("_meta").and_then(|meta| meta.get("traceparent"));
+    let visitor = Visitor {
+        trace: spans::trace_of(meta.and_then(Value::as_str)).or(visitor.trace),
+        ..visitor
+    };
     match method {
         "ping" => Ok(json!({})),
         "tools/list" => tools(shared, visitor.profile),
@@ -108,7 +116,24 @@ pub(crate) async fn request(
     }
 }
 
-fn opened(shared: &Shared, visitor: Visitor, name: &str) -> Call {
+/// Does the work of a call within its span.
+async fn spanned<T, F>(
+    shared: &Shared,
+    visitor: Visitor,
+    (method, name): (Method, &str),
+    work: impl FnOnce(Call) -> F,
+) -> Result<T, Fault>
+where
+    T: Answered,
+    F: Future<Output = Result<T, Fault>>,
+{
+    let span = spans::alone(shared, &visitor, method, name);
+    let worked = work(opened(shared, visitor, name, span.context())).await;
+    spans::end(span, worked.as_ref().map(Answered::is_failure));
+    worked
+}
+
+fn opened(shared: &Shared, visitor: Visitor, name: &str, trace: Option<TraceParent>) -> Call {
     Call::new(CallParts {
         client: Arc::new(Waiting),
         visitor,
@@ -117,7 +142,7 @@ fn opened(shared: &Shared, visitor: Visitor, name: &str) -> Call {
         stopping: shared.stopping.clone(),
         answers: BTreeMap::new(),
         resumed: false,
-        trace: None,
+        trace,
         name: name.to_owned(),
         board: shared.board.clone(),
     })
@@ -153,8 +178,10 @@ async fn read(shared: &Shared, visitor: Visitor, uri: String) -> Result<Value, F
         return Err(Fault::NoResource(uri));
     };
     let _running = shared.running.begin();
-    let call = opened(shared, visitor, &uri);
-    written(convert::documents(entry.read(call, uri, values).await?))
+    let name = uri.clone();
+    let work = |call: Call| async move { entry.read(call, uri, values).await };
+    let documents = spanned(shared, visitor, (Method::Resource, &name), work).await?;
+    written(convert::documents(documents))
 }
 
 fn prompts(shared: &Shared) -> Result<Value, Fault> {
@@ -172,8 +199,9 @@ async fn fill(
     let entry = shared.catalog.prompt(name);
     let entry = entry.ok_or_else(|| Fault::Invalid(format!("Unknown prompt: {name}")))?;
     let _running = shared.running.begin();
-    let call = opened(shared, visitor, name);
-    written(convert::filled(entry.fill(call, run::texts(values)).await?))
+    let work = |call: Call| async move { entry.fill(call, run::texts(values)).await };
+    let filled = spanned(shared, visitor, (Method::Prompt, name), work).await?;
+    written(convert::filled(filled))
 }
 
 /// A text among the params that must be there.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use agentbus::telemetry::Spans;
 use agentbus_decisions::Board;
 use http::request::Parts;
 use parking_lot::Mutex;
@@ -65,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) running: run::Running,
     /// Where forms are shown beside.
     pub(crate) board: Option<Board>,
+    /// Where the spans of calls begin.
+    pub(crate) spans: Spans,
 }
 
 /// One session, or one request without a session.
@@ -93,9 +96,14 @@ impl Handler {
     }
 
     pub(super) fn visitor(&self, context: &RequestContext<RoleServer>) -> Visitor {
+        self.seen(context).clone()
+    }
+
+    /// The same, to look at.
+    pub(super) fn seen<'a>(&'a self, context: &'a RequestContext<RoleServer>) -> &'a Visitor {
         let parts = context.extensions.get::<Parts>();
         let found = parts.and_then(|parts| parts.extensions.get::<Visitor>());
-        found.unwrap_or(&self.visitor).clone()
+        found.unwrap_or(&self.visitor)
     }
 
     /// The least level of log lines that this request may cause. A client of the newest revision

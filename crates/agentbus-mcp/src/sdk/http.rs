@@ -122,7 +122,8 @@ impl HttpService {
     }
 }
 
-fn session(headers: &http::HeaderMap) -> Option<&str> {
+/// The session that a request or an answer names.
+pub(super) fn session(headers: &http::HeaderMap) -> Option<&str> {
     headers.get(&SESSION)?.to_str().ok()
 }
 
@@ -178,6 +179,8 @@ impl std::fmt::Debug for HttpBody {
 mod tests {
     use std::time::Duration;
 
+    use agentbus::telemetry::Spans;
+
     use super::*;
     use crate::Catalog;
     use crate::sdk::{Running, Seal};
@@ -192,6 +195,7 @@ mod tests {
             stopping: CancellationToken::new(),
             running: Running::default(),
             board: None,
+            spans: Spans::default(),
         });
         let sessions = Sessions::new();
         let service = HttpService::new(shared, sessions.clone(), CancellationToken::new());

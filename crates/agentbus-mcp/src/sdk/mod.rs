@@ -16,6 +16,7 @@ mod listen;
 mod run;
 mod seal;
 mod sessions;
+mod spans;
 mod wire;
 
 pub use http::{HttpBody, HttpService};
@@ -26,4 +27,4 @@ pub(crate) use handler::Shared;
 pub(crate) use run::Running;
 pub(crate) use seal::Seal;
 pub(crate) use sessions::Sessions;
-pub(crate) use wire::{Incoming, serve_lines};
+pub(crate) use wire::{Incoming, Posted, serve_lines};

@@ -18,6 +18,7 @@ use super::client::Remote;
 use super::convert;
 use super::handler::{Handler, is_modern};
 use super::seal::{Purpose, State};
+use super::spans::{self, Answered, Method};
 use crate::ask::Exchange;
 use crate::call::CallParts;
 use crate::{Ability, Ask, Call, Fault, Reply};
@@ -54,6 +55,7 @@ enum Outcome<T> {
 
 /// What a request brings from the call before it.
 struct Brought {
+    method: Method,
     /// The tool, prompt or resource.
     name: String,
     answers: Option<BTreeMap<String, Value>>,
@@ -70,6 +72,7 @@ pub(super) async fn tool(
     };
     let arguments = request.arguments.unwrap_or_default();
     let brought = Brought {
+        method: Method::Tool,
         name: request.name.to_string(),
         answers: request.input_responses,
         state: request.request_state,
@@ -109,6 +112,7 @@ pub(super) async fn prompt(
     let entry = entry.ok_or_else(|| Fault::Invalid(format!("Unknown prompt: {}", request.name)))?;
     let values = request.arguments.unwrap_or_default();
     let brought = Brought {
+        method: Method::Prompt,
         name: request.name.clone(),
         answers: request.input_responses,
         state: request.request_state,
@@ -152,6 +156,7 @@ pub(super) async fn resource(
         return Err(Fault::NoResource(uri));
     };
     let brought = Brought {
+        method: Method::Resource,
         name: uri.clone(),
         answers: request.input_responses,
         state: request.request_state,
@@ -167,6 +172,7 @@ pub(super) async fn resource(
     })
 }
 
+/// Runs a call within its span.
 async fn run<T, F>(
     handler: &Handler,
     context: &RequestContext<RoleServer>,
@@ -175,15 +181,37 @@ async fn run<T, F>(
     work: impl FnOnce(Call) -> F,
 ) -> Result<Outcome<T>, Fault>
 where
+    T: Answered,
     F: Future<Output = Result<T, Fault>>,
 {
     let _running = handler.shared.running.begin();
+    let span = spans::begin(handler, context, brought.method, &brought.name);
+    let trace = span.context();
+    let worked = work_in(handler, context, (brought, trace), purpose, work).await;
+    let outcome = match &worked {
+        Ok(Outcome::Done(answer)) => Ok(answer.is_failure()),
+        // Its client calls again, and that is a request of its own.
+        Ok(Outcome::Asks(_)) => Ok(false),
+        Err(fault) => Err(fault),
+    };
+    spans::end(span, outcome);
+    worked
+}
+
+async fn work_in<T, F>(
+    handler: &Handler,
+    context: &RequestContext<RoleServer>,
+    (brought, trace): (Brought, Option<TraceParent>),
+    purpose: &Purpose,
+    work: impl FnOnce(Call) -> F,
+) -> Result<Outcome<T>, Fault>
+where
+    F: Future<Output = Result<T, Fault>>,
+{
     let resumed = brought.state.is_some();
     let name = brought.name.clone();
     let answers = answers(handler, brought, purpose)?;
     let modern = is_modern(context);
-    // One that is not valid is as good as none, as the specification of trace contexts wants it.
-    let trace = context.meta.get_traceparent().and_then(TraceParent::parse);
     let call = Call::new(CallParts {
         client: Arc::new(Remote::new(context, handler.log_level(context), !modern)),
         visitor: handler.visitor(context),

@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use agentbus::protocol::TraceParent;
 use futures_util::{Sink, Stream};
-use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::model::{ClientJsonRpcMessage, GetExtensions, ServerJsonRpcMessage};
 use rmcp::service::serve_server_with_ct;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -27,15 +28,27 @@ pub enum PipeError {
     Ended,
 }
 
+/// How a message came that was posted to a session.
+#[derive(Debug, Clone)]
+pub(crate) struct Posted {
+    /// The session.
+    pub(crate) session: String,
+    /// The span of the HTTP request.
+    pub(crate) trace: Option<TraceParent>,
+}
+
 /// The sending half of a client's connection. Cloning gives another handle.
 #[derive(Debug, Clone)]
 pub(crate) struct Incoming(mpsc::Sender<ClientJsonRpcMessage>);
 
 impl Incoming {
     /// Hands a message in; waits while the session has enough of them.
-    pub(crate) async fn send(&self, message: &[u8]) -> Result<(), PipeError> {
-        let message = serde_json::from_slice(message)
+    pub(crate) async fn send(&self, message: &[u8], posted: Posted) -> Result<(), PipeError> {
+        let mut message: ClientJsonRpcMessage = serde_json::from_slice(message)
             .map_err(|error| PipeError::Malformed(error.to_string()))?;
+        if let ClientJsonRpcMessage::Request(request) = &mut message {
+            request.request.extensions_mut().insert(posted);
+        }
         self.0.send(message).await.map_err(|_| PipeError::Ended)
     }
 }

@@ -37,6 +37,16 @@ impl Client {
         change: impl FnOnce(&mut McpConfig, &Bus),
         capabilities: Value,
     ) -> Self {
+        let bus = Bus::builder("test").connect().await.unwrap();
+        Self::start_on(bus, change, capabilities).await
+    }
+
+    /// The same of a gateway to this bus.
+    pub(crate) async fn start_on(
+        bus: Bus,
+        change: impl FnOnce(&mut McpConfig, &Bus),
+        capabilities: Value,
+    ) -> Self {
         let directory = Arc::new(tempfile::tempdir().unwrap());
         let config = ChatConfig {
             rate_limit: 0,
@@ -45,7 +55,6 @@ impl Client {
         let chat = Chat::open(directory.path().join("chat.db"), config)
             .await
             .unwrap();
-        let bus = Bus::builder("test").connect().await.unwrap();
         let mut told = McpConfig::default();
         change(&mut told, &bus);
         let gateway = Gateway::new(told, chat.clone(), bus).unwrap();

@@ -9,6 +9,7 @@ mod stateless;
 
 use std::sync::Arc;
 
+use agentbus::protocol::TraceParent;
 use agentbus_mcp::{Gateway, HttpService, McpConfig, Profile, Visitor};
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -101,8 +102,11 @@ fn visitor(app: &App, headers: &HeaderMap, wishes: Wishes) -> Result<Visitor, Fa
         })?,
     };
     let language = wishes.lang.filter(|language| !language.trim().is_empty());
+    let trace = headers.get("traceparent");
+    let trace = trace.and_then(|value| value.to_str().ok());
     Ok(Visitor {
         language,
+        trace: trace.and_then(TraceParent::parse),
         ..Visitor::new(principal, profile)
     })
 }

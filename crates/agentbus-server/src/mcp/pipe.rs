@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentbus_mcp::{Pipe, PipeError, Principal};
+use agentbus_mcp::{Pipe, PipeError, Visitor};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -89,17 +89,17 @@ pub(super) async fn message(
         let visitor = visitor(&app, &parts.headers, wishes)?;
         return stateless::answer(&app, visitor, &parts.headers, body).await;
     };
-    let principal = visitor(&app, &parts.headers, Wishes::default())?.principal;
+    let visitor = visitor(&app, &parts.headers, Wishes::default())?;
     let malformed = id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit());
     if malformed {
         return Err(Failure::invalid("the session id is not one of ours"));
     }
-    take(&app, &id, &principal, body).await
+    take(&app, &id, &visitor, body).await
 }
 
-async fn take(app: &App, id: &str, principal: &Principal, body: Body) -> Result<Response, Failure> {
+async fn take(app: &App, id: &str, visitor: &Visitor, body: Body) -> Result<Response, Failure> {
     let body = context::body_within(body, agentbus_mcp::limits::REQUEST_BYTES_MAX).await?;
-    match app.mcp.gateway.pipes().send(id, principal, &body).await {
+    match app.mcp.gateway.pipes().send(id, visitor, &body).await {
         Ok(()) => Ok((StatusCode::ACCEPTED, "Accepted").into_response()),
         Err(PipeError::Ended) => {
             Ok((StatusCode::NOT_FOUND, "Could not find session").into_response())

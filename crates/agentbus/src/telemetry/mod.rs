@@ -5,21 +5,24 @@
 //! (`process {target or pattern}`). Names and attributes are those of the OpenTelemetry conventions
 //! for messaging and for GenAI agents. The W3C trace context travels in the envelope, so the spans
 //! of caller, handler and nested calls are one trace, over every transport and between processes.
+//! A gateway adds one for each request that it serves ([`Spans`]).
 //!
 //! A bus without a sink does nothing of this, and payloads are never recorded.
 
 #[cfg(feature = "otlp")]
 mod otlp;
+mod serving;
 mod span;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use agentbus_protocol::{Envelope, ErrorPayload, EventId, TraceParent};
 
 #[cfg(feature = "otlp")]
 pub use otlp::Otlp;
+pub use serving::{Served, ServerSpan, Spans};
 pub use span::{Failure, Span, SpanKind};
 
 use crate::targets::{Target, TargetKind};
@@ -101,17 +104,15 @@ impl OpenSpan {
         if !context.is_sampled() {
             return Self(None);
         }
-        let now = SystemTime::now();
         let span = Span {
             name: name(envelope),
-            kind,
-            context,
-            parent,
-            started: now,
-            ended: now,
             attributes: span::attributes(kind, envelope),
-            failure: None,
+            ..Span::begun(kind, context, parent)
         };
+        Self::open(sink, span)
+    }
+
+    fn open(sink: &Arc<dyn SpanSink>, span: Span) -> Self {
         Self(Some(Box::new(Open {
             sink: Arc::clone(sink),
             begun: Instant::now(),

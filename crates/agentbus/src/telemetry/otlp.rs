@@ -3,8 +3,9 @@
 use std::env;
 use std::time::Duration;
 
+use agentbus_protocol::TraceParent;
 use opentelemetry::trace::{
-    SpanContext, SpanId, SpanKind as OtelKind, Status, TraceFlags, TraceId, TraceState,
+    Link, SpanContext, SpanId, SpanKind as OtelKind, Status, TraceFlags, TraceId, TraceState,
 };
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
@@ -78,21 +79,19 @@ impl Otlp {
 
 impl SpanSink for Otlp {
     fn ended(&self, span: Span) {
-        let context = SpanContext::new(
-            TraceId::from(span.context.raw_trace_id()),
-            SpanId::from(span.context.raw_span_id()),
-            TraceFlags::SAMPLED,
-            false,
-            TraceState::default(),
-        );
         let parent = span
             .parent
             .map_or(SpanId::INVALID, |parent| parent.raw_span_id().into());
+        let came_from_elsewhere = matches!(span.kind, SpanKind::Consumer | SpanKind::Server);
+        let mut links = SpanLinks::default();
+        links
+            .links
+            .extend(span.link.map(|link| Link::with_context(place(link, true))));
         let attributes = span.attributes.into_iter();
         self.processor.on_end(SpanData {
-            span_context: context,
+            span_context: place(span.context, false),
             parent_span_id: parent,
-            parent_span_is_remote: span.parent.is_some() && span.kind == SpanKind::Consumer,
+            parent_span_is_remote: span.parent.is_some() && came_from_elsewhere,
             span_kind: kind(span.kind),
             name: span.name.into(),
             start_time: span.started,
@@ -103,7 +102,7 @@ impl SpanSink for Otlp {
                 .collect(),
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
-            links: SpanLinks::default(),
+            links,
             status: span
                 .failure
                 .map_or(Status::Unset, |failure| Status::error(failure.message)),
@@ -112,11 +111,27 @@ impl SpanSink for Otlp {
     }
 }
 
+/// A span as others name it.
+fn place(span: TraceParent, remote: bool) -> SpanContext {
+    let flags = match span.is_sampled() {
+        true => TraceFlags::SAMPLED,
+        false => TraceFlags::default(),
+    };
+    SpanContext::new(
+        TraceId::from(span.raw_trace_id()),
+        SpanId::from(span.raw_span_id()),
+        flags,
+        remote,
+        TraceState::default(),
+    )
+}
+
 const fn kind(kind: SpanKind) -> OtelKind {
     match kind {
         SpanKind::Client => OtelKind::Client,
         SpanKind::Producer => OtelKind::Producer,
         SpanKind::Consumer => OtelKind::Consumer,
+        SpanKind::Server => OtelKind::Server,
     }
 }
 

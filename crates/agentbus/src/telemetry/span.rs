@@ -19,6 +19,9 @@ pub struct Span {
     pub context: TraceParent,
     /// The span that caused this one, perhaps in another process.
     pub parent: Option<TraceParent>,
+    /// Another span that has to do with this one, and did not cause it: that of the HTTP request
+    /// in which a message came that names its parent itself.
+    pub link: Option<TraceParent>,
     /// When it began.
     pub started: SystemTime,
     /// When it ended.
@@ -38,6 +41,26 @@ pub enum SpanKind {
     Producer,
     /// Works on a message.
     Consumer,
+    /// Serves a request of another protocol.
+    Server,
+}
+
+impl Span {
+    /// A span that begins now, of which nothing is told yet.
+    pub(super) fn begun(kind: SpanKind, context: TraceParent, parent: Option<TraceParent>) -> Self {
+        let now = SystemTime::now();
+        Self {
+            name: String::new(),
+            kind,
+            context,
+            parent,
+            link: None,
+            started: now,
+            ended: now,
+            attributes: Vec::new(),
+            failure: None,
+        }
+    }
 }
 
 /// Why a piece of work failed.
@@ -69,7 +92,7 @@ impl Failure {
 pub(super) fn attributes(kind: SpanKind, envelope: &Envelope) -> Vec<(&'static str, String)> {
     let operation = match kind {
         SpanKind::Client | SpanKind::Producer => "send",
-        SpanKind::Consumer => "process",
+        SpanKind::Consumer | SpanKind::Server => "process",
     };
     let mut attributes = vec![
         ("messaging.system", "agentbus".to_owned()),
