@@ -18,8 +18,8 @@ use agentbus::{Priority, Start};
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::config::Config;
-use crate::failure::EXIT_CODES;
+use crate::config::{Config, Guarded};
+use crate::failure::{EXIT_CODES, Failure};
 
 pub(crate) use acp::{AcpArgs, AgentVerb, AttachArgs, DecisionVerb};
 pub(crate) use bench::BenchArgs;
@@ -196,6 +196,11 @@ impl Serve {
     /// The data directory that was named.
     pub(crate) fn data_dir(&self) -> Option<PathBuf> {
         self.data_dir.clone()
+    }
+
+    /// The tenant to speak in at a bus that runs already; `None` for that of the bus.
+    pub(crate) fn tenant_there(&self, config: Guarded<'_>) -> Result<Option<String>, Failure> {
+        self.space.tenant_or(|| config.tenant())
     }
 
     /// Lays flags and environment over the file's values.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::args::{Args, Command, Serve};
 use crate::commands::{self, Api, Client};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Guarded};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::telemetry::Telemetry;
@@ -46,11 +46,11 @@ impl Verbs {
             Command::Serve(asked) => commands::serve(self.merged(asked)?, telemetry, output).await,
             Command::Mcp(asked) => {
                 let api = self.api_with_token_of(&asked.serve);
-                commands::mcp(asked, || self.hosting(), &api, telemetry, output).await
+                commands::mcp(asked, self.hosting(), &api, telemetry, output).await
             }
             Command::Acp(asked) => {
                 let api = self.api_with_token_of(&asked.serve);
-                commands::acp(asked, || self.hosting(), &api, telemetry, output).await
+                commands::acp(asked, self.hosting(), &api, telemetry, output).await
             }
             Command::Stdio(asked) => commands::stdio(asked, file, output).await,
             Command::Worker(asked) => commands::worker(asked, output).await,
@@ -97,8 +97,11 @@ impl Verbs {
 
     /// The configuration of those who may run a bus for an editor; what an unnamed file says of
     /// safety does not count.
-    fn hosting(&self) -> Result<Config, Failure> {
-        config::load_guarded(self.file.as_deref(), &self.output)?.in_this_environment()
+    fn hosting(&self) -> Guarded<'_> {
+        Guarded {
+            named: self.file.as_deref(),
+            output: &self.output,
+        }
     }
 
     /// The running bus, with the token of the data directory that was named.

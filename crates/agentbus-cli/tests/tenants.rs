@@ -8,11 +8,11 @@
 #[path = "support/serving.rs"]
 mod serving;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use serving::{Running, SERVE, Serving, agentbus};
 
@@ -102,6 +102,63 @@ fn a_target_of_a_tenant_answers_its_tenant_only() {
     }
 }
 
+/// What a client of `agentbus mcp` gets that calls the target `count`.
+fn counted_over_mcp(dir: &Path, url: &str, args: &[&str]) -> String {
+    let client = json!({ "name": "test", "version": "1" });
+    let hello =
+        json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client });
+    let arguments = json!({ "target": "count", "payload": "a b c" });
+    let call = json!({ "name": "agent_invoke", "arguments": arguments });
+    let lines = [
+        json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello }),
+        json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }),
+        json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call }),
+    ];
+    let lines = lines.map(|line| format!("{line}\n")).concat();
+    let mut command = at(dir, url);
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = piped.stderr(Stdio::piped()).args(args).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(lines.as_bytes()).unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let mut answers = said
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let answer = answers.find(|answer| answer["id"] == 2);
+    let answer = answer.unwrap_or_else(|| panic!("{args:?}: {}", stderr(&output)));
+    answer["result"]["structuredContent"].to_string()
+}
+
+#[test]
+fn a_client_of_mcp_calls_in_the_tenant_that_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, server) = (dir.path(), serve(dir.path(), &[]));
+    let url = &server.url;
+    let handle = ["handle", "count", "--tenant", "acme", "--", "wc", "-w"];
+    let _acme = background(dir, url, &handle, "serving count");
+    let named = dir.join("named.toml");
+    std::fs::write(&named, "tenant = \"acme\"").unwrap();
+    let named = named.to_str().unwrap();
+    let check = |args: &[&str], says: &str| {
+        let said = counted_over_mcp(dir, url, args);
+        assert!(said.contains(says), "{args:?}: {said}");
+    };
+    check(&["mcp", "--tenant", "acme"], r#""reply":3"#);
+    check(&["--config", named, "mcp"], r#""reply":3"#);
+    check(&["mcp"], "nobody serves");
+    let other = ["--config", named, "mcp", "--tenant", "other"];
+    check(&other, "nobody serves");
+    check(&["--config", named, "mcp", "--tenant", ""], "nobody serves");
+    // A file that nobody named has no say in it, however it is written.
+    std::fs::write(dir.join("agentbus.toml"), "tenant = \"acme\"").unwrap();
+    check(&["mcp"], "nobody serves");
+    std::fs::write(dir.join("bad.toml"), "tenant = \"a.b\"").unwrap();
+    let bad = ["--config", "bad.toml", "mcp"];
+    fails(dir, url, &bad, 3, "tenant: `a.b` cannot name a tenant");
+}
+
 #[test]
 fn events_of_a_tenant_are_heard_there_only() {
     let dir = tempfile::tempdir().unwrap();
@@ -143,7 +200,7 @@ fn a_bus_of_a_tenant_takes_those_who_join_it_into_its_subjects() {
     let order = r#"{"method":"echo","params":{"x":1}}"#;
     let echo = run(dir, url, &["invoke", "p", order]);
     let echo: Value = serde_json::from_slice(&echo.stdout).unwrap();
-    assert_eq!(echo["echo"], serde_json::json!({"x": 1}));
+    assert_eq!(echo["echo"], json!({"x": 1}));
     fails(
         dir,
         url,

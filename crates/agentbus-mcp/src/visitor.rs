@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentbus::Text;
 use agentbus::protocol::TraceParent;
 use agentbus_chat::{AgentId, ProvenAgent};
 use parking_lot::Mutex;
@@ -82,6 +83,8 @@ pub struct Visitor {
     pub language: Option<String>,
     /// The span that its request belongs to, such as that of a header `traceparent`.
     pub trace: Option<TraceParent>,
+    /// The tenant whose targets and events it means, if that is not the one of the bus.
+    pub tenant: Option<Text>,
 }
 
 impl Visitor {
@@ -93,6 +96,7 @@ impl Visitor {
             profile,
             language: None,
             trace: None,
+            tenant: None,
         }
     }
 }

@@ -7,13 +7,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use agentbus::TargetKind;
+use agentbus::{TargetKind, Text};
 use agentbus_acp::Editors;
 use agentbus_acp::serve::{Targets, Visit};
 use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use futures_util::stream::SplitStream;
 use futures_util::{SinkExt, Stream, StreamExt, stream};
@@ -24,6 +25,7 @@ use tokio_util::sync::{CancellationToken, PollSender};
 use crate::error::Failure;
 use crate::extract::Query;
 use crate::limits;
+use crate::routes::context;
 use crate::server::Place;
 use crate::state::App;
 use crate::ws::{self, Fault, Parting};
@@ -40,10 +42,16 @@ pub(crate) async fn upgrade(
     Query(wishes): Query<Wishes>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     Extension(place): Extension<Place>,
+    headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let editors = app.config.editors.clone().ok_or_else(|| {
         Failure::invalid("this host keeps no sessions, so that editors cannot open any")
     })?;
+    let visit = visit(
+        &app,
+        wishes.agent,
+        context::other_tenant(&headers, &app.bus)?,
+    );
     let upgrade = upgrade?
         .max_message_size(agentbus_acp::limits::LINE_BYTES)
         .max_frame_size(agentbus_acp::limits::LINE_BYTES);
@@ -52,7 +60,7 @@ pub(crate) async fn upgrade(
         tasks.track_future(async move {
             app.metrics.sockets.fetch_add(1, Ordering::Relaxed);
             tokio::select! {
-                () = serve(&app, editors, wishes.agent, socket) => {}
+                () = serve(&app, editors, visit, socket) => {}
                 () = ws::overdue(&app) => {}
             }
             app.metrics.sockets.fetch_sub(1, Ordering::Relaxed);
@@ -62,7 +70,17 @@ pub(crate) async fn upgrade(
     }))
 }
 
-async fn serve(app: &Arc<App>, editors: Editors, agent: Option<String>, socket: WebSocket) {
+/// What an editor may choose from: what there is in its tenant.
+fn visit(app: &Arc<App>, agent: Option<String>, tenant: Option<Text>) -> Visit {
+    let (known, of) = (Arc::clone(app), tenant.clone());
+    Visit {
+        agent,
+        targets: Targets::new(move || targets(&known, of.as_deref())),
+        tenant: tenant.map(|tenant| tenant.to_string()),
+    }
+}
+
+async fn serve(app: &Arc<App>, editors: Editors, visit: Visit, socket: WebSocket) {
     let (sink, incoming) = socket.split();
     let (sender, frames) = mpsc::channel(limits::ACP_OUTGOING);
     let broken = CancellationToken::new();
@@ -71,11 +89,6 @@ async fn serve(app: &Arc<App>, editors: Editors, agent: Option<String>, socket: 
     // The writer does not close before it is known why.
     let held = sender.clone();
     let outgoing = PollSender::new(sender).sink_map_err(io::Error::other);
-    let known = Arc::clone(app);
-    let visit = Visit {
-        agent,
-        targets: Targets::new(move || targets(&known)),
-    };
     let messages = read(incoming, parting.clone(), left.clone());
     let served = editors.serve(visit, messages, outgoing, app.hang_up.clone());
     let serving = async move {
@@ -137,12 +150,13 @@ async fn next(incoming: &mut SplitStream<WebSocket>) -> Result<String, Option<Fa
     }
 }
 
-/// Everything that can be called, whoever serves it.
-fn targets(app: &App) -> Vec<String> {
+/// Everything that can be called in a tenant, or else in that of the bus, whoever serves it.
+fn targets(app: &App, tenant: Option<&str>) -> Vec<String> {
     let own = app.bus.targets().into_iter();
     let own = own
-        .filter(|target| target.kind != TargetKind::Events)
+        .filter(|target| tenant.is_none() && target.kind != TargetKind::Events)
         .map(|target| target.name);
-    let others = app.agents.list().into_iter().map(|served| served.name);
-    own.chain(others).collect()
+    let others = app.agents.list().into_iter();
+    let others = others.filter(|served| served.tenant.as_deref() == tenant);
+    own.chain(others.map(|served| served.name)).collect()
 }

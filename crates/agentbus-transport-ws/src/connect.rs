@@ -40,6 +40,7 @@ pub struct Builder {
     url: String,
     agent: String,
     token: Option<Token>,
+    tenant: Option<String>,
 }
 
 // Not derived: the token must not end up in a log.
@@ -58,12 +59,19 @@ impl Builder {
             url: url.to_owned(),
             agent: agent.to_owned(),
             token: credentials::token_for(url, None),
+            tenant: None,
         }
     }
 
     /// Uses this token instead of the one found in the environment.
     pub fn token(mut self, token: Option<String>) -> Self {
         self.token = token.map(Token::Given);
+        self
+    }
+
+    /// Speaks for another tenant than that of the bus.
+    pub fn tenant(mut self, tenant: Option<String>) -> Self {
+        self.tenant = tenant;
         self
     }
 
@@ -130,6 +138,12 @@ impl Builder {
             let bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
                 .map_err(|_| refused("the token contains characters that no token has"))?;
             request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        }
+        if let Some(tenant) = &self.tenant {
+            let tenant = HeaderValue::from_str(tenant).map_err(|_| {
+                refused("the tenant contains characters that no header of a WebSocket can hold; name it in ASCII")
+            })?;
+            request.headers_mut().insert("x-tenant-id", tenant);
         }
         let config = WebSocketConfig::default()
             .max_message_size(Some(bytes_max))

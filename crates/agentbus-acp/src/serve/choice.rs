@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::Editors;
-use super::refusal;
+use super::{Editors, Visit, elsewhere, refusal};
 use crate::client::Offer;
 use crate::limits::CHOICES_SHOWN;
 use crate::log::EditorSession;
@@ -39,27 +38,37 @@ pub(super) struct Choice {
     /// The one that serves every session.
     only: Option<String>,
     targets: Targets,
+    tenant: Option<String>,
 }
 
 impl Choice {
-    pub(super) fn new(editors: Editors, only: Option<String>, targets: Targets) -> Self {
+    pub(super) fn new(editors: Editors, visit: Visit) -> Self {
+        let only = visit.agent;
+        let only = only.map(|only| elsewhere::name(&only, visit.tenant.as_deref()));
         Self {
             editors,
             only,
-            targets,
+            targets: visit.targets,
+            tenant: visit.tenant,
         }
     }
 
-    /// The agents that the bus drives, then what others serve.
+    /// The agents that the bus drives, which are in its own tenant, then what others serve.
     fn names(&self) -> Vec<String> {
         let agents = self.editors.0.agents.iter();
         let mut names: Vec<String> = agents
+            .filter(|_| self.tenant.is_none())
             .flat_map(|agents| agents.names().map(str::to_owned))
             .collect();
         let mut others = (self.targets.0)();
         others.sort();
         others.dedup();
-        others.retain(|other| !other.starts_with("agentbus.") && !names.contains(other));
+        let others = others
+            .iter()
+            .filter(|other| !other.starts_with("agentbus."))
+            .map(|other| elsewhere::name(other, self.tenant.as_deref()))
+            .filter(|other| !names.contains(other));
+        let others: Vec<String> = others.collect();
         names.extend(others);
         names
     }

@@ -89,7 +89,7 @@ impl Agent for Door {
 impl Door {
     pub(super) fn new(editors: Editors, visit: Visit) -> Self {
         Self(Arc::new(Inner {
-            choice: Choice::new(editors.clone(), visit.agent, visit.targets),
+            choice: Choice::new(editors.clone(), visit),
             editors,
             editor: OnceLock::new(),
             sessions: Mutex::default(),

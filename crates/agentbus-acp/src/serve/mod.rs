@@ -13,6 +13,7 @@
 mod attached;
 mod choice;
 mod door;
+mod elsewhere;
 mod feed;
 mod listener;
 mod opening;
@@ -67,6 +68,9 @@ pub struct Visit {
     pub agent: Option<String>,
     /// What can be chosen besides the agents that the bus drives.
     pub targets: Targets,
+    /// The tenant whose those targets are, if that is not the one of the bus, in which its agents
+    /// are too.
+    pub tenant: Option<String>,
 }
 
 /// The connection to an editor failed.

@@ -2,10 +2,10 @@
 //!
 //! The call belongs to the bus and not to the connection: it goes on when its editor has left.
 
-use agentbus::{Envelope, Error, ErrorPayload, FrameKind, Frames, Metadata, Payload};
+use agentbus::{Context, Envelope, Error, ErrorPayload, FrameKind, Frames, Metadata, Payload};
 use serde_json::{Map, Value, json};
 
-use super::{Editors, speech};
+use super::{Editors, elsewhere, speech};
 use crate::client::{Stopped, TURN_MARK, bus_stopped};
 use crate::line::Place;
 use crate::log::{Key, Kind};
@@ -120,10 +120,14 @@ impl Turn {
     async fn call(&self, editors: &Editors, payload: Payload) -> Result<Frames, Error> {
         let mut metadata = Metadata::default();
         metadata.insert(TURN_MARK, &self.mark)?;
+        let (target, tenant) = elsewhere::target(&self.key.agent);
+        let mut context = Context::default();
+        context.edit().tenant_id = tenant.unwrap_or_default().into();
         let call = editors
             .0
             .bus
-            .stream_payload(self.key.agent.clone(), Some(payload))
+            .stream_payload(target, Some(payload))
+            .context(context)
             .session(self.key.session.clone())
             .metadata(metadata)
             // An agent may think, and a person may be asked, for as long as they like.

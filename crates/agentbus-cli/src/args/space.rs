@@ -7,6 +7,8 @@
 use agentbus::Builder;
 use agentbus::protocol::{SubjectError, SubjectSpace};
 
+use crate::failure::Failure;
+
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Space {
     /// The tenant to speak and to listen in.
@@ -27,6 +29,18 @@ impl Space {
     /// The prefix that was named.
     pub(crate) fn subject_prefix(&self) -> Option<&str> {
         self.subject_prefix.as_deref()
+    }
+
+    /// The tenant that was named, also an empty one; otherwise that of a file.
+    pub(super) fn tenant_or(
+        &self,
+        file: impl FnOnce() -> Result<String, Failure>,
+    ) -> Result<Option<String>, Failure> {
+        let tenant = match &self.tenant {
+            Some(named) => named.clone(),
+            None => file()?,
+        };
+        Ok(Some(tenant).filter(|name| !name.is_empty()))
     }
 
     /// Lays what was named over the values of a file.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use agentbus::protocol::jsonrpc::{MessageKind, scan};
 use agentbus_acp::limits::LINE_BYTES;
 use agentbus_server::RunningServer;
-use agentbus_transport_ws::WsTransport;
+use agentbus_transport_ws::{Builder, WsTransport};
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use serde_json::json;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -24,7 +24,7 @@ use super::join::{Joined, join};
 use super::serve::{Beside, asked_to_stop};
 use super::{Api, escaped};
 use crate::args::{AcpArgs, Auth};
-use crate::config::Config;
+use crate::config::{Config, Guarded};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::telemetry::Telemetry;
@@ -43,16 +43,16 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn acp(
     asked: AcpArgs,
-    config: impl Fn() -> Result<Config, Failure>,
+    config: Guarded<'_>,
     api: &Api,
     telemetry: &Telemetry,
     output: &Output,
 ) -> Result<(), Failure> {
     let joined = join(asked.embedded, &asked.serve, config, api, telemetry, output);
     match joined.await? {
-        Joined::Running => {
-            let token = api.token()?;
-            connect(api.url(), token, asked.agent.as_deref()).await
+        Joined::Running(tenant) => {
+            let bus = WsTransport::builder(api.url(), "acp").token(api.token()?);
+            connect(bus.tenant(tenant), asked.agent.as_deref()).await
         }
         Joined::Own(config, running, _log) => embedded(&asked, &config, *running).await,
     }
@@ -69,7 +69,8 @@ async fn embedded(
         Auth::Token => std::fs::read_to_string(server.data_dir().token_path()).ok(),
     };
     let token = token.map(|token| token.trim().to_owned());
-    let served = connect(&server.url(), token, asked.agent.as_deref()).await;
+    let bus = WsTransport::builder(&server.url(), "acp").token(token);
+    let served = connect(bus, asked.agent.as_deref()).await;
     // Its editor has left, and nobody else is left for whom a turn could go on.
     beside.end_turns().await;
     server.shutdown().await;
@@ -77,12 +78,11 @@ async fn embedded(
     served
 }
 
-async fn connect(url: &str, token: Option<String>, agent: Option<&str>) -> Result<(), Failure> {
+async fn connect(bus: Builder, agent: Option<&str>) -> Result<(), Failure> {
     let path = match agent {
         Some(agent) => format!("/acp?agent={}", escaped(agent)),
         None => "/acp".to_owned(),
     };
-    let bus = WsTransport::builder(url, "acp").token(token);
     let (messages, sink) = bus
         .texts(&path, MESSAGE_BYTES_MAX)
         .await

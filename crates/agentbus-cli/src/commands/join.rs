@@ -7,7 +7,7 @@ use agentbus_server::RunningServer;
 use super::Api;
 use super::serve::{Beside, start};
 use crate::args::Serve;
-use crate::config::Config;
+use crate::config::{Config, Guarded};
 use crate::failure::{Exit, Failure};
 use crate::log::Log;
 use crate::output::Output;
@@ -19,8 +19,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The bus that was found.
 pub(super) enum Joined {
-    /// It runs in another process.
-    Running,
+    /// It runs in another process; with the tenant to speak in there, if one was named.
+    Running(Option<String>),
     /// It was started in this one, on this configuration, with its log.
     Own(Box<Config>, Box<(RunningServer, Beside)>, Log),
 }
@@ -29,14 +29,14 @@ pub(super) enum Joined {
 pub(super) async fn join(
     embedded: bool,
     serve: &Serve,
-    config: impl Fn() -> Result<Config, Failure>,
+    config: Guarded<'_>,
     api: &Api,
     telemetry: &Telemetry,
     output: &Output,
 ) -> Result<Joined, Failure> {
     let default = format!("http://127.0.0.1:{}", agentbus_server::DEFAULT_PORT);
     if !embedded && api.is_there().await {
-        return Ok(Joined::Running);
+        return Ok(Joined::Running(serve.tenant_there(config)?));
     }
     if !embedded && api.url() != default {
         let text = format!(
@@ -45,10 +45,10 @@ pub(super) async fn join(
         );
         return Err(Failure::new(Exit::Unreachable, text));
     }
-    let config = serve.clone().merge(None, config()?);
-    let log = Log::start(&config.log, output)?;
-    match start(&config, telemetry).await {
-        Ok(running) => Ok(Joined::Own(Box::new(config), Box::new(running), log)),
+    let own = serve.clone().merge(None, config.load()?);
+    let log = Log::start(&own.log, output)?;
+    match start(&own, telemetry).await {
+        Ok(running) => Ok(Joined::Own(Box::new(own), Box::new(running), log)),
         Err(mut failure) if embedded && failure.exit == Exit::Listen => {
             failure.message.push_str(
                 "; --embedded runs a bus of its own: leave it out to join the one that runs, or name another directory \
@@ -60,7 +60,7 @@ pub(super) async fn join(
         Err(failure) if !embedded && failure.exit == Exit::Listen => {
             for _ in 0..LOOKS {
                 if api.is_there().await {
-                    return Ok(Joined::Running);
+                    return Ok(Joined::Running(serve.tenant_there(config)?));
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }

@@ -128,7 +128,7 @@ pub(crate) fn load(named: Option<&Path>) -> Result<Config, Failure> {
 
 /// The same for a program that an editor starts, in whatever directory is open there: what a file
 /// that nobody named must not decide is left out, and said.
-pub(crate) fn load_guarded(named: Option<&Path>, output: &Output) -> Result<Config, Failure> {
+fn load_guarded(named: Option<&Path>, output: &Output) -> Result<Config, Failure> {
     let (text, config) = read(named)?;
     let opened = opened(&config);
     if named.is_some() || opened.is_empty() {
@@ -142,6 +142,31 @@ pub(crate) fn load_guarded(named: Option<&Path>, output: &Output) -> Result<Conf
         let message = problem::describe(Path::new(DEFAULT_FILE), &text, &error);
         Failure::new(Exit::Configuration, message)
     })
+}
+
+/// The configuration of a program that an editor starts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Guarded<'a> {
+    pub(crate) named: Option<&'a Path>,
+    pub(crate) output: &'a Output,
+}
+
+impl Guarded<'_> {
+    /// All of it, for a bus of its own.
+    pub(crate) fn load(self) -> Result<Config, Failure> {
+        load_guarded(self.named, self.output)?.in_this_environment()
+    }
+
+    /// The tenant, which is all that counts at a bus that runs already. A file that nobody named
+    /// has no say in it, so that it is not even read.
+    pub(crate) fn tenant(self) -> Result<String, Failure> {
+        if self.named.is_none() {
+            return Ok(String::new());
+        }
+        let config = self.load()?;
+        config.check_subjects()?;
+        Ok(config.tenant)
+    }
 }
 
 fn without(keys: &[&str], text: &str) -> Result<Config, toml::de::Error> {

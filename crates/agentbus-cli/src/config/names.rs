@@ -17,11 +17,7 @@ const OWN: &str = "agentbus.";
 impl Config {
     /// Checks what is served before anything is started for it.
     pub(crate) fn check_names(&self) -> Result<(), Failure> {
-        let failed = |message: String| Failure::new(Exit::Configuration, message);
-        let prefixed = SubjectSpace::new(&self.subject_prefix, "");
-        let prefixed = prefixed.map_err(|why| failed(format!("subject_prefix: {why}")))?;
-        let within = prefixed.with_tenant(&self.tenant);
-        within.map_err(|why| failed(format!("tenant: {why}")))?;
+        self.check_subjects()?;
         let pools = self.pools()?.map(|config| config.pools);
         let pools = pools.iter().flatten().map(|pool| pool.id.as_str());
         let agents = self.agents.iter().map(|agent| agent.name.as_str());
@@ -42,6 +38,15 @@ impl Config {
         })
     }
 
+    /// Checks what stands in front of the names.
+    pub(super) fn check_subjects(&self) -> Result<(), Failure> {
+        let prefixed = SubjectSpace::new(&self.subject_prefix, "");
+        let prefixed = prefixed.map_err(|why| failed(format!("subject_prefix: {why}")))?;
+        let within = prefixed.with_tenant(&self.tenant);
+        within.map_err(|why| failed(format!("tenant: {why}")))?;
+        Ok(())
+    }
+
     /// Sets a bus up to use the subjects of this configuration. What it leaves as it is, a bus that
     /// the transport may reach decides.
     pub(crate) fn within_subjects(&self, mut bus: Builder) -> Builder {
@@ -53,6 +58,10 @@ impl Config {
         }
         bus
     }
+}
+
+fn failed(message: String) -> Failure {
+    Failure::new(Exit::Configuration, message)
 }
 
 /// Checks that a name can be that of a pool or an agent.

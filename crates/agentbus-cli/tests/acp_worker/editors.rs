@@ -163,6 +163,45 @@ fn a_session_goes_to_the_agent_or_target_that_is_chosen() {
 }
 
 #[test]
+fn an_editor_of_a_tenant_has_the_targets_of_that_tenant() {
+    let bus = Bus::start();
+    let handle = ["handle", "--tenant", "acme", "--stream", "shout"];
+    let words = [&handle[..], &["--", "tr", "a-z", "A-Z"]].concat();
+    let mut handler = bus
+        .command(&words)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut editor = Editor::ready(&bus, &["--tenant", "acme"], &nothing());
+    let begun = Instant::now();
+    let opened = loop {
+        let asked = json!({ "cwd": "/", "mcpServers": [] });
+        let answer = editor.call("session/new", asked);
+        // The handler takes a moment to be there.
+        if answer.get("result").is_some() || begun.elapsed() > PATIENCE {
+            break answer["result"].clone();
+        }
+    };
+    let offered = option(&opened, "agentbus.agent")["options"].clone();
+    let names = offered.as_array().unwrap().iter();
+    let names: Vec<_> = names.map(|it| it["value"].as_str().unwrap()).collect();
+    assert_eq!(names, ["shout (acme)"]);
+    let session = opened["sessionId"].as_str().unwrap();
+    editor.prompt(session, &["hello"]);
+    editor.hear("HELLO");
+    editor.end();
+    // The session stays there, whoever takes it up.
+    let mut again = Editor::ready(&bus, &[], &nothing());
+    assert!(again.load(session).get("result").is_some());
+    again.prompt(session, &["again"]);
+    again.hear("AGAIN");
+    again.end();
+    handler.kill().unwrap();
+    handler.wait().unwrap();
+}
+
+#[test]
 fn an_agent_that_is_not_there_is_said_so() {
     let bus = Bus::start();
     let mut editor = Editor::ready(&bus, &["--agent", "nobody"], &nothing());

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::handles::Open;
-use super::invoke::{failed, full, payload_of, trace};
+use super::invoke::{context, failed, full, payload_of, tenant};
 use super::{Services, tool};
 use crate::{Call, Catalog, CatalogError, Fault, Reply, Tool, limits};
 
@@ -85,7 +85,7 @@ async fn publish(services: &Services, call: &Call, asked: Publish) -> Result<Rep
         match services
             .bus
             .publish_payload(asked.event_type, payload)
-            .traceparent(trace(services, call))
+            .context(context(services, call, None))
             .await
         {
             Ok(_) => Reply::data(&json!({ "ok": true })),
@@ -103,6 +103,7 @@ async fn wait(services: &Services, call: &Call, asked: Wait) -> Result<Reply, Fa
             let events = services
                 .bus
                 .subscribe(pattern)
+                .tenant(tenant(call))
                 .capacity(limits::EVENT_QUEUE)
                 .overflow(Overflow::DropOldest)
                 .await;

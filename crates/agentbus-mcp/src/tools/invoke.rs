@@ -94,7 +94,7 @@ async fn invoke(services: &Services, call: &Call, asked: Invoke) -> Result<Reply
     }
     let payload = asked.payload.as_ref().map(Payload::json).transpose();
     let payload = payload.map_err(Fault::failed)?;
-    let context = context(asked.session_id, trace(services, call));
+    let context = context(services, call, asked.session_id);
     let timeout = asked.timeout_ms.map(Duration::from_millis);
     if asked.stream {
         let mut stream = services
@@ -164,17 +164,24 @@ pub(super) fn payload_of(envelope: &Envelope) -> Option<Value> {
     serde_json::from_slice(envelope.payload.as_ref()?.bytes()).ok()
 }
 
+/// Whose targets and events the client means; empty for those of the bus.
+pub(super) fn tenant(call: &Call) -> Text {
+    call.visitor().tenant.clone().unwrap_or_default()
+}
+
 /// The trace that a call goes on with: that of its client, or else one of its own, so that
 /// everything it causes can be found under one id.
-pub(super) fn trace(services: &Services, call: &Call) -> Text {
+fn trace(services: &Services, call: &Call) -> Text {
     let trace = call.trace().or_else(|| services.bus.begin_trace());
     trace.map(TraceParent::text).unwrap_or_default()
 }
 
-fn context(session: Option<String>, traceparent: Text) -> Context {
+/// What a call or an event of this client says of itself.
+pub(super) fn context(services: &Services, call: &Call, session: Option<String>) -> Context {
     ContextFields {
+        tenant_id: tenant(call),
         session_id: session.unwrap_or_default().into(),
-        traceparent,
+        traceparent: trace(services, call),
         ..ContextFields::default()
     }
     .into()

@@ -107,6 +107,7 @@ fn visitor(app: &App, headers: &HeaderMap, wishes: Wishes) -> Result<Visitor, Fa
     Ok(Visitor {
         language,
         trace: trace.and_then(TraceParent::parse),
+        tenant: context::other_tenant(headers, &app.bus)?,
         ..Visitor::new(principal, profile)
     })
 }

@@ -49,6 +49,17 @@ pub(crate) fn tenant(headers: &HeaderMap) -> Result<Text, Failure> {
     text(headers, &TENANT_ID)
 }
 
+/// The same for those who keep it for longer than a request, and checked for that; `None` for the
+/// tenant of the bus.
+pub(crate) fn other_tenant(headers: &HeaderMap, bus: &Bus) -> Result<Option<Text>, Failure> {
+    let (tenant, own) = (tenant(headers)?, bus.subjects());
+    if tenant.is_empty() || tenant.as_str() == own.tenant() {
+        return Ok(None);
+    }
+    own.with_tenant(&tenant).map_err(agentbus::Error::from)?;
+    Ok(Some(tenant))
+}
+
 fn text(headers: &HeaderMap, name: &HeaderName) -> Result<Text, Failure> {
     let Some(value) = headers.get(name) else {
         return Ok(Text::default());

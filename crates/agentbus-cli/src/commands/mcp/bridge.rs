@@ -50,6 +50,7 @@ pub(super) struct Bridge {
     client: Client<HttpConnector, Full<Bytes>>,
     uri: Uri,
     token: Option<HeaderValue>,
+    tenant: Option<HeaderValue>,
     /// What to say when the bus does not take the token.
     refusal: Arc<str>,
     session: Arc<Mutex<Session>>,
@@ -124,9 +125,18 @@ impl Bridge {
             uri,
             token: token
                 .map_err(|_| Failure::usage("the token has characters that no token has"))?,
+            tenant: None,
             refusal: api.refusal().into(),
             session: Arc::default(),
         })
+    }
+
+    /// Speaks for this tenant instead of that of the bus.
+    pub(super) fn within(mut self, tenant: Option<&str>) -> Result<Self, Failure> {
+        let tenant = tenant.map(|tenant| HeaderValue::from_bytes(tenant.as_bytes()));
+        let tenant = tenant.transpose();
+        self.tenant = tenant.map_err(|error| Failure::usage(format!("the tenant: {error}")))?;
+        Ok(self)
     }
 
     /// Runs until the client hangs up.
@@ -263,6 +273,9 @@ impl Bridge {
         headers.insert("accept", either);
         if let Some(token) = &self.token {
             headers.insert("authorization", token.clone());
+        }
+        if let Some(tenant) = &self.tenant {
+            headers.insert("x-tenant-id", tenant.clone());
         }
         request
     }

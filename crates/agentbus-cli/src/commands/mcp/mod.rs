@@ -12,7 +12,7 @@ use agentbus_mcp::{Principal, Visitor};
 use agentbus_server::RunningServer;
 
 use crate::args::McpArgs;
-use crate::config::Config;
+use crate::config::{Config, Guarded};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::telemetry::Telemetry;
@@ -24,20 +24,20 @@ use bridge::Bridge;
 
 pub(crate) async fn mcp(
     asked: McpArgs,
-    config: impl Fn() -> Result<Config, Failure>,
+    config: Guarded<'_>,
     api: &Api,
     telemetry: &Telemetry,
     output: &Output,
 ) -> Result<(), Failure> {
     let joined = join(asked.embedded, &asked.serve, config, api, telemetry, output);
     match joined.await? {
-        Joined::Running => attached(&asked, api).await,
+        Joined::Running(tenant) => attached(&asked, tenant.as_deref(), api).await,
         Joined::Own(config, running, _log) => embedded(&asked, &config, *running).await,
     }
 }
 
-async fn attached(asked: &McpArgs, api: &Api) -> Result<(), Failure> {
-    let bridge = Bridge::new(api, asked)?;
+async fn attached(asked: &McpArgs, tenant: Option<&str>, api: &Api) -> Result<(), Failure> {
+    let bridge = Bridge::new(api, asked)?.within(tenant)?;
     tokio::select! {
         ended = bridge.run(tokio::io::stdin(), tokio::io::stdout()) => ended,
         () = asked_to_stop() => Ok(()),
