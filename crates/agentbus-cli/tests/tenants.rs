@@ -276,6 +276,9 @@ fn a_name_that_no_subject_can_hold_is_refused_before_anything_is_opened() {
             ("--subject-prefix", "a..b", "has an empty token"),
             ("--subject-prefix", "a.*", "the prefix `a.*` contains '*'"),
             ("--subject-prefix", "", "the prefix is empty"),
+            ("--subject-prefix", "_INBOX.bus", "the inboxes of callers"),
+            ("--subject-prefix", "$JS", "is a NATS server's own"),
+            ("--subject-prefix", "my.events", "because of `events`"),
         ] {
             let asked = [verb, &[flag, name], tail].concat();
             let asked = match verb {

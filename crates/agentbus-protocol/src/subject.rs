@@ -31,8 +31,8 @@ const INBOX_PREFIX: &str = "_INBOX.";
 /// The random part of an inbox's subject, in bytes.
 pub const INBOX_TOKEN: usize = 16;
 
-/// Tokens that mean something right after the prefix and so cannot name a tenant.
-const RESERVED_TENANTS: [&str; 4] = ["events", "invoke", "cancel", "dlq"];
+/// Tokens that say what a subject is for, and so can neither name a tenant nor stand in a prefix.
+const GRAMMAR: [&str; 4] = ["events", "invoke", "cancel", "dlq"];
 
 /// A full subject without wildcards: tokens of printable text, separated by dots.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,6 +78,18 @@ pub enum SubjectError {
         "`{0}` cannot name a tenant: it must be one token and none of events, invoke, cancel, dlq"
     )]
     Tenant(String),
+    /// A prefix with a token that means something else to the bus, or to what carries it.
+    #[error(
+        "`{prefix}` cannot be the prefix of a bus because of `{token}`: {why}; name another, such as `acp.v1` or `corp.bus`"
+    )]
+    Prefix {
+        /// The refused prefix.
+        prefix: String,
+        /// The token that is taken.
+        token: String,
+        /// What it means.
+        why: &'static str,
+    },
     /// A topic to be shared that has subjects of the bus itself among those that it matches.
     #[error(
         "the topic `{topic}` cannot be shared with peers: subjects of the bus itself, which begin with `{prefix}.` or `{INBOX_PREFIX}`, match it too; name topics of your own, such as `orders`"
@@ -250,10 +262,36 @@ fn character(what: &'static str, text: &str, found: char) -> SubjectError {
 
 fn check_tenant(tenant: &str) -> Result<(), SubjectError> {
     check_name("tenant", tenant, NAME_BYTES_MAX)?;
-    if tenant.contains('.') || RESERVED_TENANTS.contains(&tenant) {
+    if tenant.contains('.') || GRAMMAR.contains(&tenant) {
         return Err(SubjectError::Tenant(tenant.to_owned()));
     }
     Ok(())
+}
+
+/// Whose subjects begin with this token, if they are not those of a bus.
+fn whose(first: &str) -> Option<&'static str> {
+    match first {
+        "_INBOX" => Some("the inboxes of callers begin with it"),
+        "amb" => Some("topics of AMB peers on a NATS server begin with it"),
+        _ if first.starts_with('$') => Some("what begins with `$` is a NATS server's own"),
+        _ => None,
+    }
+}
+
+fn check_prefix(prefix: &str) -> Result<(), SubjectError> {
+    check_name("prefix", prefix, NAME_BYTES_MAX)?;
+    let first = prefix.split('.').next().unwrap_or_default();
+    let taken = whose(first).map(|why| (first, why));
+    let kind = prefix.split('.').find(|token| GRAMMAR.contains(token));
+    let kind = kind.map(|kind| (kind, "events and calls are told apart by it"));
+    match taken.or(kind) {
+        None => Ok(()),
+        Some((token, why)) => Err(SubjectError::Prefix {
+            prefix: prefix.to_owned(),
+            token: token.to_owned(),
+            why,
+        }),
+    }
 }
 
 /// Builds subjects under one prefix and, usually, one tenant.
@@ -290,9 +328,10 @@ impl SubjectSpace {
     /// Makes a space; an empty `tenant` is the tenant-less space.
     ///
     /// # Errors
-    /// Fails when a name cannot be part of a subject.
+    /// Fails when a name cannot be part of a subject, and when the prefix has a token that means
+    /// something else, to the bus or to one of its carriers.
     pub fn new(prefix: &str, tenant: &str) -> Result<Self, SubjectError> {
-        check_name("prefix", prefix, NAME_BYTES_MAX)?;
+        check_prefix(prefix)?;
         Self::within(prefix.into(), Text::new_static("")).with_tenant(tenant)
     }
 

@@ -222,6 +222,35 @@ fn topics_that_would_reach_into_the_bus_are_refused() {
 }
 
 #[test]
+fn a_prefix_that_means_something_else_is_refused() {
+    for (prefix, token) in [
+        ("_INBOX", "_INBOX"),
+        ("_INBOX.bus", "_INBOX"),
+        ("$JS.API", "$JS"),
+        ("$SYS", "$SYS"),
+        ("amb", "amb"),
+        ("corp.events", "events"),
+        ("invoke.bus", "invoke"),
+        ("corp.cancel.bus", "cancel"),
+        ("dlq", "dlq"),
+    ] {
+        let error = SubjectSpace::new(prefix, "").unwrap_err().to_string();
+        assert!(error.contains(&format!("because of `{token}`")), "{error}");
+        assert!(error.contains("name another"), "{error}");
+    }
+    for prefix in [
+        "acp.v1",
+        "_INBOXES",
+        "corp._INBOX",
+        "a$",
+        "ambient",
+        "corp.amb",
+    ] {
+        assert!(SubjectSpace::new(prefix, "").is_ok(), "{prefix}");
+    }
+}
+
+#[test]
 fn names_that_would_reach_elsewhere_are_refused() {
     let space = SubjectSpace::default();
     for tenant in [

@@ -53,7 +53,7 @@ pub(crate) const KEYS: &[Key] = &[
         default: "\"acp.v1\"",
         variable: "AGENTBUS_SUBJECT_PREFIX",
         flag: "--subject-prefix",
-        meaning: "What all subjects of the bus begin with. Buses on one broker that shall not hear each other have different ones; peers of OpenAgentIO must be told the same.",
+        meaning: "What all subjects of the bus begin with. Buses on one broker that shall not hear each other have different ones; peers of OpenAgentIO must be told the same. It does not begin with `_INBOX`, `amb` or a `$`, which carriers use, and none of its tokens is `events`, `invoke`, `cancel` or `dlq`.",
     },
     Key {
         name: "auth",

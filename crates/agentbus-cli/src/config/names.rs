@@ -132,6 +132,10 @@ mod tests {
             "subject_prefix = \"\"",
             "subject_prefix: the prefix is empty",
         );
+        refused(
+            "subject_prefix = \"_INBOX\"",
+            "subject_prefix: `_INBOX` cannot be the prefix of a bus",
+        );
         let rooted = agent("a") + "root = \"/no/such/place\"\n";
         refused(&rooted, "agents.a: root /no/such/place is no directory");
     }
