@@ -6,6 +6,8 @@ use agentbus::{Error, ErrorCode, TransportError};
 use agentbus_chat::{ChatError, store::StoreError};
 use agentbus_server::ServerError;
 
+use crate::args::Space;
+
 /// Shown at the end of `--help`, and the source of the table in docs/cli.md.
 pub(crate) const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -69,6 +71,20 @@ impl Failure {
         Self::new(Exit::Usage, message)
     }
 
+    /// The failure of a command that speaks in these subjects; what it says to do next is about the
+    /// same ones.
+    pub(crate) fn within(space: &Space, error: Error) -> Self {
+        let unserved = match &error {
+            Error::NoHandler { target } => Some(unserved(target, &space.flags())),
+            _ => None,
+        };
+        let mut failure = Self::from(error);
+        if let Some(message) = unserved {
+            failure.message = message;
+        }
+        failure
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.exit as u8)
     }
@@ -121,10 +137,7 @@ impl From<Error> for Failure {
             Error::Transport(TransportError::Closed) => {
                 "the bus hung up before it had answered; is it still running?".to_owned()
             }
-            Error::NoHandler { target } => format!(
-                "nobody serves `{target}`; `agentbus targets` shows who is there, and `agentbus handle {target} -- CMD` \
-                 would serve it"
-            ),
+            Error::NoHandler { target } => unserved(&target, ""),
             error => error.to_string(),
         };
         Self {
@@ -133,6 +146,13 @@ impl From<Error> for Failure {
             code: Some(code),
         }
     }
+}
+
+fn unserved(target: &str, flags: &str) -> String {
+    format!(
+        "nobody serves `{target}`; `agentbus targets` shows who is there, and `agentbus handle{flags} {target} -- CMD` \
+         would serve it"
+    )
 }
 
 impl From<ServerError> for Failure {

@@ -89,7 +89,14 @@ fn a_target_of_a_tenant_answers_its_tenant_only() {
     let asking = |tenant| [&invoke[..], &["--tenant", tenant]].concat();
     says(dir, url, &asking("acme"), "3");
     fails(dir, url, &invoke, 6, "nobody serves `count`");
-    fails(dir, url, &asking("other"), 6, "nobody serves `count`");
+    // What it says to do is about the tenant that was asked.
+    let hint = "`agentbus handle --tenant other count -- CMD`";
+    fails(dir, url, &asking("other"), 6, hint);
+    let streamed = [&asking("other")[..], &["--stream"]].concat();
+    fails(dir, url, &streamed, 6, hint);
+    let confirmed = ["pub", "--confirm", "a.b", "--tenant", "other"];
+    let hint = "`agentbus sub --tenant other a.b` would";
+    fails(dir, url, &confirmed, 6, hint);
     let listed = run(dir, url, &["targets"]);
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     assert!(listed.contains("in the tenant acme"), "{listed}");

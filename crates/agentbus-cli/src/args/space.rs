@@ -31,6 +31,19 @@ impl Space {
         self.subject_prefix.as_deref()
     }
 
+    /// What was named, as flags with a blank before each: a command that a hint shows repeats them,
+    /// so that it works as it is copied.
+    pub(crate) fn flags(&self) -> String {
+        let named = [
+            ("--tenant", self.tenant()),
+            ("--subject-prefix", self.subject_prefix()),
+        ];
+        let flags = named
+            .into_iter()
+            .filter_map(|(flag, name)| Some([" ", flag, " ", &quoted(name?)].concat()));
+        flags.collect()
+    }
+
     /// The tenant that was named, also an empty one; otherwise that of a file.
     pub(super) fn tenant_or(
         &self,
@@ -73,4 +86,35 @@ fn tenant(text: &str) -> Result<String, SubjectError> {
 fn prefix(text: &str) -> Result<String, SubjectError> {
     SubjectSpace::new(text, "")?;
     Ok(text.to_owned())
+}
+
+/// A name as a shell reads it.
+fn quoted(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    match name.bytes().all(plain) {
+        true => name.to_owned(),
+        false => format!("'{}'", name.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_repeats_what_was_named_as_a_shell_reads_it() {
+        let check = |tenant: Option<&str>, subject_prefix: Option<&str>, expect: &str| {
+            let space = Space {
+                tenant: tenant.map(str::to_owned),
+                subject_prefix: subject_prefix.map(str::to_owned),
+            };
+            assert_eq!(space.flags(), expect);
+        };
+        check(None, None, "");
+        check(Some(""), None, "");
+        check(Some("acme"), None, " --tenant acme");
+        let both = " --tenant acme --subject-prefix corp.bus";
+        check(Some("acme"), Some("corp.bus"), both);
+        check(Some("it's$x"), None, r" --tenant 'it'\''s$x'");
+    }
 }

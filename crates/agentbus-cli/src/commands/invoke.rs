@@ -6,7 +6,7 @@ use agentbus::{
 };
 
 use super::client::{Client, payload};
-use crate::args::Invoke;
+use crate::args::{Invoke, Space};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
@@ -55,10 +55,11 @@ async fn single(
 ) -> Result<(), Failure> {
     let timeout = args.timeout.unwrap_or(limits::INVOKE_TIMEOUT);
     let call = call(bus, args, payload).timeout(timeout);
-    let mut frames = call.no_idle_timeout().send().await?;
+    let sent = call.no_idle_timeout().send().await;
+    let mut frames = sent.map_err(|error| Failure::within(&args.space, error))?;
     let mut held = Held::default();
     while let Some(frame) = frames.next().await {
-        let frame = said(frame)?;
+        let frame = said(frame, &args.space)?;
         match frame.event_type.frame_kind() {
             Some(FrameKind::Started) => {}
             Some(FrameKind::Delta) => held.keep(frame),
@@ -119,9 +120,10 @@ async fn stream(
     if let Some(timeout) = args.timeout {
         call = call.idle_timeout(timeout);
     }
-    let mut frames = call.send().await?;
+    let sent = call.send().await;
+    let mut frames = sent.map_err(|error| Failure::within(&args.space, error))?;
     while let Some(frame) = frames.next().await {
-        let frame = said(frame)?;
+        let frame = said(frame, &args.space)?;
         if output.is_json() || frame.event_type.frame_kind() != Some(FrameKind::Started) {
             output.payload(&frame)?;
         }
@@ -130,8 +132,8 @@ async fn stream(
 }
 
 /// A frame, unless it or the stream is an error.
-fn said(frame: Result<Envelope, Error>) -> Result<Envelope, Failure> {
-    let frame = frame?;
+fn said(frame: Result<Envelope, Error>, space: &Space) -> Result<Envelope, Failure> {
+    let frame = frame.map_err(|error| Failure::within(space, error))?;
     match ErrorPayload::of(&frame) {
         Some(error) => Err(Error::Remote(error).into()),
         None => Ok(frame),

@@ -27,8 +27,10 @@ pub(crate) async fn publish(client: &Client, args: Publish) -> Result<(), Failur
         // To a publisher the subject says nothing, and the event is nobody's target.
         ErrorCode::NoHandler => {
             let message = format!(
-                "nobody subscribes to `{}`, so nobody can confirm it; `agentbus sub {}` would",
-                args.event_type, args.event_type
+                "nobody subscribes to `{}`, so nobody can confirm it; `agentbus sub{} {}` would",
+                args.event_type,
+                args.space.flags(),
+                args.event_type
             );
             Failure {
                 code: Some(ErrorCode::NoHandler),
