@@ -16,6 +16,8 @@ mod keys;
 mod kicks;
 #[path = "tools/params.rs"]
 mod params;
+#[path = "tools/rooms.rs"]
+mod rooms;
 #[path = "tools/spans.rs"]
 mod spans;
 #[path = "tools/traces.rs"]

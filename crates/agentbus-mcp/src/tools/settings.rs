@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentbus_chat::model::ThreadState;
 use agentbus_chat::{AgentId, Chat, Credentials, ProvenAgent, SettingsUpdate, ThreadId};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -144,10 +145,16 @@ async fn close_meeting(
         let detail = json!({ "detail": "only an administrator of the thread may close it" });
         return Ok(refusal::refused_with("FORBIDDEN", detail));
     }
-    match services.chat.close_thread(id, asked.summary).await {
+    let already = before.status == ThreadState::Closed;
+    let closed = match asked.summary {
+        // The summary that there is stays, and nobody is told of it once more.
+        None if already => Ok(before),
+        summary => services.chat.close_thread(id, summary).await,
+    };
+    match closed {
         Ok(thread) => Ok(Reply::data(&json!({
             "ok": true, "thread_id": thread.id, "status": thread.status,
-            "already_closed": before.status == thread.status, "closed_sessions_count": 0,
+            "already_closed": already, "closed_sessions_count": 0,
         }))),
         Err(error) => refusal::answer(&error),
     }
