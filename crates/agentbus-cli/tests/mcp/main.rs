@@ -5,6 +5,7 @@
     reason = "a test that cannot go on should say where, and one that is left out should say so"
 )]
 
+mod configured;
 mod init;
 #[path = "../support/install.rs"]
 mod install;
