@@ -39,6 +39,8 @@ struct Create {
     system_prompt: Option<String>,
     /// The id of a template for it.
     template: Option<String>,
+    /// The directory that it is about, for those who join; the bus does nothing there.
+    workspace: Option<String>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -48,6 +50,8 @@ struct Created {
     status: &'static str,
     system_prompt: Option<String>,
     template_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workspace: Option<String>,
     #[serde(flatten)]
     sync: SyncView,
 }
@@ -85,6 +89,8 @@ struct Whole {
     thread: ThreadView,
     closed_at: Option<String>,
     summary: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workspace: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -190,7 +196,7 @@ async fn create(
         metadata: asked.metadata.map(Value::Object),
         system_prompt: asked.system_prompt,
         template: asked.template.map(TemplateId::new),
-        workspace: None,
+        workspace: asked.workspace,
     };
     match chat.create_thread(new).await {
         Ok(opened) => Ok(Reply::data(&Created {
@@ -199,6 +205,7 @@ async fn create(
             status: opened.thread.status.as_str(),
             system_prompt: opened.thread.system_prompt,
             template_id: opened.thread.template_id.map(|id| id.to_string()),
+            workspace: opened.thread.workspace,
             sync: views::sync(&opened.sync),
         })),
         Err(error) => refusal::answer(&error),
@@ -296,6 +303,7 @@ async fn get(services: &Services, _: &Call, asked: Get) -> Result<Reply, Fault> 
             thread: views::thread(&thread),
             closed_at: thread.closed_at.map(|time| time.to_string()),
             summary: thread.summary,
+            workspace: thread.workspace,
         })),
         Err(error) => refusal::answer(&error),
     }

@@ -174,3 +174,36 @@ async fn a_meeting_that_is_closed_again_keeps_its_summary() {
     let changed = said(&mut client, "thread_get", asked).await;
     assert_eq!(changed["summary"], "coffee");
 }
+
+#[tokio::test]
+async fn a_thread_is_made_with_the_directory_that_it_is_about() {
+    let mut client = Client::start().await;
+    let me = join(&mut client).await;
+    let make = |topic: &str, workspace: Option<&str>| {
+        json!({ "topic": topic, "agent_id": me["agent"]["agent_id"],
+            "token": me["agent"]["token"], "workspace": workspace })
+    };
+    let made = said(&mut client, "thread_create", make("app", Some("/srv/app"))).await;
+    assert_eq!(made["workspace"], "/srv/app", "{made}");
+    let asked = json!({ "thread_id": made["thread_id"] });
+    let thread = said(&mut client, "thread_get", asked).await;
+    assert_eq!(thread["workspace"], "/srv/app", "{thread}");
+    // The one that is there keeps its own.
+    let found = said(&mut client, "thread_create", make("app", Some("/tmp"))).await;
+    assert_eq!(found["thread_id"], made["thread_id"]);
+    assert_eq!(found["workspace"], "/srv/app", "{found}");
+
+    let plain = said(&mut client, "thread_create", make("plain", None)).await;
+    assert_eq!(plain.get("workspace"), None, "{plain}");
+    let long = "x".repeat(agentbus_chat::limits::WORKSPACE_BYTES_MAX + 1);
+    let refused = said(
+        &mut client,
+        "thread_create",
+        make("long", Some(long.as_str())),
+    )
+    .await;
+    assert_eq!(refused["error"], "LIMIT_EXCEEDED", "{refused}");
+    let wrong = json!({ "topic": "x", "agent_id": "a", "token": "t", "workspace": 7 });
+    let wrong = client.call("thread_create", wrong).await;
+    assert_eq!(wrong["isError"], true, "{wrong}");
+}
