@@ -56,6 +56,12 @@ mod durable {
     }
 
     contract_tests!(open);
+
+    /// So that the case of the kit is not left out for want of it.
+    #[tokio::test]
+    async fn a_durable_name_can_be_removed_from_afar() {
+        assert!(open().await.capabilities().durable_removal);
+    }
 }
 
 /// A socket speaks for itself: it cannot have its replies sent into others' requests, nor end the

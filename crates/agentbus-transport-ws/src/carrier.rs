@@ -14,6 +14,9 @@ pub struct Carrier {
     /// Whether a subscription can have a name that outlives its connection.
     #[serde(default)]
     pub durable: bool,
+    /// Whether such a name can be removed.
+    #[serde(default)]
+    pub durable_removal: bool,
     /// Whether a subscription can start in the past.
     #[serde(default)]
     pub replay: bool,
@@ -35,6 +38,7 @@ impl Carrier {
         Self {
             durability: transport.durability.into(),
             durable: transport.durable,
+            durable_removal: transport.durable_removal,
             replay: transport.replay,
             lease: transport.lease,
             dead_letters: transport.dead_letters,
@@ -47,6 +51,7 @@ impl Carrier {
         Capabilities {
             durability: self.durability.into(),
             durable: self.durable,
+            durable_removal: self.durable_removal,
             replay: self.replay,
             lease: self.lease,
             dead_letters: self.dead_letters,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use agentbus_protocol::limits::ENVELOPE_BYTES_MAX;
 use agentbus_protocol::{ErrorCode, ErrorPayload, Pattern, Subject, SubjectSpace, Text};
 use agentbus_transport::{
-    BoxFuture, Capabilities, Completion, Confirmation, Drained, Durability, Inbox, Message,
-    Ordering, Overflow, PublishOptions, Receipt, Subscribe, Subscription, Transport,
+    BoxFuture, Capabilities, Capability, Completion, Confirmation, Drained, Durability, Inbox,
+    Message, Ordering, Overflow, PublishOptions, Receipt, Subscribe, Subscription, Transport,
     TransportError,
 };
 
@@ -161,9 +161,26 @@ impl Transport for WsTransport {
     fn subjects(&self) -> Option<SubjectSpace> {
         Some(self.subjects.clone())
     }
+
+    fn remove_durable<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), TransportError>> {
+        Box::pin(self.forget(name))
+    }
 }
 
 impl WsTransport {
+    async fn forget(&self, name: &str) -> Result<(), TransportError> {
+        if self.link.is_closed() {
+            return Err(TransportError::Closed);
+        }
+        self.capabilities.require(Capability::DurableRemoval)?;
+        let id = self.link.number();
+        let name = name.to_owned();
+        let frame = wire::encode(&ClientFrame::RemoveDurable { id, name });
+        let answer = self.link.ask(id, frame).await?;
+        answer.map_err(TransportError::Remote)?;
+        Ok(())
+    }
+
     async fn open(&self, request: Subscribe) -> Result<Subscription, TransportError> {
         if self.link.is_closed() {
             return Err(TransportError::Closed);

@@ -155,6 +155,13 @@ pub enum ClientFrame {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ms: Option<u64>,
     },
+    /// Forgets a durable name and what it has not settled. Answered with `ok` or `error`.
+    RemoveDurable {
+        /// Number of the operation.
+        id: u64,
+        /// The durable name.
+        name: String,
+    },
     /// Calls a target. Answered with `reply` or `error`.
     Invoke {
         /// Number of the operation.
@@ -224,7 +231,7 @@ pub enum ServerFrame {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         topics: Vec<String>,
     },
-    /// A `publish` or `subscribe` was done.
+    /// A `publish`, `subscribe`, `settle` or `remove_durable` was done.
     Ok {
         /// Number of the operation.
         id: u64,

@@ -277,6 +277,7 @@ impl Connection {
             ClientFrame::Settle { .. } => self.settle(frame).await,
             ClientFrame::Publish { .. } => self.publish(frame).await,
             ClientFrame::Subscribe { .. } => self.subscribe(frame).await,
+            ClientFrame::RemoveDurable { id, name } => self.remove_durable(id, &name).await,
             ClientFrame::Invoke { .. } | ClientFrame::Stream { .. } => self.call(frame).await,
         }
     }

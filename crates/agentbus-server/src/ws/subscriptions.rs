@@ -132,6 +132,12 @@ impl Connection {
         self.out.answer(id, outcome.map(|()| done)).await;
     }
 
+    /// In turn with the client's other frames: its next one may use the name again.
+    pub(super) async fn remove_durable(&mut self, id: u64, name: &str) {
+        let removed = self.app.bus.transport().remove_durable(name).await;
+        tell(&self.out, Some(id), removed).await;
+    }
+
     async fn open(&mut self, frame: ClientFrame) -> Result<(), Error> {
         let ClientFrame::Subscribe {
             sub,
