@@ -102,7 +102,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         verb: Option<DeadLetterVerb>,
     },
-    /// Remove durable names of the running bus.
+    /// List the durable names of the running bus, or remove one.
     #[command(subcommand)]
     Durable(DurableVerb),
     /// Look after the pools of a running bus.

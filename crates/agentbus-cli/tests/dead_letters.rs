@@ -121,7 +121,16 @@ fn a_durable_name_is_removed_and_begins_anew() {
     for n in ["1", "2"] {
         says(dir, &bus, &["pub", "job.made", n]);
     }
+    assert_eq!(says(dir, &bus, &["durable", "list"]), "");
     assert_eq!(says(dir, &bus, &begin), "job.made 1");
+    let listed = says(dir, &bus, &["durable", "list"]);
+    assert!(
+        listed.starts_with("jobs  acp.v1.events.job.*: "),
+        "{listed}"
+    );
+    let listed = says(dir, &bus, &["durable", "list", "--json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed["name"], "jobs", "{listed}");
     let remove = ["durable", "remove", "jobs"];
     let begun = Instant::now();
     // The bus may not have heard yet that its subscriber has left.

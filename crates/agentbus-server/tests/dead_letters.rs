@@ -154,6 +154,10 @@ async fn a_durable_name_is_removed_where_the_transport_can() {
     assert_eq!(status, 400, "{refused}");
     let message = refused["message"].as_str().unwrap();
     assert!(message.contains("sqlite://PATH"), "{refused}");
+    let (status, refused) = send(&server, "GET", "/v1/durables").await;
+    assert_eq!(status, 400, "{refused}");
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.contains("sqlite://PATH"), "{refused}");
     server.shutdown().await;
 
     let url = format!("sqlite://{}", dir.path().join("bus.db").display());
@@ -164,6 +168,12 @@ async fn a_durable_name_is_removed_where_the_transport_can() {
     let (status, in_use) = send(&server, "DELETE", path).await;
     assert_eq!(status, 400, "{in_use}");
     assert!(in_use["message"].as_str().unwrap().contains("in use"));
+    let (status, listed) = send(&server, "GET", "/v1/durables").await;
+    assert_eq!(status, 200, "{listed}");
+    let told = &listed["durables"][0];
+    assert_eq!(told["name"], "my jobs", "{listed}");
+    assert_eq!(told["pattern"], "acp.v1.events.job.*", "{listed}");
+    assert_eq!(told["members"], 1, "{listed}");
     drop(jobs);
     bus.publish("job.made", &1).await.unwrap();
     assert_eq!(send(&server, "DELETE", path).await.0, 204);

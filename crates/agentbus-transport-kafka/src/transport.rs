@@ -30,6 +30,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     replay: true,
     durable: true,
     durable_removal: false,
+    durable_listing: false,
     lease: true,
     dead_letters: true,
     idempotency: false,

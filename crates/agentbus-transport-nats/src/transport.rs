@@ -30,6 +30,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     replay: false,
     durable: false,
     durable_removal: false,
+    durable_listing: false,
     lease: false,
     dead_letters: false,
     idempotency: false,

@@ -36,6 +36,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     replay: false,
     durable: true,
     durable_removal: true,
+    durable_listing: false,
     lease: false,
     dead_letters: true,
     idempotency: false,

@@ -38,5 +38,6 @@ mod tail;
 mod transport;
 mod writer;
 
+pub use agentbus_transport::DurableInfo;
 pub use options::{Options, Retention};
-pub use transport::{DurableInfo, SqliteTransport};
+pub use transport::SqliteTransport;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use agentbus_protocol::limits::ENVELOPE_BYTES_MAX;
 use agentbus_protocol::{Subject, Text};
 use agentbus_transport::{
-    BoxFuture, Capabilities, Completion, Confirmation, Drained, Durability, Inbox, Message,
-    Ordering as MessageOrdering, PublishOptions, Receipt, Start, Subscribe, Subscription,
+    BoxFuture, Capabilities, Completion, Confirmation, Drained, Durability, DurableInfo, Inbox,
+    Message, Ordering as MessageOrdering, PublishOptions, Receipt, Start, Subscribe, Subscription,
     Transport, TransportError, TransportStats, limits as transport_limits,
 };
 use parking_lot::Mutex;
@@ -40,6 +40,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     replay: true,
     durable: true,
     durable_removal: true,
+    durable_listing: true,
     lease: true,
     dead_letters: true,
     idempotency: true,
@@ -76,23 +77,6 @@ impl Drop for Handle {
     }
 }
 
-/// What a durable subscription is and how far it has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DurableInfo {
-    /// Its name.
-    pub name: String,
-    /// With whom its members share.
-    pub group: Option<String>,
-    /// What it listens on.
-    pub pattern: String,
-    /// Subscriptions that use the name now.
-    pub members: usize,
-    /// Messages that it has received and not settled.
-    pub unsettled: usize,
-    /// The newest message in the log that it has looked past.
-    pub seen: u64,
-}
-
 impl SqliteTransport {
     /// What a log can do.
     pub const CAPABILITIES: Capabilities = CAPABILITIES;
@@ -116,11 +100,16 @@ impl SqliteTransport {
         Ok(Self(Arc::new(Handle { store, writer })))
     }
 
-    /// The durable subscriptions there are, attached or not.
+    /// The durable subscriptions there are, attached or not, in the order of their names.
     #[must_use]
     pub fn durables(&self) -> Vec<DurableInfo> {
-        let all = self.0.store.consumers.list();
-        all.iter().filter_map(|consumer| info(consumer)).collect()
+        let store = &self.0.store;
+        let all = store.consumers.list();
+        let last = *store.committed.borrow();
+        let infos = all.iter().filter_map(|consumer| info(consumer, last));
+        let mut infos: Vec<_> = infos.collect();
+        infos.sort_by(|one, other| one.name.cmp(&other.name));
+        infos
     }
 
     /// Forgets a durable subscription and what it has not settled.
@@ -441,16 +430,18 @@ fn check_use(consumer: &Consumer, name: &str, request: &Subscribe) -> Result<(),
     })
 }
 
-fn info(consumer: &Consumer) -> Option<DurableInfo> {
+fn info(consumer: &Consumer, last: u64) -> Option<DurableInfo> {
     let name = consumer.name()?.to_owned();
     let state = consumer.lock();
+    let seen = state.ledger.cursors().lowest();
     Some(DurableInfo {
         name,
         group: consumer.identity.group.as_ref().map(ToString::to_string),
         pattern: consumer.identity.pattern.to_string(),
         members: state.ledger.members(),
         unsettled: state.ledger.unsettled(),
-        seen: state.ledger.cursors().lowest(),
+        seen,
+        behind: last.saturating_sub(seen),
     })
 }
 
@@ -517,6 +508,15 @@ impl Transport for SqliteTransport {
 
     fn remove_durable<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), TransportError>> {
         Box::pin(self.forget(name))
+    }
+
+    fn durables(&self) -> BoxFuture<'_, Result<Vec<DurableInfo>, TransportError>> {
+        let listed = match self.is_closed() {
+            true => Err(TransportError::Closed),
+            // The method of the same name of the transport itself.
+            false => Ok(Self::durables(self)),
+        };
+        Box::pin(std::future::ready(listed))
     }
 }
 

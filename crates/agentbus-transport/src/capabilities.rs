@@ -29,6 +29,8 @@ pub struct Capabilities {
     /// Whether such a name can be removed through the transport. Elsewhere it is removed with the
     /// tools of its server.
     pub durable_removal: bool,
+    /// Whether the transport lists the names there are. Elsewhere the tools of its server do.
+    pub durable_listing: bool,
     /// Whether a message that is worked on for too long goes to somebody else.
     pub lease: bool,
     /// Whether a message that used up its attempts becomes a dead letter.
@@ -108,6 +110,8 @@ pub enum Capability {
     Durable,
     /// Removal of a durable subscription name.
     DurableRemoval,
+    /// A list of the durable subscription names.
+    DurableListing,
     /// A subscription that starts in the past.
     Replay,
     /// A limit to how long a message is worked on.
@@ -139,6 +143,7 @@ impl Capability {
         match self {
             Self::Durable
             | Self::DurableRemoval
+            | Self::DurableListing
             | Self::Replay
             | Self::Lease
             | Self::DeadLetters
@@ -159,6 +164,7 @@ impl fmt::Display for Capability {
         f.pad(match self {
             Self::Durable => "durable subscriptions",
             Self::DurableRemoval => "removal of a durable name",
+            Self::DurableListing => "a list of durable names",
             Self::Replay => "replay from the past",
             Self::Lease => "leases on messages",
             Self::DeadLetters => "a limit of attempts",
@@ -183,6 +189,7 @@ impl Capabilities {
         let has = match capability {
             Capability::Durable => self.durable,
             Capability::DurableRemoval => self.durable_removal,
+            Capability::DurableListing => self.durable_listing,
             Capability::Replay => self.replay,
             Capability::Lease => self.lease,
             Capability::DeadLetters => self.dead_letters,

@@ -15,6 +15,7 @@ pub mod contract;
 pub mod dead_letter;
 mod delivery;
 mod departed;
+mod durable;
 mod error;
 pub mod limits;
 mod memory;
@@ -28,6 +29,7 @@ pub use capabilities::{Capabilities, Capability, Confirmation, Durability, Order
 pub use completion::Completion;
 pub use delivery::{Delivery, Received, Settle, Settlement, Verdict};
 pub use departed::Departed;
+pub use durable::DurableInfo;
 pub use error::TransportError;
 pub use memory::MemoryTransport;
 pub use message::{Message, Priority};

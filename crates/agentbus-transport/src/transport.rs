@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use agentbus_protocol::{Pattern, SubjectSpace, Text, subject};
 
 use crate::{
-    Capabilities, Capability, Completion, Durability, Inbox, Message, Subscription, TransportError,
-    TransportStats, limits,
+    Capabilities, Capability, Completion, Durability, DurableInfo, Inbox, Message, Subscription,
+    TransportError, TransportStats, limits,
 };
 
 /// A boxed future, for operations that are not on a hot path.
@@ -76,6 +76,17 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
         let lacking = TransportError::Unsupported {
             transport: self.capabilities().name,
             capability: Capability::DurableRemoval,
+        };
+        Box::pin(std::future::ready(Err(lacking)))
+    }
+
+    /// Lists the durable names there are, in the order of the names.
+    ///
+    /// Fails where the transport lacks [`Capability::DurableListing`].
+    fn durables(&self) -> BoxFuture<'_, Result<Vec<DurableInfo>, TransportError>> {
+        let lacking = TransportError::Unsupported {
+            transport: self.capabilities().name,
+            capability: Capability::DurableListing,
         };
         Box::pin(std::future::ready(Err(lacking)))
     }

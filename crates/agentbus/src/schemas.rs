@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use agentbus_protocol::{Envelope, FrameKind, Pattern, Payload, SubjectSpace};
 use agentbus_transport::{
-    BoxFuture, Capabilities, Completion, Drained, Inbox, Message, PublishOptions, Receipt,
-    Subscribe, Subscription, Transport, TransportError, TransportStats,
+    BoxFuture, Capabilities, Completion, Drained, DurableInfo, Inbox, Message, PublishOptions,
+    Receipt, Subscribe, Subscription, Transport, TransportError, TransportStats,
 };
 use futures_util::future::{Either, Ready, ready};
 use jsonschema::Validator;
@@ -172,6 +172,10 @@ impl Transport for Checked {
 
     fn remove_durable<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), TransportError>> {
         self.inner.remove_durable(name)
+    }
+
+    fn durables(&self) -> BoxFuture<'_, Result<Vec<DurableInfo>, TransportError>> {
+        self.inner.durables()
     }
 }
 

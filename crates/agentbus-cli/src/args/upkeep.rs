@@ -46,6 +46,8 @@ pub(crate) struct RedriveLetters {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DurableVerb {
+    /// List the durable names: what they listen on, who uses them, and how far they have come.
+    List,
     /// Forget a durable name and what it has not settled; the next `sub --durable` begins anew.
     Remove {
         /// The durable name.

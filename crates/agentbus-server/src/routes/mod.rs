@@ -70,6 +70,7 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(dead_letters::redrive_all))
         .routes(routes!(dead_letters::discard))
         .routes(routes!(dead_letters::redrive))
+        .routes(routes!(durables::list))
         .routes(routes!(durables::remove))
         .routes(routes!(page::connect))
         .routes(routes!(pools::list))

@@ -46,6 +46,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     replay: true,
     durable: true,
     durable_removal: true,
+    durable_listing: false,
     lease: true,
     dead_letters: true,
     idempotency: true,

@@ -1,7 +1,7 @@
 //! Subscriptions with a name that outlives them.
 
 use super::abilities::{check_refusal, if_able};
-use super::needs::{DURABLE_REMOVAL, PRIORITY, meets};
+use super::needs::{DURABLE_LISTING, DURABLE_REMOVAL, PRIORITY, meets};
 use super::{
     Opened, durable, guarded, is_misuse, next_number, number, numbered, pattern, publish, reached,
     receive, subscribe,
@@ -348,4 +348,33 @@ pub async fn a_durable_name_that_was_removed_begins_anew(transport: Opened) {
     let mut anew = subscribe(&transport, durable("removed", "d")).await;
     publish(&transport, numbered("removed", 2)).await.unwrap();
     assert_eq!(next_number(&mut anew).await, 2);
+}
+
+pub async fn durable_names_are_listed_with_how_far_they_are(transport: Opened) {
+    let list = async || guarded("a list", transport.durables()).await;
+    if !meets(&transport, DURABLE_LISTING) {
+        let refused = list().await.unwrap_err();
+        return check_refusal(&transport, Capability::DurableListing, &refused);
+    }
+    assert!(list().await.unwrap().is_empty());
+    let mut shared = durable("listed", "b");
+    shared.group = Some("g".into());
+    let _shared = subscribe(&transport, shared).await;
+    let mut left = subscribe(&transport, durable("listed", "a")).await;
+    for n in 1..=2 {
+        publish(&transport, numbered("listed", n)).await.unwrap();
+    }
+    assert_eq!(next_number(&mut left).await, 1);
+    drop(left);
+    let listed = list().await.unwrap();
+    let told = listed.iter().map(|it| {
+        assert_eq!(it.pattern, "acp.v1.events.listed");
+        (it.name.as_str(), it.group.as_deref(), it.members)
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(told, [("a", None, 0), ("b", Some("g"), 1)]);
+    // Both have the second to settle yet, handed out or not.
+    for it in &listed {
+        assert!(it.unsettled > 0 || it.behind > 0, "{it:?}");
+    }
 }

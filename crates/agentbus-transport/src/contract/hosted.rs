@@ -7,8 +7,8 @@ use std::time::Duration;
 use agentbus_protocol::SubjectSpace;
 
 use crate::{
-    BoxFuture, Capabilities, Completion, Drained, Inbox, Message, PublishOptions, Receipt,
-    Subscribe, Subscription, Transport, TransportError, TransportStats,
+    BoxFuture, Capabilities, Completion, Drained, DurableInfo, Inbox, Message, PublishOptions,
+    Receipt, Subscribe, Subscription, Transport, TransportError, TransportStats,
 };
 
 /// A transport with the server or the directory that it works on, which goes when it does.
@@ -89,5 +89,9 @@ impl<H: Send + Sync + 'static> Transport for Hosted<H> {
 
     fn remove_durable<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), TransportError>> {
         self.transport.remove_durable(name)
+    }
+
+    fn durables(&self) -> BoxFuture<'_, Result<Vec<DurableInfo>, TransportError>> {
+        self.transport.durables()
     }
 }

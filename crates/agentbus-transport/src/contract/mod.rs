@@ -124,6 +124,7 @@ macro_rules! contract_tests {
             a_durable_name_may_have_wildcards,
             a_durable_name_begins_where_it_was_asked_to,
             a_durable_name_that_was_removed_begins_anew,
+            durable_names_are_listed_with_how_far_they_are,
             a_slow_durable_name_does_not_slow_its_publishers,
             a_higher_priority_overtakes_in_a_durable_name,
             an_expired_message_is_never_live_in_a_durable_name,

@@ -23,6 +23,7 @@ pub enum Need {
 use Need::{AcceptedConfirmation, Can, PayloadLimit};
 
 pub(super) const BACKPRESSURE: Need = Can(Capability::Backpressure);
+pub(super) const DURABLE_LISTING: Need = Can(Capability::DurableListing);
 pub(super) const DURABLE_REMOVAL: Need = Can(Capability::DurableRemoval);
 pub(super) const HANDLED: Need = Can(Capability::HandledConfirmation);
 pub(super) const IDEMPOTENCY: Need = Can(Capability::Idempotency);
@@ -117,6 +118,10 @@ const NEEDS: &[(&[Need], &[&str])] = &[
     (
         &[DURABLE_REMOVAL],
         &["a_durable_name_that_was_removed_begins_anew"],
+    ),
+    (
+        &[DURABLE_LISTING],
+        &["durable_names_are_listed_with_how_far_they_are"],
     ),
     (
         &[DURABLE, PRIORITY],

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use agentbus_protocol::{Pattern, SubjectSpace};
 use agentbus_transport::{
-    BoxFuture, Capabilities, Completion, Drained, Inbox, Message, PublishOptions, Receipt,
-    Received, Source, Subscribe, Subscription, Transport, TransportError, TransportStats,
+    BoxFuture, Capabilities, Completion, Drained, DurableInfo, Inbox, Message, PublishOptions,
+    Receipt, Received, Source, Subscribe, Subscription, Transport, TransportError, TransportStats,
 };
 
 use super::Meter;
@@ -86,6 +86,10 @@ impl Transport for Metered {
 
     fn remove_durable<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), TransportError>> {
         self.inner.remove_durable(name)
+    }
+
+    fn durables(&self) -> BoxFuture<'_, Result<Vec<DurableInfo>, TransportError>> {
+        self.inner.durables()
     }
 }
 
