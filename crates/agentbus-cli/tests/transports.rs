@@ -376,6 +376,11 @@ fn a_topic_of_amb_peers_is_heard_through_a_running_bus() {
         assert!(said.status.success(), "{}", stderr(&said));
         let heard = reader.wait_with_output().unwrap();
         assert_eq!(stdout(&heard).trim(), "till.open 7");
+        // Whoever asks for all is told what is not among it.
+        let all = [&["sub", ">", "--until-idle", "1"][..], &hears].concat();
+        let note = stderr(&run(dir.path(), &all));
+        assert!(note.contains("does not hear the topics"), "{note}");
+        assert!(note.contains("`till.*`"), "{note}");
     }
 }
 

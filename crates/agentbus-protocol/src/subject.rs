@@ -409,7 +409,7 @@ impl SubjectSpace {
 
     /// The pattern of a subscription; `event_type` may use the wildcards `*` and `>`. It hears
     /// topics that are shared if it matches nothing else, and none of them otherwise: a pattern
-    /// that did both would be two.
+    /// that did both would be two. [`unheard`](Self::unheard) tells which ones it leaves out.
     ///
     /// # Errors
     /// Fails when the event type is no pattern.
@@ -419,6 +419,14 @@ impl SubjectSpace {
             return Pattern::parse(event_type);
         }
         Pattern::parse(&join(&self.root, ".events.", event_type).0)
+    }
+
+    /// The shared topics with events that a pattern of event types matches, and that are not heard
+    /// with it all the same, because it matches others too.
+    pub fn unheard<'a>(&'a self, event_type: &'a str) -> impl Iterator<Item = &'a Pattern> {
+        let mixed = self.tenant.is_empty() && !self.is_shared(event_type);
+        let topics = self.topics.iter();
+        topics.filter(move |topic| mixed && overlap(topic.as_str(), event_type))
     }
 
     /// The subject on which requests to a target travel.

@@ -198,6 +198,25 @@ fn a_shared_topic_is_a_subject_by_itself() {
 }
 
 #[test]
+fn a_pattern_knows_which_topics_it_leaves_out() {
+    let topics = ["orders", "fraud.*"].map(|topic| Pattern::parse(topic).unwrap());
+    let space = SubjectSpace::default().sharing(&topics).unwrap();
+    let check = |space: &SubjectSpace, pattern: &str, expect: &[&str]| {
+        let unheard: Vec<_> = space.unheard(pattern).map(Pattern::as_str).collect();
+        assert_eq!(unheard, expect, "{pattern}");
+    };
+    check(&space, ">", &["orders", "fraud.*"]);
+    check(&space, "*", &["orders"]);
+    check(&space, "fraud.>", &["fraud.*"]);
+    check(&space, "*.alerts", &["fraud.*"]);
+    for heard in ["orders", "fraud.*", "fraud.alerts", "order.>", "a"] {
+        check(&space, heard, &[]);
+    }
+    check(&space.with_tenant("acme").unwrap(), ">", &[]);
+    check(&SubjectSpace::default(), ">", &[]);
+}
+
+#[test]
 fn topics_that_would_reach_into_the_bus_are_refused() {
     for topic in [
         ">",

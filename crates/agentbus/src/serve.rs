@@ -10,7 +10,7 @@ use crate::cancel::Cancellations;
 use crate::handler::{HandlerService, Served};
 use crate::targets::{Registration, Target, TargetKind};
 use crate::worker::Worker;
-use crate::{Bus, Error, limits};
+use crate::{Bus, Error, limits, subscribe};
 
 /// A handler about to be registered.
 #[must_use = "nothing is served until this is awaited"]
@@ -139,7 +139,7 @@ fn subscribe_request(
     overflow: Overflow,
 ) -> Result<Subscribe, Error> {
     let pattern = match target.kind {
-        TargetKind::Events => bus.subjects().events_pattern(&target.name)?,
+        TargetKind::Events => subscribe::events(bus.subjects(), &target.name)?,
         TargetKind::Invoke | TargetKind::Stream => (&bus.subjects().invoke(&target.name)?).into(),
     };
     let mut request = Subscribe::new(pattern);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use agentbus_protocol::{Pattern, Text};
+use agentbus_protocol::{Pattern, SubjectSpace, Text};
 use agentbus_transport::{BoxFuture, Delivery, Overflow, Received, Start, Subscribe};
 use futures_util::Stream;
 use tokio::task::JoinHandle;
@@ -104,10 +104,9 @@ impl<'a> SubscribeBuilder<'a> {
     fn full_pattern(&self) -> Result<Pattern, Error> {
         let space = self.bus.subjects();
         if self.tenant.is_empty() {
-            return Ok(space.events_pattern(&self.pattern)?);
+            return events(space, &self.pattern);
         }
-        let space = space.with_tenant(&self.tenant)?;
-        Ok(space.events_pattern(&self.pattern)?)
+        events(&space.with_tenant(&self.tenant)?, &self.pattern)
     }
 
     fn into_request(self, pattern: Pattern) -> (&'a Bus, Subscribe) {
@@ -125,6 +124,17 @@ impl<'a> SubscribeBuilder<'a> {
         }
         (self.bus, request)
     }
+}
+
+/// The subjects of a pattern of events. What it leaves out is said: it looks like silence otherwise.
+pub(crate) fn events(space: &SubjectSpace, pattern: &str) -> Result<Pattern, Error> {
+    let subjects = space.events_pattern(pattern)?;
+    let topics: Vec<_> = space.unheard(pattern).map(Pattern::as_str).collect();
+    if !topics.is_empty() {
+        let topics = topics.join(", ");
+        tracing::warn!(%pattern, %topics, "a pattern matches topics that are shared with AMB peers and does not hear them; subscribe to them by themselves");
+    }
+    Ok(subjects)
 }
 
 impl<'a> IntoFuture for SubscribeBuilder<'a> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agentbus::protocol::SubjectSpace;
 use agentbus::{Error, TransportError};
 
 use super::client::Client;
@@ -26,6 +27,9 @@ pub(crate) async fn subscribe(client: &Client, args: SubscribeArgs) -> Result<()
     let mut events = subscription.await.map_err(explain)?;
     // After what the transport itself lacks, which says more.
     client.others_must_reach()?;
+    if let Some(unheard) = unheard(bus.subjects(), &args.pattern) {
+        client.output.note(&unheard);
+    }
     client
         .output
         .note(&format!("listening for {}", args.pattern));
@@ -59,6 +63,18 @@ pub(crate) async fn subscribe(client: &Client, args: SubscribeArgs) -> Result<()
     drop(events);
     bus.shutdown().await;
     Ok(())
+}
+
+/// What a pattern leaves out, which would look like silence.
+fn unheard(space: &SubjectSpace, pattern: &str) -> Option<String> {
+    let topics = space.unheard(pattern).map(|topic| format!("`{topic}`"));
+    let topics: Vec<_> = topics.collect();
+    (!topics.is_empty()).then(|| {
+        let topics = topics.join(", ");
+        format!(
+            "`{pattern}` does not hear the topics that are shared with AMB peers, {topics}; subscribe to them by themselves"
+        )
+    })
 }
 
 /// A bus that keeps nothing is the default, and another one would not have its events.
