@@ -9,6 +9,7 @@ mod figures;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use agentbus::protocol::Stamp;
@@ -16,7 +17,7 @@ use agentbus::transport::remote::token;
 use agentbus::{Bus, Error, EventId, Payload, Request, mint};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::sleep;
+use tokio::time::{Sleep, sleep};
 
 use super::client::Client;
 use crate::args::BenchArgs;
@@ -122,24 +123,19 @@ impl Measure {
         let mut figures = Figures::begin("events");
         let mut sending = FuturesUnordered::new();
         let mut under_way: HashMap<EventId, Instant> = HashMap::new();
-        let mut over = std::pin::pin!(sleep(self.span));
-        let mut ending = false;
+        let mut clock = Clock::of(self.span);
         let signal = loop {
-            while !ending && under_way.len().max(sending.len()) < self.in_flight {
+            while !clock.ending && under_way.len().max(sending.len()) < self.in_flight {
                 let stamp = mint::stamp();
                 under_way.insert(stamp.event_id.clone(), Instant::now());
                 sending.push(self.publish(&name, stamp));
             }
-            if figures.errors >= ERRORS_MAX || (ending && under_way.is_empty()) {
+            if figures.errors >= ERRORS_MAX || (clock.ending && under_way.is_empty()) {
                 break None;
             }
             tokio::select! {
-                () = &mut over => match ending {
-                    true => break None,
-                    false => {
-                        ending = true;
-                        over.as_mut().reset(tokio::time::Instant::now() + PATIENCE);
-                    }
+                over = clock.next() => if over {
+                    break None;
                 },
                 signal = &mut *stop => break Some(signal),
                 Some((id, error)) = sending.next() => if let Some(error) = error {
@@ -155,7 +151,7 @@ impl Measure {
                 }
             }
         };
-        if ending && signal.is_none() {
+        if clock.ending && signal.is_none() {
             figures.lost(under_way.len());
         }
         Ok((figures, signal))
@@ -178,22 +174,17 @@ impl Measure {
         let _served = serving.concurrency(self.in_flight).await?;
         let mut figures = Figures::begin("calls");
         let mut calling = FuturesUnordered::new();
-        let mut over = std::pin::pin!(sleep(self.span));
-        let mut ending = false;
+        let mut clock = Clock::of(self.span);
         let signal = loop {
-            while !ending && calling.len() < self.in_flight {
+            while !clock.ending && calling.len() < self.in_flight {
                 calling.push(self.call(&target));
             }
             if figures.errors >= ERRORS_MAX || calling.is_empty() {
                 break None;
             }
             tokio::select! {
-                () = &mut over => match ending {
-                    true => break None,
-                    false => {
-                        ending = true;
-                        over.as_mut().reset(tokio::time::Instant::now() + PATIENCE);
-                    }
+                over = clock.next() => if over {
+                    break None;
                 },
                 signal = &mut *stop => break Some(signal),
                 Some((since, error)) = calling.next() => match error {
@@ -202,7 +193,7 @@ impl Measure {
                 },
             }
         };
-        if ending && signal.is_none() {
+        if clock.ending && signal.is_none() {
             figures.lost(calling.len());
         }
         Ok((figures, signal))
@@ -212,6 +203,35 @@ impl Measure {
         let since = Instant::now();
         let call = self.bus.invoke_payload(target, Some(self.payload.clone()));
         (since, call.timeout(CALL).await.err())
+    }
+}
+
+/// The time of a part: a span in which messages are sent, and a while for what is under way then.
+struct Clock {
+    end: Pin<Box<Sleep>>,
+    /// Whether nothing new is sent any more.
+    ending: bool,
+}
+
+impl Clock {
+    fn of(span: Duration) -> Self {
+        Self {
+            end: Box::pin(sleep(span)),
+            ending: false,
+        }
+    }
+
+    /// Waits until something changes. Returns whether the part is over.
+    async fn next(&mut self) -> bool {
+        self.end.as_mut().await;
+        if !self.ending {
+            self.ending = true;
+            self.end
+                .as_mut()
+                .reset(tokio::time::Instant::now() + PATIENCE);
+            return false;
+        }
+        true
     }
 }
 
