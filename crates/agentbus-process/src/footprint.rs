@@ -24,9 +24,10 @@ pub fn unmap_program() -> io::Result<usize> {
     for mapping in unchanged(&maps, &program.to_string_lossy()) {
         let start = std::ptr::with_exposed_provenance_mut::<c_void>(mapping.range.start);
         // SAFETY: the range is a mapping of this program's file which may not be written to, and
-        // of which the kernel says that no page differs from the file. So whoever uses a page of
-        // it again, be it the next instruction, finds the same bytes. Such a mapping is made by
-        // the loader and lives as long as the program, so nothing else can be at its place.
+        // of which the kernel says that no page differs from the file, in memory or swapped out. So
+        // whoever uses a page of it again, be it the next instruction, finds the same bytes. Such a
+        // mapping is made by the loader and lives as long as the program, so nothing else can be at
+        // its place.
         unsafe { madvise(start, mapping.range.len(), Advice::LinuxDontNeed) }?;
         bytes += mapping.resident;
     }
@@ -40,7 +41,8 @@ struct Mapping {
     resident: usize,
 }
 
-/// The mappings of a program's file that may not be written to and have no page of their own.
+/// The mappings of a program's file that may not be written to and have no page of their own, in
+/// memory or swapped out.
 fn unchanged(maps: &str, program: &str) -> Vec<Mapping> {
     let mut found = Vec::new();
     let mut rest = maps.lines().peekable();
@@ -48,16 +50,18 @@ fn unchanged(maps: &str, program: &str) -> Vec<Mapping> {
         let Some(range) = fixed(line, program) else {
             continue;
         };
-        let (mut resident, mut own) = (0, None);
+        let (mut resident, mut own, mut swapped) = (0, None, None);
         while let Some((name, kib)) = rest.peek().and_then(|line| figure(line)) {
             rest.next();
             match name {
                 "Rss" => resident = kib * 1024,
                 "Anonymous" => own = Some(kib),
+                // Addresses that the loader has fixed are lost with these, and are not resident.
+                "Swap" => swapped = Some(kib),
                 _ => {}
             }
         }
-        if own == Some(0) && resident > 0 {
+        if own == Some(0) && swapped == Some(0) && resident > 0 {
             found.push(Mapping { range, resident });
         }
     }
@@ -93,26 +97,36 @@ mod tests {
 Size:                 64 kB
 Rss:                   8 kB
 Anonymous:             0 kB
+Swap:                  0 kB
 THPeligible:           0
 VmFlags: rd mr mw me sd
 20000-50000 r-xp 00010000 fe:00 42                         /bin/a b
 Rss:                  16 kB
 Anonymous:             0 kB
+Swap:                  0 kB
 VmFlags: rd ex mr mw me sd
 50000-60000 r--p 00040000 fe:00 42                         /bin/a b
 Rss:                   4 kB
 Anonymous:             4 kB
+Swap:                  0 kB
 60000-70000 rw-p 00050000 fe:00 42                         /bin/a b
 Rss:                   4 kB
 Anonymous:             0 kB
-70000-80000 r-xp 00000000 fe:00 43                         /lib/c
+Swap:                  0 kB
+70000-78000 r-xp 00000000 fe:00 43                         /lib/c
 Rss:                   4 kB
 Anonymous:             0 kB
+Swap:                  0 kB
+78000-80000 r--p 00048000 fe:00 42                         /bin/a b
+Rss:                   4 kB
+Anonymous:             0 kB
+Swap:                  8 kB
 80000-90000 r-xp 00000000 fe:00 42                         /bin/a b
 Rss:                   4 kB
 90000-a0000 rw-p 00000000 00:00 0                          [stack]
 Rss:                   4 kB
 Anonymous:             0 kB
+Swap:                  0 kB
 ";
 
     #[test]
