@@ -40,7 +40,7 @@ pub(crate) fn run(workspace: &Workspace, filters: &[String]) -> Result<ExitCode,
     }
     if sum.flaky > 0 {
         println!(
-            "\nOf the passed, {} failed at first: look for `flaky:` above.",
+            "\nOf the passed, {} failed at first: look for `flaky:` or `FLAKY` above.",
             sum.flaky
         );
     }

@@ -5,6 +5,7 @@
 //! time. One that passes then counts as passed and is named as flaky: a defect to mend, of the
 //! test or of what it tests, but not one of the change that happened to meet it.
 
+use std::ffi::OsStr;
 use std::process::Command;
 
 use super::count::{Count, without_colour};
@@ -23,6 +24,8 @@ pub(super) struct Failed {
     tests: Vec<String>,
     /// `--lib`, or `--test NAME`, for each program.
     programs: Vec<String>,
+    /// Programs that said themselves that tests of theirs failed.
+    told: usize,
 }
 
 impl Failed {
@@ -31,6 +34,8 @@ impl Failed {
         let line = without_colour(line);
         if let Some(test) = failed_test(&line) {
             self.tests.push(test.to_owned());
+        } else if line.starts_with("test result: FAILED") {
+            self.told += 1;
         } else if let Some((_, hint)) = line.split_once(HINT) {
             // The package stands first; the tests of all packages are built already.
             let words = hint.trim_end_matches('`').split_whitespace().skip(2);
@@ -42,12 +47,14 @@ impl Failed {
     pub(super) fn add(&mut self, other: Self) {
         self.tests.extend(other.tests);
         self.programs.extend(other.programs);
+        self.told += other.told;
     }
 
     /// The words for cargo that run them again; `None` where that would prove nothing: too many
-    /// failed, a program died, or not all of them are known by name.
+    /// failed, a program died or failed without a failed test, or not all of them are known by name.
     pub(super) fn words(&self, count: Count) -> Option<Vec<String>> {
-        let is_known = count.failed == self.tests.len() && !self.programs.is_empty();
+        let has_reason = self.told == self.programs.len() && self.told > 0;
+        let is_known = count.failed == self.tests.len() && has_reason;
         let is_doc = self.programs.iter().any(|program| program == "--doc");
         if !is_known || is_doc || !(1..=TESTS_MAX).contains(&count.failed) {
             return None;
@@ -71,7 +78,10 @@ impl Failed {
         first: &Command,
     ) -> Option<Command> {
         let words = self.words(count)?;
-        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        // What stands before the subcommand limits the time of each program.
+        let before = first.get_args().map_while(OsStr::to_str);
+        let before = before.take_while(|word| *word != "test");
+        let words: Vec<_> = before.chain(words.iter().map(String::as_str)).collect();
         let mut command = cargo::command(workspace, &words);
         for (name, value) in first.get_envs() {
             match value {

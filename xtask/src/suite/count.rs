@@ -96,6 +96,7 @@ fn summary(line: &str) -> Option<&str> {
 /// Adds up `3 passed; 1 failed; 0 ignored` or `3 passed (1 slow), 1 failed, 1 timed out`.
 fn parse_summary(counts: &str) -> Count {
     let mut count = Count {
+        flaky: flaky(counts),
         summaries: 1,
         ..Count::default()
     };
@@ -109,6 +110,13 @@ fn parse_summary(counts: &str) -> Count {
         }
     }
     count
+}
+
+/// How many of those that passed failed at first, which nextest says in parentheses.
+fn flaky(counts: &str) -> usize {
+    let mut parts = counts.split(['(', ')', ',']);
+    let number = parts.find_map(|part| part.trim().strip_suffix(" flaky")?.parse().ok());
+    number.unwrap_or(0)
 }
 
 /// Drops what stands in parentheses.

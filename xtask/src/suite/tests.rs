@@ -1,8 +1,12 @@
 //! What test runners print, and how it is counted.
 
+use std::ffi::OsStr;
+
 use super::again::Failed;
 use super::count::Count;
 use super::step::tee;
+use crate::cargo::line;
+use crate::workspace::Workspace;
 
 /// Counts the lines of a run that ended in success or not.
 fn check(lines: &str, success: bool, expect: &str) {
@@ -99,6 +103,30 @@ fn many_failures_and_dead_programs_are_not_run_again() {
     assert_eq!(again("test result: FAILED. 1 passed; 1 failed"), None);
     let (count, failed) = tee(Some(died.as_bytes()), std::io::sink());
     assert_eq!(failed.words(count.settle(false)), None);
+    let at_its_end = "error: test failed, to rerun pass `-p agentbus --test other`\n";
+    assert_eq!(again(&format!("{ONE_FAILED}{at_its_end}")), None);
+}
+
+#[test]
+fn what_runs_again_has_the_time_limit_of_the_first_run() {
+    let workspace = Workspace::open().unwrap();
+    let first = line(&workspace, "--config target.limit test --workspace");
+    let (count, failed) = tee(Some(ONE_FAILED.as_bytes()), std::io::sink());
+    let again = failed
+        .call(count.settle(false), &workspace, &first)
+        .unwrap();
+    let words: Vec<_> = again.get_args().take(4).filter_map(OsStr::to_str).collect();
+    assert_eq!(words, ["--config", "target.limit", "test", "--workspace"]);
+}
+
+#[test]
+fn what_nextest_has_run_again_is_told() {
+    let lines = "     Summary [   1.2s] 3 tests run: 3 passed (1 slow, 2 flaky), 2 skipped";
+    let (count, _) = tee(Some(lines.as_bytes()), std::io::sink());
+    assert_eq!(
+        (count.to_string().as_str(), count.flaky),
+        ("3 passed, 0 failed", 2)
+    );
 }
 
 #[test]
