@@ -26,8 +26,8 @@ pub fn unmap_program() -> io::Result<usize> {
         // SAFETY: the range is a mapping of this program's file which may not be written to, and
         // of which the kernel says that no page differs from the file, in memory or swapped out. So
         // whoever uses a page of it again, be it the next instruction, finds the same bytes. Such a
-        // mapping is made by the loader and lives as long as the program, so nothing else can be at
-        // its place.
+        // mapping stands beside the program's code, was made by the loader with it, and lives as long
+        // as the program, so nothing else can be at its place.
         unsafe { madvise(start, mapping.range.len(), Advice::LinuxDontNeed) }?;
         bytes += mapping.resident;
     }
@@ -41,51 +41,80 @@ struct Mapping {
     resident: usize,
 }
 
-/// The mappings of a program's file that may not be written to and have no page of their own, in
-/// memory or swapped out.
+/// The mappings of a program that may not be written to and have no page of their own, in memory or
+/// swapped out.
+///
+/// The loader maps the parts of a program one after the other, its code among them. What else is
+/// mapped of the file, such as by who looks for names in it, stands alone and may go at any time.
 fn unchanged(maps: &str, program: &str) -> Vec<Mapping> {
-    let mut found = Vec::new();
-    let mut rest = maps.lines().peekable();
-    while let Some(line) = rest.next() {
-        let Some(range) = fixed(line, program) else {
-            continue;
-        };
-        let (mut resident, mut own, mut swapped) = (0, None, None);
-        while let Some((name, kib)) = rest.peek().and_then(|line| figure(line)) {
-            rest.next();
+    let all = mappings(maps);
+    let is_of_program = |mapping: &Mapped<'_>| mapping.path == program;
+    let runs = all.chunk_by(|one, next| is_of_program(one) == is_of_program(next));
+    let loaded = runs.filter(|run| {
+        run.iter()
+            .any(|mapping| is_of_program(mapping) && mapping.access == "r-xp")
+    });
+    let unchanged = loaded.flatten().filter(|mapping| {
+        matches!(mapping.access, "r--p" | "r-xp")
+            && mapping.own == Some(0)
+            // Addresses that the loader has fixed are lost with these, and are not resident.
+            && mapping.swapped == Some(0)
+            && mapping.resident > 0
+    });
+    let found = unchanged.map(|mapping| Mapping {
+        range: mapping.range.clone(),
+        resident: mapping.resident,
+    });
+    found.collect()
+}
+
+/// A mapping as the system lists it; sizes in bytes.
+struct Mapped<'a> {
+    range: Range<usize>,
+    access: &'a str,
+    path: &'a str,
+    resident: usize,
+    own: Option<usize>,
+    swapped: Option<usize>,
+}
+
+fn mappings(maps: &str) -> Vec<Mapped<'_>> {
+    let mut all: Vec<Mapped<'_>> = Vec::new();
+    for line in maps.lines() {
+        if let Some(mapped) = begun(line) {
+            all.push(mapped);
+        } else if let (Some(mapped), Some((name, bytes))) = (all.last_mut(), figure(line)) {
             match name {
-                "Rss" => resident = kib * 1024,
-                "Anonymous" => own = Some(kib),
-                // Addresses that the loader has fixed are lost with these, and are not resident.
-                "Swap" => swapped = Some(kib),
+                "Rss" => mapped.resident = bytes,
+                "Anonymous" => mapped.own = Some(bytes),
+                "Swap" => mapped.swapped = Some(bytes),
                 _ => {}
             }
         }
-        if own == Some(0) && swapped == Some(0) && resident > 0 {
-            found.push(Mapping { range, resident });
-        }
     }
-    found
+    all
 }
 
-/// Reads `7f00-7f10 r-xp 00001000 fe:00 42    /bin/program`, if it cannot be written to.
-fn fixed(line: &str, program: &str) -> Option<Range<usize>> {
-    let (mapped, path) = line.split_at_checked(line.find('/')?)?;
-    let mut fields = mapped.split_whitespace();
-    let (start, end) = fields.next()?.split_once('-')?;
-    let is_fixed = matches!(fields.next()?, "r--p" | "r-xp");
+/// Reads `7f00-7f10 r-xp 00001000 fe:00 42    /bin/program`; there may be no path.
+fn begun(line: &str) -> Option<Mapped<'_>> {
+    let (range, rest) = line.split_once(' ')?;
+    let (start, end) = range.split_once('-')?;
     let address = |text| usize::from_str_radix(text, 16).ok();
-    (is_fixed && path == program).then_some(address(start)?..address(end)?)
+    Some(Mapped {
+        range: address(start)?..address(end)?,
+        access: rest.split(' ').next()?,
+        path: rest.find('/').map_or("", |at| &rest[at..]),
+        resident: 0,
+        own: None,
+        swapped: None,
+    })
 }
 
-/// Reads `Rss:    12 kB`. Lines without a unit stand among these, and end none of them.
+/// Reads `Rss:    12 kB` as a number of bytes.
 fn figure(line: &str) -> Option<(&str, usize)> {
     let (name, value) = line.split_once(':')?;
-    if name.contains(' ') {
-        return None;
-    }
-    let number = value.trim().trim_end_matches(" kB");
-    Some((name, number.parse().unwrap_or_default()))
+    let kib: usize = value.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some((name, kib.saturating_mul(1024)))
 }
 
 #[cfg(test)]
@@ -105,10 +134,16 @@ Rss:                  16 kB
 Anonymous:             0 kB
 Swap:                  0 kB
 VmFlags: rd ex mr mw me sd
-50000-60000 r--p 00040000 fe:00 42                         /bin/a b
+50000-52000 r--p 00040000 fe:00 42                         /bin/a b
 Rss:                   4 kB
 Anonymous:             4 kB
 Swap:                  0 kB
+52000-54000 r--p 00042000 fe:00 42                         /bin/a b
+Rss:                   4 kB
+Anonymous:             0 kB
+Swap:                  8 kB
+54000-58000 r-xp 00044000 fe:00 42                         /bin/a b
+Rss:                   4 kB
 60000-70000 rw-p 00050000 fe:00 42                         /bin/a b
 Rss:                   4 kB
 Anonymous:             0 kB
@@ -117,12 +152,10 @@ Swap:                  0 kB
 Rss:                   4 kB
 Anonymous:             0 kB
 Swap:                  0 kB
-78000-80000 r--p 00048000 fe:00 42                         /bin/a b
+80000-90000 r--p 00000000 fe:00 42                         /bin/a b
 Rss:                   4 kB
 Anonymous:             0 kB
-Swap:                  8 kB
-80000-90000 r-xp 00000000 fe:00 42                         /bin/a b
-Rss:                   4 kB
+Swap:                  0 kB
 90000-a0000 rw-p 00000000 00:00 0                          [stack]
 Rss:                   4 kB
 Anonymous:             0 kB

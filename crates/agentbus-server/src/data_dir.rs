@@ -79,6 +79,12 @@ impl DataDir {
         self.path.join(TOKEN_FILE)
     }
 
+    /// Whether a text can be the token of a bus: nobody guesses a long one, and a header carries it.
+    #[must_use]
+    pub fn is_token(text: &str) -> bool {
+        text.len() >= TOKEN_CHARS && text.bytes().all(|byte| byte.is_ascii_graphic())
+    }
+
     /// Reads the token, or makes one (mode 0600) at first start.
     pub(crate) fn token(&self) -> Result<Secret, ServerError> {
         let path = self.token_path();
@@ -92,9 +98,7 @@ impl DataDir {
                 let mut text = String::new();
                 file.read_to_string(&mut text).map_err(failed)?;
                 let token = text.trim();
-                let valid =
-                    token.len() >= TOKEN_CHARS && token.bytes().all(|b| b.is_ascii_graphic());
-                if valid {
+                if Self::is_token(token) {
                     Ok(Secret::known(token))
                 } else {
                     Err(ServerError::BadToken { path })

@@ -140,10 +140,13 @@ pub(super) fn end(mut span: ServerSpan, outcome: Result<bool, &Fault>) {
         Err(fault) => {
             let code = convert::error(fault.clone()).code.0.to_string();
             span.note("rpc.response.status_code", &code);
-            span.end(Some(Failure {
-                kind: code,
-                message: short(&fault.to_string()),
-            }));
+            let message = match fault {
+                // What is wrong with arguments may repeat them.
+                Fault::Invalid(_) => "the request makes no sense".to_owned(),
+                other => short(&other.to_string()),
+            };
+            let kind = code;
+            span.end(Some(Failure { kind, message }));
         }
     }
 }

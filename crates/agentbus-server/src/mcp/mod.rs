@@ -101,13 +101,19 @@ fn visitor(app: &App, headers: &HeaderMap, wishes: Wishes) -> Result<Visitor, Fa
             Failure::invalid(format!("there is no profile `{word}`; there are {known}"))
         })?,
     };
+    let tenant = context::other_tenant(headers, &app.bus)?;
+    if tenant.is_some() && principal.as_agent().is_some() {
+        return Err(Failure::forbidden(
+            "the token of an agent is for the tenant of the bus; leave X-Tenant-Id out",
+        ));
+    }
     let language = wishes.lang.filter(|language| !language.trim().is_empty());
     let trace = headers.get("traceparent");
     let trace = trace.and_then(|value| value.to_str().ok());
     Ok(Visitor {
         language,
         trace: trace.and_then(TraceParent::parse),
-        tenant: context::other_tenant(headers, &app.bus)?,
+        tenant,
         ..Visitor::new(principal, profile)
     })
 }

@@ -6,17 +6,11 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderName, HeaderValue, Method, header};
-use tower_http::cors::{AllowHeaders, CorsLayer};
+use axum::http::{HeaderValue, Method};
+use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 /// How long a browser may remember the answer.
 const REMEMBERED: Duration = Duration::from_secs(600);
-
-/// Headers of answers that a page may read, besides those that every page may.
-const READABLE: [HeaderName; 2] = [
-    HeaderName::from_static("mcp-session-id"),
-    header::RETRY_AFTER,
-];
 
 /// The layer for these origins; `None` where there are none, so that nothing is said at all.
 pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
@@ -38,7 +32,8 @@ pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
         .allow_origin(origins)
         .allow_methods(methods)
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers(READABLE)
+        // Also those that an agent gives its event, which have names of its own.
+        .expose_headers(Any)
         .max_age(REMEMBERED);
     Some(cors)
 }

@@ -51,6 +51,15 @@ async fn the_token_of_an_agent_opens_the_tools_and_nothing_else() {
             let text = refused.to_string();
             assert!(text.contains("for whoever runs the bus"), "{text}");
         }
+        let bearer = format!("Bearer {token}");
+        let elsewhere = [("authorization", bearer.as_str()), ("x-tenant-id", "acme")];
+        let refused = host.json_as("POST", "/mcp", &elsewhere, json!({})).await;
+        assert_eq!(refused.status, 403, "{}", refused.text);
+        assert!(
+            refused.text.contains("the tenant of the bus"),
+            "{}",
+            refused.text
+        );
         let event = json!({ "event_type": "decision.closed" });
         let refused = mcp.call("event_publish", event).await;
         assert_eq!(refused["isError"], true, "{refused}");

@@ -5,6 +5,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use agentbus_server::DataDir;
+
 use super::Check;
 use super::locks::holder;
 
@@ -100,6 +102,11 @@ fn token(directory: &Path) -> Check {
         Ok(text) if text.trim().is_empty() => Check::wrong(
             TOKEN,
             format!("{place} is empty"),
+            "delete it; `agentbus serve` makes a new one",
+        ),
+        Ok(text) if !DataDir::is_token(text.trim()) => Check::wrong(
+            TOKEN,
+            format!("{place} holds no token that a bus would take: one is long, without blanks"),
             "delete it; `agentbus serve` makes a new one",
         ),
         Ok(_) => Check::ok(TOKEN, place.to_string()),

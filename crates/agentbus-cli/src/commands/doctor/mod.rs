@@ -1,6 +1,7 @@
 //! `agentbus doctor`: looks at the bus of this machine and says what is wrong.
 //!
-//! It repairs nothing, takes no lock and writes no file. A broker it connects to as every command
+//! It repairs nothing, takes no lock of a bus and makes no file; a database that is in use is read as
+//! SQLite lets its readers. A broker it connects to as every command
 //! does that is given its URL.
 
 mod address;
