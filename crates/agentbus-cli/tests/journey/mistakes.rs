@@ -52,6 +52,14 @@ fn mistakes_have_their_exit_code_and_a_next_step() {
         "agentbus serve",
     );
     check(&[&alone[..], &["sub", ">"]].concat(), 2, "agentbus serve");
+    for asking in [&["durable", "remove", "x"][..], &["targets"], &["agents"]] {
+        check(&[asking, &alone].concat(), 2, "name the bus with --url");
+    }
+    let with_variable = bus
+        .command(&["targets"])
+        .env("AGENTBUS_TRANSPORT", "memory://")
+        .output();
+    assert!(with_variable.unwrap().status.success());
     check(
         &["pub", "a.b", "1", "--confirm"],
         6,
