@@ -35,6 +35,7 @@ pub use config::{AuthMode, DEFAULT_PORT, Figures, ServerConfig};
 pub use data_dir::DataDir;
 pub use error::ServerError;
 pub use log_lines::LogLines;
+pub use reach::quoted;
 pub use server::{RunningServer, Server};
 
 /// The OpenAPI description that `/openapi.json` serves.

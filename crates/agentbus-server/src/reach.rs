@@ -71,8 +71,9 @@ fn with_token(url: &str, environment: &str, token: &str) -> Vec<String> {
     ]
 }
 
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+/// A word as a shell takes it, for lines that are shown to be copied.
+#[must_use]
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     match word.chars().all(plain) {
         true => word.to_owned(),

@@ -6,6 +6,7 @@
 
 use agentbus::Builder;
 use agentbus::protocol::{SubjectError, SubjectSpace};
+use agentbus_server::quoted;
 
 use crate::failure::Failure;
 
@@ -86,15 +87,6 @@ fn tenant(text: &str) -> Result<String, SubjectError> {
 fn prefix(text: &str) -> Result<String, SubjectError> {
     SubjectSpace::new(text, "")?;
     Ok(text.to_owned())
-}
-
-/// A name as a shell reads it.
-fn quoted(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    match name.bytes().all(plain) {
-        true => name.to_owned(),
-        false => format!("'{}'", name.replace('\'', r"'\''")),
-    }
 }
 
 #[cfg(test)]
