@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::Check;
 use super::databases::file_of;
-use super::locks::{beside, holder};
+use super::locks::{beside, holder, in_use};
 use crate::config::Config;
 
 const TRANSPORT: &str = "transport";
@@ -69,10 +69,7 @@ fn log(url: &str, shown: &str) -> Check {
         let detail = format!("{shown}: there is no directory {}", missing.display());
         return Check::wrong(TRANSPORT, detail, "make it first");
     }
-    let user = match holder(&beside(&path, "-lock")) {
-        Some(process) => format!(", in use by process {process}"),
-        None => String::new(),
-    };
+    let user = in_use(holder(&beside(&path, "-lock")));
     let all = transports::all();
     let own = all.iter().find(|(form, _)| form.starts_with("sqlite://"));
     let described = match own {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::Check;
-use super::locks::{beside, holder};
+use super::locks::{beside, holder, in_use};
 use crate::commands::escaped;
 use crate::config::Config;
 
@@ -61,10 +61,7 @@ fn check(name: &str, path: &Path) -> Check {
         }
     };
     // Asked first: what is opened below is locked by this very process.
-    let user = match user(path) {
-        Some(process) => format!(", in use by process {process}"),
-        None => String::new(),
-    };
+    let user = in_use(user(path));
     match look(path, size) {
         Ok(None) => {
             let read = match size > READ_BYTES_MAX {

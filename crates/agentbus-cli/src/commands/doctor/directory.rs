@@ -8,7 +8,7 @@ use std::path::Path;
 use agentbus_server::DataDir;
 
 use super::Check;
-use super::locks::holder;
+use super::locks::{holder, in_use};
 
 const DIRECTORY: &str = "data directory";
 const TOKEN: &str = "token file";
@@ -54,10 +54,7 @@ fn directory(path: &Path, found: &Metadata) -> Check {
         let detail = format!("{place} has the permissions {mode:04o}, and a bus wants 0700");
         return Check::wrong(DIRECTORY, detail, format!("`chmod 700 {place}`"));
     }
-    let user = match holder(&path.join("lock")) {
-        Some(process) => format!(", in use by process {process}"),
-        None => String::new(),
-    };
+    let user = in_use(holder(&path.join("lock")));
     Check::ok(DIRECTORY, format!("{place}{user}"))
 }
 

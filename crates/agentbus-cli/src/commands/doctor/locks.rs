@@ -13,6 +13,13 @@ pub(super) fn holder(path: &Path) -> Option<u32> {
     find(&fs::read_to_string("/proc/locks").ok()?, &place)
 }
 
+/// The same as the end of a sentence.
+pub(super) fn in_use(holder: Option<u32>) -> String {
+    holder.map_or_else(String::new, |process| {
+        format!(", in use by process {process}")
+    })
+}
+
 /// `1: FLOCK  ADVISORY  WRITE 4711 fe:00:9986049 0 EOF`; with `->` for one that waits.
 fn find(locks: &str, place: &str) -> Option<u32> {
     let held = locks.lines().filter(|line| !line.contains("->"));
