@@ -7,7 +7,7 @@ use agentbus::{
 };
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -48,13 +48,7 @@ enum AnswerFormat {
 impl AnswerFormat {
     fn answer(self, reply: &Envelope) -> Stored {
         let (headers, body) = match self {
-            Self::Payload => {
-                let payload = reply.payload.as_ref();
-                return match payload.map(|payload| payload.bytes().clone()) {
-                    Some(body) => Stored::json(StatusCode::OK, body),
-                    None => Stored::json(StatusCode::NO_CONTENT, Bytes::new()),
-                };
-            }
+            Self::Payload => return payload_of(reply),
             Self::CloudEvents => cloudevents::structured_answer(reply),
             Self::CloudEventsBinary => cloudevents::binary_answer(reply),
         };
@@ -114,10 +108,7 @@ pub(super) async fn invoke(
         .timeout(app.config.invoke_timeout);
     let Some(key) = headers.get(&IDEMPOTENCY_KEY) else {
         let answered = or_cut(&app, call.send()).await?;
-        return Ok(match format {
-            AnswerFormat::Payload => reply(answered.payload),
-            other => other.answer(&answered).into_response(),
-        });
+        return Ok(format.answer(&answered).into_response());
     };
     let key = key.to_str().unwrap_or_default();
     let route = format!("invoke {format:?} {target}");
@@ -147,13 +138,11 @@ pub(super) async fn or_cut(
     }
 }
 
-pub(super) fn reply(payload: Option<Payload>) -> Response {
-    match payload {
-        Some(payload) => {
-            let json = [(header::CONTENT_TYPE, "application/json")];
-            (json, Body::from(payload.bytes().clone())).into_response()
-        }
-        None => StatusCode::NO_CONTENT.into_response(),
+/// The payload of a reply as an answer.
+pub(super) fn payload_of(reply: &Envelope) -> Stored {
+    match &reply.payload {
+        Some(payload) => Stored::json(StatusCode::OK, payload.bytes().clone()),
+        None => Stored::json(StatusCode::NO_CONTENT, Bytes::new()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use agentbus::Error;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::error::Failure;
@@ -20,7 +20,7 @@ const OPERATOR: &str = "agentbus.pools";
 async fn ask(app: &App, order: Value) -> Result<Response, Failure> {
     let call = app.bus.invoke(OPERATOR, &order).no_timeout();
     match super::agents::or_cut(app, call.send()).await {
-        Ok(reply) => Ok(super::agents::reply(reply.payload)),
+        Ok(reply) => Ok(super::agents::payload_of(&reply).into_response()),
         Err(Error::NoHandler { .. }) => Err(Error::invalid_request(
             "this bus has no pools; add [[pools]] to its configuration",
         )
