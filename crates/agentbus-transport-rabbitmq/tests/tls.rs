@@ -7,12 +7,11 @@
 
 mod support;
 
-use agentbus_transport::{PublishOptions, Transport, TransportError};
 use agentbus_transport_rabbitmq::RabbitTransport;
 
 use support::broker::Broker;
 use support::certificates::Authority;
-use support::messages::{all_of, message, number, receive, within};
+use support::sealed;
 
 /// A broker that also speaks TLS; `clients` is what it asks of its clients.
 fn encrypted(authority: &Authority, clients: &[(&str, String)]) -> Broker {
@@ -26,30 +25,12 @@ fn encrypted(authority: &Authority, clients: &[(&str, String)]) -> Broker {
     Broker::encrypted(&options)
 }
 
-/// Connects, and passes one event to a name that is kept and to a listener.
 async fn passes_events(url: &str) {
-    let transport = within("a connection", RabbitTransport::connect(url));
-    let transport = transport.await.unwrap();
-    let mut kept = all_of("sealed");
-    kept.durable = Some("sealed".into());
-    let mut kept = transport.subscribe(kept).await.unwrap();
-    let mut heard = transport.subscribe(all_of("sealed")).await.unwrap();
-    let sent = transport.publish(message("sealed", 1), PublishOptions::default());
-    within("a publish", sent).await.unwrap();
-    for all in [&mut kept, &mut heard] {
-        let delivery = receive(all).await;
-        assert_eq!(number(&delivery), 1);
-        delivery.ack().await.unwrap();
-    }
+    sealed::passes_events(RabbitTransport::connect(url)).await;
 }
 
-/// What is said of a connection that cannot be made; the bound is the one of `within`.
 async fn refused(url: &str) -> String {
-    let error = within("an answer", RabbitTransport::connect(url))
-        .await
-        .unwrap_err();
-    assert!(matches!(error, TransportError::Carrier { .. }), "{error}");
-    error.to_string()
+    sealed::refused(RabbitTransport::connect(url)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

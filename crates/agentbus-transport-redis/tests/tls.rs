@@ -9,11 +9,10 @@ mod support;
 
 use std::cell::Cell;
 
-use agentbus_transport::{PublishOptions, Transport, TransportError};
 use agentbus_transport_redis::RedisTransport;
 
 use support::certificates::Authority;
-use support::messages::{all_of, message, number, receive, within};
+use support::sealed;
 use support::{Server, free_port};
 
 /// Whether a server asks its clients for a certificate.
@@ -46,30 +45,12 @@ fn encrypted(authority: &Authority, clients: Clients) -> (Server, u16) {
     (server, port.get())
 }
 
-/// Connects, and passes events over each of the connections that a bus has.
 async fn passes_events(url: &str) {
-    let transport = within("a connection", RedisTransport::connect(url));
-    let transport = transport.await.unwrap();
-    let mut kept = all_of("sealed");
-    kept.durable = Some("sealed".into());
-    let mut kept = transport.subscribe(kept).await.unwrap();
-    let mut heard = transport.subscribe(all_of("sealed")).await.unwrap();
-    let sent = transport.publish(message("sealed", 1), PublishOptions::default());
-    within("a publish", sent).await.unwrap();
-    for all in [&mut kept, &mut heard] {
-        let delivery = receive(all).await;
-        assert_eq!(number(&delivery), 1);
-        delivery.ack().await.unwrap();
-    }
+    sealed::passes_events(RedisTransport::connect(url)).await;
 }
 
-/// What is said of a connection that cannot be made; the bound is the one of `within`.
 async fn refused(url: &str) -> String {
-    let error = within("an answer", RedisTransport::connect(url))
-        .await
-        .unwrap_err();
-    assert!(matches!(error, TransportError::Carrier { .. }), "{error}");
-    error.to_string()
+    sealed::refused(RedisTransport::connect(url)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,6 +12,8 @@ pub(crate) mod messages;
 #[path = "../../../agentbus-transport-redis/tests/support/ports.rs"]
 mod ports;
 pub(crate) mod proxy;
+#[path = "../../../agentbus-transport-redis/tests/support/sealed.rs"]
+pub(crate) mod sealed;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -7,6 +7,7 @@ pub(crate) mod certificates;
 pub(crate) mod line;
 pub(crate) mod messages;
 mod ports;
+pub(crate) mod sealed;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpStream};
