@@ -1,6 +1,7 @@
 //! Identifiers of envelopes.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
@@ -11,26 +12,35 @@ use crate::Text;
 ///
 /// Ours are UUIDv7. Peers may send any text and expect exactly that text back as correlation id,
 /// so whatever is not a lower-case hyphenated UUID is kept as it came.
+// Whole words, and no enum whose tag would be one byte: ids are copied with every message, and a
+// processor that reads a word back of which it has just written a byte has to wait.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct EventId(Repr);
-
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
-enum Repr {
-    #[default]
-    Absent,
-    Uuid(Uuid),
-    Text(Text),
+pub struct EventId {
+    /// The UUID; 0 when there is none.
+    uuid: (u64, u64),
+    /// Set for an id that is no UUID of our spelling, and for the UUID 0.
+    text: Option<Arc<str>>,
 }
 
 impl EventId {
     /// The id that is not there.
-    pub const ABSENT: Self = Self(Repr::Absent);
+    pub const ABSENT: Self = Self {
+        uuid: (0, 0),
+        text: None,
+    };
 
     /// Makes a UUIDv7 from Unix time in milliseconds and 80 random bits (RFC 9562, section 5.7).
     #[must_use]
     pub fn v7(unix_ms: u64, random: &[u8; 10]) -> Self {
         let uuid = uuid::Builder::from_unix_timestamp_millis(unix_ms, random).into_uuid();
-        Self(Repr::Uuid(uuid))
+        Self::of(uuid)
+    }
+
+    fn of(uuid: Uuid) -> Self {
+        Self {
+            uuid: uuid.as_u64_pair(),
+            text: None,
+        }
     }
 
     /// Reads an id from its wire text; empty text is the absent id.
@@ -40,24 +50,30 @@ impl EventId {
             return Self::ABSENT;
         }
         match canonical_uuid(text) {
-            Some(uuid) => Self(Repr::Uuid(uuid)),
-            None => Self(Repr::Text(Text::from(text))),
+            Some(uuid) if !uuid.is_nil() => Self::of(uuid),
+            _ => Self {
+                text: Some(text.into()),
+                ..Self::ABSENT
+            },
         }
     }
 
     /// Whether there is no id.
     #[must_use]
     pub const fn is_absent(&self) -> bool {
-        matches!(self.0, Repr::Absent)
+        self.uuid.0 == 0 && self.uuid.1 == 0 && self.text.is_none()
     }
 
     /// Calls `read` with the wire text, without allocating it.
     pub fn with_str<R>(&self, read: impl FnOnce(&str) -> R) -> R {
-        match &self.0 {
-            Repr::Absent => read(""),
-            Repr::Uuid(uuid) => read(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer())),
-            Repr::Text(text) => read(text),
+        if let Some(text) = &self.text {
+            return read(text);
         }
+        if self.is_absent() {
+            return read("");
+        }
+        let uuid = Uuid::from_u64_pair(self.uuid.0, self.uuid.1);
+        read(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
     }
 }
 
@@ -93,5 +109,23 @@ impl Serialize for EventId {
 impl<'de> Deserialize<'de> for EventId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self::parse(&Text::deserialize(deserializer)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_comes_back_and_only_the_empty_one_is_no_id() {
+        let nil = Uuid::nil().to_string();
+        let ours = EventId::v7(1, &[7; 10]).to_string();
+        for text in [nil.as_str(), &ours, &ours.to_uppercase(), "7", "", "a b"] {
+            let id = EventId::parse(text);
+            assert_eq!(id.to_string(), text);
+            assert_eq!(id.is_absent(), text.is_empty());
+            assert_eq!(id, id.clone());
+        }
+        assert_ne!(EventId::parse(&nil), EventId::ABSENT);
     }
 }

@@ -46,6 +46,30 @@ thread_local! {
     static WRITING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
+/// Bytes that are few enough to share an allocation with their count.
+struct Few {
+    bytes: [u8; Self::MAX],
+    len: u8,
+}
+
+impl Few {
+    /// So many that the allocation has 64 bytes.
+    const MAX: usize = 55;
+
+    fn new(few: &[u8]) -> Option<Self> {
+        let mut bytes = [0; Self::MAX];
+        bytes.get_mut(..few.len())?.copy_from_slice(few);
+        let len = u8::try_from(few.len()).ok()?;
+        Some(Self { bytes, len })
+    }
+}
+
+impl AsRef<[u8]> for Few {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.get(..self.len.into()).unwrap_or_default()
+    }
+}
+
 impl Payload {
     /// Writes a value as JSON. A value that writes as `null` has no payload: `None`.
     ///
@@ -63,9 +87,13 @@ impl Payload {
         written
     }
 
-    /// Bytes without spare room need no second allocation to be shared.
+    /// A few bytes stand beside the count of those who share them; more have a place of their own,
+    /// and are counted only once they are shared.
     fn copied(bytes: &[u8]) -> Self {
-        Self(Bytes::from(Box::<[u8]>::from(bytes)))
+        Self(match Few::new(bytes) {
+            Some(few) => Bytes::from_owner(few),
+            None => Bytes::from(Box::<[u8]>::from(bytes)),
+        })
     }
 
     /// Writes a value that is known not to be `null`.
@@ -199,5 +227,16 @@ mod tests {
         );
         let text = Bytes::from(format!(r#""\"{}""#, "[".repeat(500)));
         assert!(Payload::from_bytes(&text).is_ok());
+    }
+
+    #[test]
+    fn few_bytes_and_many_are_written_and_shared_alike() {
+        for length in [0, 1, Few::MAX - 3, Few::MAX - 2, Few::MAX - 1, 1000] {
+            let text = "x".repeat(length);
+            let payload = Payload::json(&text).unwrap();
+            assert_eq!(payload.as_str(), format!("\"{text}\""));
+            assert_eq!(payload.clone(), payload);
+            assert_eq!(payload.bytes().len(), length + 2);
+        }
     }
 }
