@@ -139,13 +139,15 @@ impl Subject {
     pub fn inbox(random: [u64; 2]) -> Self {
         const DIGITS: &[u8; 64] =
             b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz-";
+        // A word at a time: bytes that were just written one by one are slow to read back as words.
+        let word = |bits: u64| {
+            let digit = |n: u32| u64::from(DIGITS[((bits >> (6 * n)) & 63) as usize]) << (8 * n);
+            (0..8).fold(0, |word, n| word | digit(n)).to_le_bytes()
+        };
         let mut bytes = *b"_INBOX.0123456789abcdef";
         let (_, digits) = bytes.split_at_mut(INBOX_PREFIX.len());
-        for (digits, mut bits) in digits.chunks_exact_mut(8).zip(random) {
-            for digit in digits {
-                *digit = DIGITS[(bits & 63) as usize];
-                bits >>= 6;
-            }
+        for (digits, bits) in digits.chunks_exact_mut(8).zip(random) {
+            digits.copy_from_slice(&word(bits));
         }
         // All of it is ASCII, so it always is text.
         Self(Text::new(std::str::from_utf8(&bytes).unwrap_or_default()))
@@ -160,8 +162,12 @@ impl Subject {
     /// The random part of a subject that [`inbox`](Self::inbox) made; `None` for a subject that
     /// has another beginning or length.
     #[must_use]
-    pub fn inbox_token(&self) -> Option<[u8; INBOX_TOKEN]> {
-        inbox_token(&self.0)
+    pub fn inbox_token(subject: &str) -> Option<[u8; INBOX_TOKEN]> {
+        subject
+            .strip_prefix(INBOX_PREFIX)?
+            .as_bytes()
+            .try_into()
+            .ok()
     }
 
     /// The subject as text.
@@ -190,15 +196,11 @@ impl fmt::Debug for Subject {
     }
 }
 
-fn inbox_token(text: &str) -> Option<[u8; INBOX_TOKEN]> {
-    text.strip_prefix(INBOX_PREFIX)?.as_bytes().try_into().ok()
-}
-
 /// Whether this looks like what [`Subject::inbox`] makes, as nearly every `reply_to` does. Sixteen
 /// bytes are compared at once where the general check goes from one to the next.
 fn is_own_inbox(text: &str) -> bool {
     let ours = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    inbox_token(text)
+    Subject::inbox_token(text)
         .is_some_and(|token| token.into_iter().fold(true, |all, byte| all & ours(byte)))
 }
 

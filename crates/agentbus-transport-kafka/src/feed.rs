@@ -169,7 +169,7 @@ struct Held {
 impl Settle for Held {
     fn settle(
         self: Arc<Self>,
-        _token: u64,
+        _token: u128,
         verdict: Verdict,
     ) -> Completion<Result<(), TransportError>> {
         let link = &self.feed.link;

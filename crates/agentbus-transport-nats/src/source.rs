@@ -129,7 +129,7 @@ impl Drop for CoreSource {
 impl Settle for Feed {
     fn settle(
         self: Arc<Self>,
-        _token: u64,
+        _token: u128,
         verdict: Verdict,
     ) -> Completion<Result<(), TransportError>> {
         if let Verdict::Nak {
@@ -155,7 +155,7 @@ struct Asked {
 impl Settle for Asked {
     fn settle(
         self: Arc<Self>,
-        _token: u64,
+        _token: u128,
         verdict: Verdict,
     ) -> Completion<Result<(), TransportError>> {
         match verdict {

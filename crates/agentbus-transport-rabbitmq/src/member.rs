@@ -158,7 +158,7 @@ impl Member {
     }
 
     /// What a verdict is about; ends the delivery.
-    pub(crate) fn let_go(&self, token: u64) -> Option<Taken> {
+    pub(crate) fn let_go(&self, token: u128) -> Option<Taken> {
         self.hand.lock().held.remove(&token)
     }
 

@@ -20,7 +20,7 @@ use crate::publish;
 type Settled = Result<(), TransportError>;
 
 impl Settle for Member {
-    fn settle(self: Arc<Self>, token: u64, verdict: Verdict) -> Completion<Settled> {
+    fn settle(self: Arc<Self>, token: u128, verdict: Verdict) -> Completion<Settled> {
         if matches!(verdict, Verdict::Extend { .. }) {
             // Without a lease there is nothing to extend: the broker waits for who holds it.
             return Completion::ready(Ok(()));

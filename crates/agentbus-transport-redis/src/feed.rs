@@ -99,7 +99,7 @@ impl Drain for Feed {
 impl Settle for Feed {
     fn settle(
         self: Arc<Self>,
-        _token: u64,
+        _token: u128,
         verdict: Verdict,
     ) -> Completion<Result<(), TransportError>> {
         if let Verdict::Nak {

@@ -179,7 +179,7 @@ impl Member {
     }
 
     /// What a verdict is about; ends the delivery unless it is only looked at.
-    pub(crate) fn held(&self, token: u64, ends: bool) -> Option<Taken> {
+    pub(crate) fn held(&self, token: u128, ends: bool) -> Option<Taken> {
         let mut state = self.state.lock();
         if !ends {
             return state.hand.held.get(&token).cloned();

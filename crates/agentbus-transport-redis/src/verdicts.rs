@@ -22,7 +22,7 @@ use crate::{limits, publish};
 type Settled = Result<(), TransportError>;
 
 impl Settle for Member {
-    fn settle(self: Arc<Self>, token: u64, verdict: Verdict) -> Completion<Settled> {
+    fn settle(self: Arc<Self>, token: u128, verdict: Verdict) -> Completion<Settled> {
         let ends = !matches!(verdict, Verdict::Extend { .. });
         let Some(held) = self.held(token, ends) else {
             return Completion::ready(Ok(()));

@@ -50,15 +50,16 @@ impl LogSource {
             consumer: Arc::clone(&self.consumer),
             store: Arc::clone(&self.store),
             message: Arc::clone(&taken.message),
+            seq,
             attempt,
         };
         if taken.message.is_expired() {
             self.consumer.count_expired();
-            drop(handed.settled(seq));
+            drop(handed.settled());
             return Received::Expired(Delivery::new(taken.message, attempt).numbered(seq));
         }
         let delivery = Delivery::new(taken.message, attempt).numbered(seq);
-        Received::Live(delivery.settled_by(Arc::new(handed), seq))
+        Received::Live(delivery.settled_by(Arc::new(handed), 0))
     }
 }
 
@@ -112,17 +113,18 @@ struct Handed {
     consumer: Arc<Consumer>,
     store: Arc<Store>,
     message: Arc<Message>,
+    seq: u64,
     attempt: u32,
 }
 
 impl Settle for Handed {
-    fn settle(self: Arc<Self>, seq: u64, verdict: Verdict) -> Settled {
+    fn settle(self: Arc<Self>, _token: u128, verdict: Verdict) -> Settled {
         let settled = match verdict {
-            Verdict::Ack => self.settled(seq),
-            Verdict::Reject => self.reject(seq),
-            Verdict::Nak { delay, .. } => self.nak(seq, delay),
-            Verdict::Abandoned => self.abandon(seq),
-            Verdict::Extend { lease } => self.extend(seq, lease),
+            Verdict::Ack => self.settled(),
+            Verdict::Reject => self.reject(),
+            Verdict::Nak { delay, .. } => self.nak(delay),
+            Verdict::Abandoned => self.abandon(),
+            Verdict::Extend { lease } => self.extend(lease),
         };
         // There is room for another one, or an attempt to begin.
         self.consumer.nudge();
@@ -133,59 +135,59 @@ impl Settle for Handed {
 
 impl Handed {
     /// Settles whatever attempt this is: what is done is done.
-    fn settled(&self, seq: u64) -> Settled {
+    fn settled(&self) -> Settled {
         let mut state = self.consumer.lock();
-        if !state.ledger.ack(seq) {
+        if !state.ledger.ack(self.seq) {
             return Completion::ready(Ok(()));
         }
         // Written while the lock is held, so that the order on the disk is that of the ledger.
         self.write(Work {
-            settled: vec![seq],
+            settled: vec![self.seq],
             ..Work::default()
         })
     }
 
-    fn reject(&self, seq: u64) -> Settled {
+    fn reject(&self) -> Settled {
         let mut state = self.consumer.lock();
-        match state.ledger.reject(seq, self.attempt) {
+        match state.ledger.reject(self.seq, self.attempt) {
             Err(stale) => self.stale(stale),
             Ok(()) => self.write(Work {
-                settled: vec![seq],
+                settled: vec![self.seq],
                 ..Work::default()
             }),
         }
     }
 
     /// The next attempt is written down when it begins, so only a delay is written here.
-    fn nak(&self, seq: u64, delay: Duration) -> Settled {
+    fn nak(&self, delay: Duration) -> Settled {
         let delay = delay.min(transport_limits::NAK_DELAY_MAX);
         let mut state = self.consumer.lock();
         let due = Instant::now() + delay;
-        match state.ledger.nak(seq, self.attempt, due) {
+        match state.ledger.nak(self.seq, self.attempt, due) {
             Err(stale) => self.stale(stale),
             Ok(()) if delay.is_zero() => Completion::ready(Ok(())),
             Ok(()) => {
                 let due_ms = self.store.clock.now_ms().saturating_add(millis(delay));
                 self.write(Work {
-                    delayed: vec![(seq, due_ms)],
+                    delayed: vec![(self.seq, due_ms)],
                     ..Work::default()
                 })
             }
         }
     }
 
-    fn abandon(&self, seq: u64) -> Settled {
+    fn abandon(&self) -> Settled {
         let mut state = self.consumer.lock();
-        match state.ledger.abandon(seq, self.attempt, Instant::now()) {
+        match state.ledger.abandon(self.seq, self.attempt, Instant::now()) {
             Err(stale) => self.stale(stale),
             Ok(_) => Completion::ready(Ok(())),
         }
     }
 
-    fn extend(&self, seq: u64, lease: Duration) -> Settled {
+    fn extend(&self, lease: Duration) -> Settled {
         let until = Instant::now() + lease.min(transport_limits::LEASE_MAX);
         let mut state = self.consumer.lock();
-        match state.ledger.extend(seq, self.attempt, until) {
+        match state.ledger.extend(self.seq, self.attempt, until) {
             Err(stale) => self.stale(stale),
             Ok(()) => Completion::ready(Ok(())),
         }

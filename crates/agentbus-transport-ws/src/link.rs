@@ -248,9 +248,10 @@ impl Link {
                 let settle = Arc::new(Settler {
                     link: Arc::clone(self),
                     sub,
+                    number,
                     logged: sequence.is_some().then_some(subject),
                 });
-                Received::Live(handed.settled_by(settle, number))
+                Received::Live(handed.settled_by(settle, 0))
             }
             None => Received::Expired(handed),
         };
@@ -347,6 +348,8 @@ async fn read(mut incoming: SplitStream<Socket>, link: Arc<Link>) {
 struct Settler {
     link: Arc<Link>,
     sub: u64,
+    /// Which message it is, to the bus at the other end.
+    number: u64,
     /// The subject, if the message is in a log: then its verdict is written down there, which can
     /// fail and is waited for.
     logged: Option<Subject>,
@@ -355,7 +358,7 @@ struct Settler {
 impl Settle for Settler {
     fn settle(
         self: Arc<Self>,
-        token: u64,
+        _token: u128,
         verdict: Verdict,
     ) -> Completion<Result<(), TransportError>> {
         let (verdict, ms) = match verdict {
@@ -371,7 +374,7 @@ impl Settle for Settler {
         let frame = ClientFrame::Settle {
             id,
             sub: self.sub,
-            delivery: token,
+            delivery: self.number,
             verdict: verdict.to_owned(),
             ms,
         };

@@ -69,7 +69,7 @@ pub trait Settle: fmt::Debug + Send + Sync {
     /// Takes a verdict on a delivery.
     fn settle(
         self: Arc<Self>,
-        token: u64,
+        token: u128,
         verdict: Verdict,
     ) -> Completion<Result<(), TransportError>>;
 }
@@ -88,7 +88,7 @@ pub struct Delivery {
 /// [`Verdict::Abandoned`].
 #[derive(Debug)]
 pub struct Settlement {
-    token: u64,
+    token: u128,
     /// Taken with the verdict; `None` from the start where the transport hears none.
     settle: Option<Arc<dyn Settle>>,
 }
@@ -134,7 +134,7 @@ impl Delivery {
 
     /// Attaches the side that hears the verdict.
     #[must_use]
-    pub fn settled_by(mut self, settle: Arc<dyn Settle>, token: u64) -> Self {
+    pub fn settled_by(mut self, settle: Arc<dyn Settle>, token: u128) -> Self {
         self.settlement = Settlement {
             token,
             settle: Some(settle),

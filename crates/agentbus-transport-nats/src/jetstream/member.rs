@@ -63,14 +63,14 @@ struct State {
     /// Taken from the server and not handed out.
     ready: VecDeque<Taken>,
     /// Handed out and not settled.
-    held: HashMap<u64, Held>,
+    held: HashMap<u128, Held>,
     /// How many of them are still this member's to decide about.
     leased: usize,
     /// Verdicts that the connection does not have yet.
     saying: usize,
     /// Asked for and not arrived.
     asked: usize,
-    tokens: u64,
+    tokens: u128,
     receiver: Option<Waker>,
     /// Whether anybody has read from it yet.
     wanted: bool,
@@ -295,7 +295,7 @@ impl Member {
     }
 
     /// Ends a delivery and returns it, for a verdict that is to be said.
-    pub(super) fn end(self: &Arc<Self>, token: u64) -> Option<(Held, Saying)> {
+    pub(super) fn end(self: &Arc<Self>, token: u128) -> Option<(Held, Saying)> {
         let mut state = self.state.lock();
         let held = state.held.remove(&token)?;
         state.leased -= usize::from(!held.ended);
@@ -312,7 +312,7 @@ impl Member {
     }
 
     /// Gives a delivery a new lease. Says who it is, or that it is too late.
-    pub(super) fn extend(&self, token: u64, lease: Duration) -> Option<Result<Taken, Subject>> {
+    pub(super) fn extend(&self, token: u128, lease: Duration) -> Option<Result<Taken, Subject>> {
         let mut state = self.state.lock();
         let held = state.held.get_mut(&token)?;
         let now = Instant::now();

@@ -19,7 +19,7 @@ use super::publish;
 type Settled = Result<(), TransportError>;
 
 impl Settle for Member {
-    fn settle(self: Arc<Self>, token: u64, verdict: Verdict) -> Completion<Settled> {
+    fn settle(self: Arc<Self>, token: u128, verdict: Verdict) -> Completion<Settled> {
         if let Verdict::Extend { lease } = verdict {
             return match self.extend(token, lease) {
                 Some(Ok(taken)) => self.say(&taken.reply, AckKind::Progress),

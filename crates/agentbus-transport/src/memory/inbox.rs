@@ -3,19 +3,34 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use agentbus_protocol::Subject;
 use parking_lot::Mutex;
 
-use super::NAME;
-use super::mailbox::Mailbox;
-use crate::{TransportError, limits};
+use super::mailbox::{Mailbox, Posted, Signals, Taken};
+use super::{Broker, NAME};
+use crate::{Message, Received, Source, TransportError, limits};
 
-/// Calls from several threads open inboxes at the same time; sixteen locks keep them apart.
-const SHARDS: usize = 16;
+/// Calls from several threads open inboxes at the same time; so many locks keep them apart.
+const SHARDS: usize = 32;
 
-type Shard = HashMap<u128, Arc<Mailbox>, BuildHasherDefault<AsItIs>>;
+/// Most inboxes behind one lock. Tokens are random, so that when one is full the others are, give
+/// or take a few in a hundred.
+const SHARD_MAX: usize = limits::INBOXES_MAX / SHARDS;
+
+/// A table that has become empty keeps the room for this many inboxes, and gives back the rest.
+const SHARD_KEPT: usize = 1024;
+
+type Mailboxes = HashMap<Token, Mailbox, BuildHasherDefault<AsItIs>>;
+
+/// Alone on its cache lines, so that two locks do not slow one another.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard(Mutex<Mailboxes>);
+
+/// The name of an inbox within this broker.
+pub(super) type Token = u128;
 
 /// Takes the token of an inbox for its hash: it is random, and nobody but us chooses one that
 /// becomes a key.
@@ -24,15 +39,8 @@ struct AsItIs(u64);
 
 impl Hasher for AsItIs {
     fn write(&mut self, token: &[u8]) {
-        // Letters and digits have few bits that differ. Multiplied, these reach the upper half,
-        // which becomes the lower one, by which a map chooses.
-        let halves = token
-            .chunks_exact(8)
-            .map(|half| half.try_into().unwrap_or_default());
-        let mixed = halves
-            .map(u64::from_ne_bytes)
-            .fold(0, |mixed, half| mixed ^ half);
-        self.0 = mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
+        let token = token.try_into().unwrap_or_default();
+        self.0 = mixed(u128::from_ne_bytes(token));
     }
 
     fn finish(&self) -> u64 {
@@ -40,23 +48,31 @@ impl Hasher for AsItIs {
     }
 }
 
-/// The name of an inbox within this broker.
-fn token(subject: &Subject) -> Option<u128> {
-    subject.inbox_token().map(u128::from_ne_bytes)
+/// Spreads a token over all bits. Letters and digits have few that differ; multiplied, these reach
+/// the upper half, which becomes the lower one, by which a map chooses.
+const fn mixed(token: Token) -> u64 {
+    let halves = (token >> 64) as u64 ^ token as u64;
+    halves.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32)
+}
+
+/// The token in the subject of an inbox that was made here; `None` for any other.
+pub(super) fn token(subject: &str) -> Option<Token> {
+    Subject::inbox_token(subject).map(u128::from_ne_bytes)
 }
 
 /// All open inboxes.
 #[derive(Debug, Default)]
 pub(super) struct Inboxes {
-    shards: [Mutex<Shard>; SHARDS],
-    open: AtomicUsize,
+    shards: [Shard; SHARDS],
 }
 
 impl Inboxes {
     /// Opens the inbox of a new subject.
-    pub(super) fn open(&self, subject: &Subject) -> Result<Arc<Mailbox>, TransportError> {
-        if self.open.fetch_add(1, Ordering::Relaxed) >= limits::INBOXES_MAX {
-            self.open.fetch_sub(1, Ordering::Relaxed);
+    pub(super) fn open(&self, subject: &Subject) -> Result<Token, TransportError> {
+        // Every subject of an inbox that was made here has one.
+        let token = token(subject.as_str()).unwrap_or_default();
+        let mut mailboxes = self.shard(token).lock();
+        if mailboxes.len() >= SHARD_MAX {
             let limit = limits::INBOXES_MAX;
             return Err(TransportError::TooMany {
                 transport: NAME,
@@ -64,46 +80,221 @@ impl Inboxes {
                 limit,
             });
         }
-        // Every subject of an inbox that was made here has one.
-        let token = token(subject).unwrap_or_default();
-        let mailbox = Arc::new(Mailbox::new(token));
-        self.shard(token).lock().insert(token, Arc::clone(&mailbox));
-        Ok(mailbox)
+        mailboxes.insert(token, Mailbox::default());
+        Ok(token)
     }
 
-    pub(super) fn find(&self, subject: &Subject) -> Option<Arc<Mailbox>> {
-        let token = token(subject)?;
-        self.shard(token).lock().get(&token).map(Arc::clone)
+    /// Puts a reply in, or says why not. Never waits.
+    pub(super) fn post(&self, token: Token, reply: Arc<Message>) -> Posted {
+        let mut mailboxes = self.shard(token).lock();
+        let posted = match mailboxes.get_mut(&token) {
+            Some(mailbox) => mailbox.post(reply),
+            None => Err(Posted::Gone(reply)),
+        };
+        drop(mailboxes);
+        match posted {
+            Ok(receiver) => {
+                super::wake(receiver);
+                Posted::Taken
+            }
+            Err(refused) => refused,
+        }
+    }
+
+    /// Puts a reply in, waiting for room as long as the call lasts.
+    pub(super) async fn post_when_room(
+        &self,
+        token: Token,
+        mut reply: Arc<Message>,
+        mut room: Arc<tokio::sync::Notify>,
+    ) -> Posted {
+        loop {
+            // Registered before the attempt, so that room made in between is not missed.
+            let notify = Arc::clone(&room);
+            let mut freed = std::pin::pin!(notify.notified());
+            freed.as_mut().enable();
+            (reply, room) = match self.post(token, reply) {
+                Posted::Full(reply, room) => (reply, room),
+                settled => return settled,
+            };
+            freed.await;
+        }
     }
 
     /// Tells the caller behind an inbox, if it is still there, that its request was given up.
-    pub(super) fn lose(&self, subject: &Subject) {
-        if let Some(mailbox) = self.find(subject) {
-            mailbox.lose();
-        }
+    pub(super) fn lose(&self, token: Token) {
+        let mut mailboxes = self.shard(token).lock();
+        let caller = mailboxes.get_mut(&token).and_then(Mailbox::lose);
+        drop(mailboxes);
+        super::wake(caller);
     }
 
-    pub(super) fn close(&self, mailbox: &Mailbox) {
-        let token = mailbox.token;
-        if self.shard(token).lock().remove(&token).is_some() {
-            self.open.fetch_sub(1, Ordering::Relaxed);
-        }
-        mailbox.end();
-    }
-
-    pub(super) fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
-        let all = |shard: &Mutex<Shard>| -> Vec<Arc<Mailbox>> {
-            shard.lock().values().map(Arc::clone).collect()
+    /// Gives out up to `max` replies. Returns how many, 0 when no more will come, and whether a
+    /// stopped inbox has become empty with them.
+    fn poll(
+        &self,
+        token: Token,
+        cx: &Context<'_>,
+        max: usize,
+        give: impl FnMut(Received),
+    ) -> Poll<(usize, bool)> {
+        let mut mailboxes = self.shard(token).lock();
+        let Some(mailbox) = mailboxes.get_mut(&token) else {
+            return Poll::Ready((0, false));
         };
-        self.shards.iter().flat_map(all).collect()
+        let taken = mailbox.take(cx, max, give);
+        drop(mailboxes);
+        match taken {
+            Taken::Some(count, signals) => {
+                let emptied = signals.emptied;
+                signals.send();
+                Poll::Ready((count, emptied))
+            }
+            Taken::Waits(before) => {
+                drop(before);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn stop(&self, token: Token) {
+        let mut mailboxes = self.shard(token).lock();
+        let signals = mailboxes.get_mut(&token).map(Mailbox::stop);
+        drop(mailboxes);
+        signals.unwrap_or_default().send();
+    }
+
+    /// Forgets an inbox whose caller has gone.
+    fn close(&self, token: Token) {
+        let mut mailboxes = self.shard(token).lock();
+        // Dropped once the lock was given back, because what it holds is not ours alone.
+        let closed = mailboxes.remove(&token);
+        if mailboxes.is_empty() && mailboxes.capacity() > SHARD_KEPT {
+            mailboxes.shrink_to(SHARD_KEPT);
+        }
+        drop(mailboxes);
+        if let Some(mut mailbox) = closed {
+            mailbox.end().1.send();
+        }
+    }
+
+    /// Takes no replies from now on, but gives out what there is.
+    pub(super) fn stop_all(&self) {
+        self.each(Mailbox::stop).for_each(Signals::send);
+    }
+
+    /// Gives out nothing from now on. Returns how many replies were given up.
+    pub(super) fn end_all(&self) -> usize {
+        self.each(Mailbox::end)
+            .map(|(abandoned, signals)| {
+                signals.send();
+                abandoned.len()
+            })
+            .sum()
+    }
+
+    /// Changes all inboxes, those behind one lock after those behind another.
+    fn each<T>(&self, change: impl Fn(&mut Mailbox) -> T) -> impl Iterator<Item = T> {
+        self.shards.iter().flat_map(move |shard| {
+            let mut mailboxes = shard.0.lock();
+            let changed: Vec<T> = mailboxes.values_mut().map(&change).collect();
+            changed
+        })
+    }
+
+    /// Whether no reply waits.
+    pub(super) fn are_empty(&self) -> bool {
+        let empty = |shard: &Shard| shard.0.lock().values().all(Mailbox::is_empty);
+        self.shards.iter().all(empty)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+        self.shards.iter().map(|shard| shard.0.lock().len()).sum()
     }
 
-    /// Inboxes spread evenly over the locks because their tokens are random.
-    fn shard(&self, token: u128) -> &Mutex<Shard> {
-        &self.shards[(token % SHARDS as u128) as usize]
+    /// Inboxes spread evenly over the locks because their tokens are random, once they are mixed.
+    fn shard(&self, token: Token) -> &Mutex<Mailboxes> {
+        // Bits by which the map behind the lock does not choose.
+        &self.shards[(mixed(token) >> 48) as usize % SHARDS].0
+    }
+}
+
+/// The receiving end of an inbox. Dropping it closes the inbox.
+#[derive(Debug)]
+pub(super) struct InboxSource {
+    pub(super) broker: Arc<Broker>,
+    pub(super) token: Token,
+}
+
+impl InboxSource {
+    fn poll(&self, cx: &Context<'_>, max: usize, give: impl FnMut(Received)) -> Poll<usize> {
+        let common = &self.broker.common;
+        let polled = common.inboxes.poll(self.token, cx, max, give);
+        polled.map(|(count, emptied)| {
+            if emptied {
+                common.emptied.notify_waiters();
+            }
+            count
+        })
+    }
+}
+
+impl Source for InboxSource {
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        batch: &mut Vec<Received>,
+        max: usize,
+    ) -> Poll<usize> {
+        self.poll(cx, max.max(1), |reply| batch.push(reply))
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+        let mut next = None;
+        let polled = self.poll(cx, 1, |reply| next = Some(reply));
+        polled.map(|_| next)
+    }
+
+    fn stop(&mut self) {
+        self.broker.common.inboxes.stop(self.token);
+    }
+}
+
+impl Drop for InboxSource {
+    fn drop(&mut self) {
+        self.broker.common.inboxes.close(self.token);
+        // Whoever closes the broker says so first and then looks under the lock that was just
+        // taken, so that one of the two sees the other.
+        if self.broker.is_closed() {
+            self.broker.common.emptied.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt;
+
+    use super::*;
+
+    #[test]
+    fn inboxes_spread_evenly_over_the_locks() {
+        let inboxes = Inboxes::default();
+        let each = 400;
+        for _ in 0..each * SHARDS {
+            let subject = Subject::inbox(rand::rng().random());
+            assert!(inboxes.open(&subject).is_ok());
+        }
+        assert_eq!(inboxes.len(), each * SHARDS);
+        let of = |shard: &Shard| shard.0.lock().len();
+        let (least, most) = (
+            inboxes.shards.iter().map(of).min(),
+            inboxes.shards.iter().map(of).max(),
+        );
+        // Eight standard deviations.
+        assert!(
+            least > Some(each - 160) && most < Some(each + 160),
+            "{least:?} to {most:?}"
+        );
     }
 }

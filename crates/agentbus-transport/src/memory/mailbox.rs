@@ -1,30 +1,25 @@
 //! The replies to one call.
 //!
-//! Every call opens one, so it is as small as it can be: one receiver, one lane, no verdicts.
+//! Every call opens one, so it is as small as it can be: one receiver, one lane, no verdicts, and no
+//! lock of its own. It stands in the table of open inboxes and is changed under that table's lock;
+//! nothing here wakes anybody or drops a waker, which is left to whoever has given the lock back.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Broker, Common, Phase};
-use crate::{Message, Received, Source, limits};
-
-#[derive(Debug)]
-pub(super) struct Mailbox {
-    pub(super) token: u128,
-    state: Mutex<State>,
-    /// Wakes repliers when there is room again.
-    room: Notify,
-}
+use super::Phase;
+use crate::{Message, Received, limits};
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct Mailbox {
     phase: Phase,
     replies: Replies,
     receiver: Option<Waker>,
+    /// Wakes repliers when there is room again; there once the mailbox was full.
+    room: Option<Arc<Notify>>,
     repliers_waiting: bool,
     /// Whether the request was given up, which the caller has not been told.
     lost: bool,
@@ -65,172 +60,122 @@ impl Replies {
 pub(super) enum Posted {
     /// It is in the mailbox.
     Taken,
-    /// The mailbox is full.
-    Full(Arc<Message>),
+    /// The mailbox is full; when to try again.
+    Full(Arc<Message>, Arc<Notify>),
     /// The call is over.
-    Gone,
+    Gone(Arc<Message>),
+}
+
+/// What the caller got from its mailbox.
+pub(super) enum Taken {
+    /// So many replies, and what to tell others of it; 0 when no more will come.
+    Some(usize, Signals),
+    /// None yet. The waker that stood there before is no longer needed.
+    Waits(Option<Waker>),
+}
+
+/// Whom to wake once the lock was given back.
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    receiver: Option<Waker>,
+    room: Option<Arc<Notify>>,
+    /// Whether a mailbox that takes no more replies has just become empty.
+    pub(super) emptied: bool,
+}
+
+impl Signals {
+    pub(super) fn send(self) {
+        if let Some(receiver) = self.receiver {
+            receiver.wake();
+        }
+        if let Some(room) = self.room {
+            room.notify_waiters();
+        }
+    }
 }
 
 impl Mailbox {
-    pub(super) fn new(token: u128) -> Self {
-        Self {
-            token,
-            state: Mutex::default(),
-            room: Notify::new(),
+    /// Puts a reply in and returns the receiver to wake, or says why not.
+    pub(super) fn post(&mut self, reply: Arc<Message>) -> Result<Option<Waker>, Posted> {
+        if self.phase != Phase::Open {
+            return Err(Posted::Gone(reply));
         }
+        if self.replies.len() >= limits::INBOX_CAPACITY {
+            self.repliers_waiting = true;
+            let room = self.room.get_or_insert_default();
+            return Err(Posted::Full(reply, Arc::clone(room)));
+        }
+        self.replies.push(reply);
+        Ok(self.receiver.take())
     }
 
-    /// Puts a reply in, or says why not. Never waits.
-    pub(super) fn post(&self, reply: Arc<Message>) -> Posted {
-        let mut state = self.state.lock();
-        if state.phase != Phase::Open {
-            return Posted::Gone;
-        }
-        if state.replies.len() >= limits::INBOX_CAPACITY {
-            state.repliers_waiting = true;
-            return Posted::Full(reply);
-        }
-        state.replies.push(reply);
-        let receiver = state.receiver.take();
-        drop(state);
-        if let Some(receiver) = receiver {
-            receiver.wake();
-        }
-        Posted::Taken
+    /// Notes that nobody works on the request any more; returns the caller, to be woken.
+    pub(super) fn lose(&mut self) -> Option<Waker> {
+        self.lost = true;
+        self.receiver.take()
     }
 
-    /// Tells the caller that nobody works on its request any more.
-    pub(super) fn lose(&self) {
-        let mut state = self.state.lock();
-        state.lost = true;
-        let receiver = state.receiver.take();
-        drop(state);
-        if let Some(receiver) = receiver {
-            receiver.wake();
-        }
-    }
-
-    /// Puts a reply in, waiting for room as long as the call lasts.
-    pub(super) async fn post_when_room(&self, mut reply: Arc<Message>) -> Posted {
-        loop {
-            // Registered before the attempt, so that room made in between is not missed.
-            let mut room = std::pin::pin!(self.room.notified());
-            room.as_mut().enable();
-            reply = match self.post(reply) {
-                Posted::Full(reply) => reply,
-                settled => return settled,
-            };
-            room.await;
-        }
-    }
-
-    /// Gives out up to `max` replies and returns how many; 0 when no more will come.
-    fn poll_receive(
-        &self,
+    /// Gives out up to `max` replies.
+    pub(super) fn take(
+        &mut self,
         cx: &Context<'_>,
         max: usize,
-        common: &Common,
         mut give: impl FnMut(Received),
-    ) -> Poll<usize> {
-        let mut state = self.state.lock();
-        if state.replies.is_empty() {
-            if std::mem::take(&mut state.lost) {
-                give(Received::Lost);
-                return Poll::Ready(1);
-            }
-            if state.phase != Phase::Open {
-                return Poll::Ready(0);
-            }
-            state.receiver = Some(cx.waker().clone());
-            return Poll::Pending;
+    ) -> Taken {
+        if self.replies.is_empty() {
+            return self.take_nothing(cx, give);
         }
-        let taken = max.min(state.replies.len());
-        let replies = std::iter::from_fn(|| state.replies.pop());
+        let taken = max.min(self.replies.len());
+        let replies = std::iter::from_fn(|| self.replies.pop());
         replies.take(taken).map(Received::reply).for_each(&mut give);
         // Repliers are woken when half of the mailbox is free; see the queue.
-        let half_free = state.replies.len() <= limits::INBOX_CAPACITY / 2;
-        let wake_repliers = half_free && std::mem::take(&mut state.repliers_waiting);
-        let emptied = state.replies.is_empty() && state.phase == Phase::Stopping;
-        drop(state);
-        if wake_repliers {
-            self.room.notify_waiters();
+        let half_free = self.replies.len() <= limits::INBOX_CAPACITY / 2;
+        let wake_repliers = half_free && std::mem::take(&mut self.repliers_waiting);
+        let signals = Signals {
+            receiver: None,
+            room: self.room.clone().filter(|_| wake_repliers),
+            emptied: self.replies.is_empty() && self.phase == Phase::Stopping,
+        };
+        Taken::Some(taken, signals)
+    }
+
+    fn take_nothing(&mut self, cx: &Context<'_>, mut give: impl FnMut(Received)) -> Taken {
+        if std::mem::take(&mut self.lost) {
+            give(Received::Lost);
+            return Taken::Some(1, Signals::default());
         }
-        if emptied {
-            common.emptied.notify_waiters();
+        if self.phase != Phase::Open {
+            return Taken::Some(0, Signals::default());
         }
-        Poll::Ready(taken)
+        Taken::Waits(self.receiver.replace(cx.waker().clone()))
     }
 
     /// Takes no replies from now on, but gives out what it has.
-    pub(super) fn stop(&self) {
-        let mut state = self.state.lock();
-        if state.phase == Phase::Open {
-            state.phase = Phase::Stopping;
+    pub(super) fn stop(&mut self) -> Signals {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Stopping;
         }
-        self.release(state);
+        self.release()
     }
 
-    /// Takes and gives no replies from now on. Returns how many were given up.
-    pub(super) fn end(&self) -> usize {
-        let mut state = self.state.lock();
-        state.phase = Phase::Ended;
-        let abandoned = std::mem::take(&mut state.replies);
-        self.release(state);
-        abandoned.len()
+    /// Takes and gives no replies from now on. Returns those that were given up.
+    pub(super) fn end(&mut self) -> (Vec<Arc<Message>>, Signals) {
+        self.phase = Phase::Ended;
+        let abandoned = std::iter::from_fn(|| self.replies.pop()).collect();
+        (abandoned, self.release())
     }
 
     /// Lets everybody who waits look again.
-    fn release(&self, mut state: parking_lot::MutexGuard<'_, State>) {
-        let receiver = state.receiver.take();
-        let repliers_waited = std::mem::take(&mut state.repliers_waiting);
-        drop(state);
-        if let Some(receiver) = receiver {
-            receiver.wake();
-        }
-        if repliers_waited {
-            self.room.notify_waiters();
+    fn release(&mut self) -> Signals {
+        self.repliers_waiting = false;
+        Signals {
+            receiver: self.receiver.take(),
+            room: self.room.clone(),
+            emptied: false,
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.state.lock().replies.is_empty()
-    }
-}
-
-/// The receiving end of a mailbox. Dropping it closes the mailbox.
-#[derive(Debug)]
-pub(super) struct MailboxSource {
-    pub(super) broker: Arc<Broker>,
-    pub(super) mailbox: Arc<Mailbox>,
-}
-
-impl Source for MailboxSource {
-    fn poll_receive(
-        &mut self,
-        cx: &mut Context<'_>,
-        batch: &mut Vec<Received>,
-        max: usize,
-    ) -> Poll<usize> {
-        let give = |reply| batch.push(reply);
-        self.mailbox
-            .poll_receive(cx, max.max(1), &self.broker.common, give)
-    }
-
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
-        let mut next = None;
-        let give = |reply| next = Some(reply);
-        let polled = self.mailbox.poll_receive(cx, 1, &self.broker.common, give);
-        polled.map(|_| next)
-    }
-
-    fn stop(&mut self) {
-        self.mailbox.stop();
-    }
-}
-
-impl Drop for MailboxSource {
-    fn drop(&mut self) {
-        self.broker.common.inboxes.close(&self.mailbox);
-        self.broker.common.emptied.notify_waiters();
+    pub(super) const fn is_empty(&self) -> bool {
+        self.replies.is_empty()
     }
 }

@@ -19,6 +19,7 @@ mod source;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
 use agentbus_protocol::Subject;
@@ -33,8 +34,7 @@ use crate::{
     Ordering as MessageOrdering, PublishOptions, Receipt, Subscribe, Subscription, Transport,
     TransportError, limits,
 };
-use inbox::Inboxes;
-use mailbox::MailboxSource;
+use inbox::{InboxSource, Inboxes};
 use queue::{Queue, QueueOptions};
 use registry::Registry;
 use source::MemorySource;
@@ -107,6 +107,13 @@ enum Phase {
     Ended,
 }
 
+/// Wakes whoever it is, if it is anybody; never under a lock.
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
 impl MemoryTransport {
     /// Makes a broker that nobody else uses yet.
     #[must_use]
@@ -120,7 +127,7 @@ impl MemoryTransport {
     /// How many subscriptions and groups a message of this subject would reach now.
     #[must_use]
     pub fn receivers(&self, subject: &Subject) -> usize {
-        self.0.registry.route(subject).receivers()
+        self.0.registry.route(subject).route.receivers()
     }
 }
 
@@ -194,23 +201,21 @@ impl Broker {
             return Err(TransportError::Closed);
         }
         let subject = Subject::inbox(rand::rng().random());
-        let mailbox = self.common.inboxes.open(&subject)?;
+        let token = self.common.inboxes.open(&subject)?;
         let broker = Arc::clone(self);
-        Ok(Inbox::new(subject, MailboxSource { broker, mailbox }))
+        Ok(Inbox::new(subject, InboxSource { broker, token }))
     }
 
     async fn close(&self, drain: Duration) -> Drained {
         self.closed.store(true, Ordering::Release);
         let deadline = crate::clock::moment_in(drain);
-        let (queues, mailboxes) = (self.registry.queues(), self.common.inboxes.mailboxes());
+        let (queues, inboxes) = (self.registry.queues(), &self.common.inboxes);
         queues.iter().for_each(|queue| queue.stop());
-        mailboxes.iter().for_each(|mailbox| mailbox.stop());
+        inboxes.stop_all();
         loop {
             // Made before the look, so that a queue that runs empty in between is not missed.
             let emptied = self.common.emptied.notified();
-            let drained = queues.iter().all(|queue| queue.is_empty())
-                && mailboxes.iter().all(|mailbox| mailbox.is_empty());
-            if drained {
+            if queues.iter().all(|queue| queue.is_empty()) && inboxes.are_empty() {
                 break;
             }
             if tokio::time::timeout_at(deadline, emptied).await.is_err() {
@@ -218,8 +223,7 @@ impl Broker {
             }
         }
         let lost: usize = queues.iter().map(|queue| queue.end()).sum();
-        let unread: usize = mailboxes.iter().map(|mailbox| mailbox.end()).sum();
-        let abandoned = lost + unread;
+        let abandoned = lost + inboxes.end_all();
         self.common.over.cancel();
         self.common.tasks.close();
         self.common.tasks.wait().await;

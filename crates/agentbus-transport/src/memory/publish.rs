@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 
 use agentbus_protocol::Subject;
 
-use super::Broker;
 use super::confirm::Confirm;
 use super::mailbox::Posted;
 use super::queue::{Entry, Pushed, Queue};
-use super::registry::Group;
+use super::registry::{Group, Route};
+use super::{Broker, inbox};
 use crate::{Completion, Durability, Message, PublishOptions, Receipt, TransportError};
 
 type Outcome = Result<Receipt, TransportError>;
@@ -33,14 +33,25 @@ pub(super) fn publish(
     if message.subject.is_inbox() {
         return publish_reply(broker, message);
     }
-    let route = broker.registry.route(&message.subject);
+    let known = broker.registry.route(&message.subject);
+    let handed_out = hand_out(broker, &known.route, message, options);
+    known.remember();
+    handed_out
+}
+
+fn hand_out(
+    broker: &Arc<Broker>,
+    route: &Route,
+    message: Arc<Message>,
+    options: PublishOptions,
+) -> Completion<Outcome> {
     // In this order: a group that is asked for its next queue has given a turn.
     if !options.confirm
         && let Some(queue) = route.only()
     {
         return publish_to_one(broker, queue, message, options);
     }
-    let mut round = Round::new(message.subject.clone(), options, route.receivers());
+    let mut round = Round::new(&message.subject, options, route.receivers());
     let groups = route.groups.iter().map(Group::next);
     for queue in route.all.iter().chain(groups) {
         round.push(queue, Arc::clone(&message));
@@ -55,38 +66,41 @@ fn publish_to_one(
     message: Arc<Message>,
     options: PublishOptions,
 ) -> Completion<Outcome> {
-    let subject = message.subject.clone();
-    match queue.push(Entry::new(message, None, true)) {
-        Pushed::Taken => Completion::ready(Ok(Receipt::new(Durability::Memory, Some(1)))),
-        otherwise => {
-            let mut round = Round::new(subject, options, 1);
-            round.note(queue, otherwise);
-            round.finish(broker)
+    let pushed = queue.push(Entry::new(message, None, true));
+    let subject = match &pushed {
+        Pushed::Taken => {
+            return Completion::ready(Ok(Receipt::new(Durability::Memory, Some(1))));
         }
-    }
+        Pushed::Full(entry) | Pushed::Refused(entry) | Pushed::Gone(entry) => {
+            &entry.message.subject
+        }
+    };
+    let mut round = Round::new(subject, options, 1);
+    round.note(queue, pushed);
+    round.finish(broker)
 }
 
 /// A reply goes to one inbox or to nobody, and the replier is told which.
 fn publish_reply(broker: &Arc<Broker>, reply: Arc<Message>) -> Completion<Outcome> {
-    let subject = reply.subject.clone();
-    let Some(mailbox) = broker.common.inboxes.find(&subject) else {
-        return Completion::ready(replied(&subject, &Posted::Gone));
+    let Some(token) = inbox::token(reply.subject.as_str()) else {
+        return Completion::ready(replied(Posted::Gone(reply)));
     };
-    match mailbox.post(reply) {
-        Posted::Full(reply) => {
-            Completion::waiting(
-                async move { replied(&subject, &mailbox.post_when_room(reply).await) },
-            )
+    match broker.common.inboxes.post(token, reply) {
+        Posted::Full(reply, room) => {
+            let common = Arc::clone(&broker.common);
+            Completion::waiting(async move {
+                replied(common.inboxes.post_when_room(token, reply, room).await)
+            })
         }
-        posted => Completion::ready(replied(&subject, &posted)),
+        posted => Completion::ready(replied(posted)),
     }
 }
 
-fn replied(subject: &Subject, posted: &Posted) -> Outcome {
+fn replied(posted: Posted) -> Outcome {
     match posted {
         Posted::Taken => Ok(Receipt::new(Durability::Memory, Some(1))),
-        Posted::Full(_) | Posted::Gone => Err(TransportError::NoResponder {
-            subject: subject.clone(),
+        Posted::Full(reply, _) | Posted::Gone(reply) => Err(TransportError::NoResponder {
+            subject: reply.subject.clone(),
         }),
     }
 }
@@ -105,10 +119,10 @@ struct Round {
 }
 
 impl Round {
-    fn new(subject: Subject, options: PublishOptions, receivers: usize) -> Self {
+    fn new(subject: &Subject, options: PublishOptions, receivers: usize) -> Self {
         let confirm = options.confirm.then(|| Arc::new(Confirm::new(receivers)));
         Self {
-            subject,
+            subject: subject.clone(),
             options,
             receivers,
             confirm,
@@ -128,8 +142,8 @@ impl Round {
         match pushed {
             Pushed::Taken => self.taken += 1,
             Pushed::Full(entry) => self.full.push((Arc::clone(queue), entry)),
-            Pushed::Refused => self.refused = Some(queue.options.capacity),
-            Pushed::Gone => {}
+            Pushed::Refused(_) => self.refused = Some(queue.options.capacity),
+            Pushed::Gone(_) => {}
         }
     }
 
@@ -143,7 +157,7 @@ impl Round {
     async fn wait(mut self, broker: Arc<Broker>) -> Outcome {
         for (queue, entry) in std::mem::take(&mut self.full) {
             let pushed = queue.push_when_room(entry).await;
-            if matches!(pushed, Pushed::Gone) && broker.is_closed() {
+            if matches!(pushed, Pushed::Gone(_)) && broker.is_closed() {
                 return Err(TransportError::Closed);
             }
             self.note(&queue, pushed);

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use agentbus_protocol::{Pattern, Subject, Text};
+use agentbus_protocol::{Pattern, Text};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use settle::Watched;
 
 use super::confirm::Confirm;
-use super::{Common, Phase};
+use super::{Common, Phase, inbox, wake};
 use crate::stats::QueueStats;
 use crate::{Delivery, Message, Overflow, Priority, Received, Settle, limits};
 
@@ -60,19 +60,19 @@ impl Entry {
         }
     }
 
-    fn fail(self, reason: &'static str) {
-        if let Some(confirm) = self.confirm {
+    fn fail(&self, reason: &'static str) {
+        if let Some(confirm) = &self.confirm {
             confirm.failed(reason);
         }
     }
 
     /// Whom to tell when nobody works on the message any more: a caller whose request went to
     /// nobody else.
-    fn asker(&self) -> Option<Subject> {
-        if !self.sole || self.message.envelope.reply_to.is_empty() {
-            return None;
+    fn asker(&self) -> Option<inbox::Token> {
+        match self.sole {
+            true => inbox::token(&self.message.envelope.reply_to),
+            false => None,
         }
-        self.message.asker()
     }
 }
 
@@ -84,9 +84,9 @@ pub(super) enum Pushed {
     /// The queue is full and its policy is that the publisher waits.
     Full(Entry),
     /// The queue is full and its policy is to fail.
-    Refused,
+    Refused(Entry),
     /// The queue takes no messages any more.
-    Gone,
+    Gone(Entry),
 }
 
 /// How a queue behaves.
@@ -168,7 +168,7 @@ impl Queue {
         if state.phase != Phase::Open {
             drop(state);
             entry.fail("abandoned");
-            return Pushed::Gone;
+            return Pushed::Gone(entry);
         }
         let behind_others = standing == Standing::Newcomer
             && state.publishers_waiting > 0
@@ -179,13 +179,14 @@ impl Queue {
                 Overflow::Fail => {
                     drop(state);
                     entry.fail("refused by a full queue");
-                    return Pushed::Refused;
+                    return Pushed::Refused(entry);
                 }
                 Overflow::Wait | Overflow::DropOldest => {
                     let (entry, lost) = state.make_room(entry, self.options.capacity);
                     let waker = entry.map(|entry| state.push(entry, End::Back));
                     drop(state);
-                    lost.into_iter().for_each(|lost| self.lose(lost, "dropped"));
+                    lost.into_iter()
+                        .for_each(|lost| self.lose(&lost, "dropped"));
                     wake(waker.flatten());
                     return Pushed::Taken;
                 }
@@ -294,21 +295,21 @@ impl Queue {
     }
 
     fn delivery(self: &Arc<Self>, entry: Entry) -> Delivery {
-        let settle: Arc<dyn Settle> = match (&entry.confirm, entry.asker()) {
-            (None, None) => Arc::clone(self) as _,
-            (confirm, asker) => Arc::new(Watched {
+        let asker = settle::asked_by(entry.asker());
+        let settle: Arc<dyn Settle> = match entry.confirm {
+            None => Arc::clone(self) as _,
+            Some(confirm) => Arc::new(Watched {
                 queue: Arc::clone(self),
-                confirm: confirm.clone(),
-                asker,
+                confirm,
             }),
         };
-        Delivery::new(entry.message, entry.attempt).settled_by(settle, 0)
+        Delivery::new(entry.message, entry.attempt).settled_by(settle, asker)
     }
 
     /// Gives a message up that nobody will answer.
-    fn lose(&self, entry: Entry, reason: &'static str) {
+    fn lose(&self, entry: &Entry, reason: &'static str) {
         if let Some(asker) = entry.asker() {
-            self.common.inboxes.lose(&asker);
+            self.common.inboxes.lose(asker);
         }
         entry.fail(reason);
     }
@@ -333,7 +334,7 @@ impl Queue {
         lanes
             .into_iter()
             .flatten()
-            .for_each(|entry| self.lose(entry, "abandoned"));
+            .for_each(|entry| self.lose(&entry, "abandoned"));
         self.emptied();
         abandoned
     }
@@ -377,12 +378,6 @@ impl Queue {
             redelivered: state.counts.redelivered,
             stalled: state.counts.stalled,
         }
-    }
-}
-
-fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        waker.wake();
     }
 }
 

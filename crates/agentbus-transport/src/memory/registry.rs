@@ -1,8 +1,9 @@
 //! Who listens on what.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use agentbus_protocol::{Pattern, Subject, Text};
 use foldhash::quality::RandomState;
@@ -12,14 +13,53 @@ use super::NAME;
 use super::queue::Queue;
 use crate::{TransportError, limits};
 
+thread_local! {
+    /// The route that this thread has used last. Publishers mostly stay with one subject, and here
+    /// they find its route without a lock that all publishers share.
+    static LAST: Cell<Option<Box<Known>>> = const { Cell::new(None) };
+}
+
 /// All subscriptions, and a memory of which of them match which subject.
 ///
 /// The memory is forgotten with every change of the subscriptions. It is filled and forgotten
 /// under the lock of the table, so that it is never older than the table.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Registry {
+    /// Tells this registry from every other of the process.
+    number: u64,
+    /// Counts what made the memory forget.
+    changes: AtomicU64,
     table: Mutex<Table>,
     routes: RwLock<HashMap<Text, Arc<Route>, RandomState>>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            changes: AtomicU64::default(),
+            table: Mutex::default(),
+            routes: RwLock::default(),
+        }
+    }
+}
+
+/// A route, and what it was the route of.
+#[derive(Debug)]
+pub(super) struct Known {
+    registry: u64,
+    changes: u64,
+    subject: Text,
+    pub(super) route: Arc<Route>,
+}
+
+impl Known {
+    /// Keeps the route for this thread's next message.
+    pub(super) fn remember(self: Box<Self>) {
+        // A thread that is about to end remembers nothing.
+        let _ = LAST.try_with(|last| last.set(Some(self)));
+    }
 }
 
 #[derive(Debug, Default)]
@@ -113,7 +153,7 @@ impl Registry {
             queue: Arc::clone(&queue),
             receivers: 1,
         });
-        self.routes.write().clear();
+        self.forget_routes();
         Ok(queue)
     }
 
@@ -144,7 +184,7 @@ impl Registry {
             if members.is_empty() {
                 table.literal.remove(queue.pattern.as_str());
             }
-            self.routes.write().clear();
+            self.forget_routes();
         }
         table.subscriptions -= 1;
         orphan
@@ -160,8 +200,34 @@ impl Registry {
         alone
     }
 
-    /// The receivers of a subject.
-    pub(super) fn route(&self, subject: &Subject) -> Arc<Route> {
+    /// The receivers of a subject, to be [remembered](Known::remember) after use.
+    pub(super) fn route(&self, subject: &Subject) -> Box<Known> {
+        // Taken, not borrowed: a subscriber that is woken may publish in turn.
+        let last = LAST.try_with(Cell::take).ok().flatten();
+        match last.filter(|last| self.is_of_now(last, subject)) {
+            Some(known) => known,
+            None => Box::new(self.known(subject)),
+        }
+    }
+
+    fn is_of_now(&self, known: &Known, subject: &Subject) -> bool {
+        known.registry == self.number
+            && known.changes == self.changes.load(Ordering::Acquire)
+            && known.subject == *subject.text()
+    }
+
+    fn known(&self, subject: &Subject) -> Known {
+        // Read before the route, so that one that changes meanwhile counts as old.
+        let changes = self.changes.load(Ordering::Acquire);
+        Known {
+            registry: self.number,
+            changes,
+            subject: subject.text().clone(),
+            route: self.look_up(subject),
+        }
+    }
+
+    fn look_up(&self, subject: &Subject) -> Arc<Route> {
         if let Some(route) = self.routes.read().get(subject.as_str()) {
             return Arc::clone(route);
         }
@@ -173,6 +239,12 @@ impl Registry {
         }
         routes.insert(subject.as_str().into(), Arc::clone(&route));
         route
+    }
+
+    /// Forgets all routes; called under the lock of the table that has changed.
+    fn forget_routes(&self) {
+        self.routes.write().clear();
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     pub(super) fn queues(&self) -> Vec<Arc<Queue>> {

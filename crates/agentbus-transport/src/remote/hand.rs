@@ -27,8 +27,8 @@ pub struct Hand<T> {
     /// Given by the broker and not handed out.
     pub ready: VecDeque<T>,
     /// Handed out and not settled, by token.
-    pub held: HashMap<u64, T>,
-    tokens: u64,
+    pub held: HashMap<u128, T>,
+    tokens: u128,
     receiver: Option<Waker>,
     wanted: bool,
     ended: bool,

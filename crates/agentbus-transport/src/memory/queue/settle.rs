@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentbus_protocol::Subject;
-
-use super::{Confirm, End, Entry, Phase, Queue, wake};
+use super::{Confirm, End, Entry, Phase, Queue, inbox, wake};
 use crate::{Completion, Settle, TransportError, Verdict, limits};
 
 impl Queue {
@@ -57,7 +55,7 @@ impl DelayedPlace {
             Err(_elapsed) => queue.put_front(entry),
         };
         if let Err(entry) = returned {
-            queue.lose(entry, "abandoned");
+            queue.lose(&entry, "abandoned");
         }
     }
 }
@@ -72,68 +70,41 @@ impl Drop for DelayedPlace {
     }
 }
 
+/// The number by which a delivery's verdict finds the caller who waits for it: the token of its
+/// inbox, or 0, which is no token, when nobody does.
+pub(super) fn asked_by(asker: Option<inbox::Token>) -> u128 {
+    asker.unwrap_or_default()
+}
+
+fn asker(token: u128) -> Option<inbox::Token> {
+    (token != 0).then_some(token)
+}
+
+impl Queue {
+    /// Gives back what a subscriber asks to have again.
+    fn nak(self: &Arc<Self>, entry: Entry, delay: Duration) {
+        if let Err(entry) = self.give_back(entry.again(), delay) {
+            self.lose(&entry, "given up after the last attempt");
+        }
+    }
+
+    /// Tells a caller that nobody works on its request any more.
+    fn abandon(&self, token: u128) {
+        if let Some(asker) = asker(token) {
+            self.common.inboxes.lose(asker);
+        }
+    }
+}
+
 impl Settle for Queue {
     fn settle(
         self: Arc<Self>,
-        _token: u64,
-        verdict: Verdict,
-    ) -> Completion<Result<(), TransportError>> {
-        if let Verdict::Nak {
-            message,
-            attempt,
-            delay,
-        } = verdict
-        {
-            let entry = Entry {
-                message,
-                attempt,
-                confirm: None,
-                sole: false,
-            };
-            // Beyond the last attempt the message is given up, which nobody waits to hear.
-            let _ = self.give_back(entry.again(), delay);
-        }
-        Completion::ready(Ok(()))
-    }
-}
-
-/// Settles a delivery whose end somebody waits to hear: its publisher, or the caller whose request
-/// it is.
-#[derive(Debug)]
-pub(super) struct Watched {
-    pub(super) queue: Arc<Queue>,
-    pub(super) confirm: Option<Arc<Confirm>>,
-    pub(super) asker: Option<Subject>,
-}
-
-impl Watched {
-    fn fail(&self, reason: &'static str) {
-        if let Some(confirm) = &self.confirm {
-            confirm.failed(reason);
-        }
-    }
-}
-
-impl Settle for Watched {
-    fn settle(
-        self: Arc<Self>,
-        _token: u64,
+        token: u128,
         verdict: Verdict,
     ) -> Completion<Result<(), TransportError>> {
         match verdict {
-            Verdict::Ack => {
-                if let Some(confirm) = &self.confirm {
-                    confirm.acknowledged();
-                }
-            }
-            Verdict::Extend { .. } => {}
-            Verdict::Abandoned => {
-                self.fail("abandoned");
-                if let Some(asker) = &self.asker {
-                    self.queue.common.inboxes.lose(asker);
-                }
-            }
-            Verdict::Reject => self.fail("rejected"),
+            Verdict::Ack | Verdict::Extend { .. } | Verdict::Reject => {}
+            Verdict::Abandoned => self.abandon(token),
             Verdict::Nak {
                 message,
                 attempt,
@@ -142,12 +113,49 @@ impl Settle for Watched {
                 let entry = Entry {
                     message,
                     attempt,
-                    confirm: self.confirm.clone(),
-                    sole: self.asker.is_some(),
+                    confirm: None,
+                    sole: asker(token).is_some(),
                 };
-                if let Err(entry) = self.queue.give_back(entry.again(), delay) {
-                    self.queue.lose(entry, "given up after the last attempt");
-                }
+                self.nak(entry, delay);
+            }
+        }
+        Completion::ready(Ok(()))
+    }
+}
+
+/// Settles a delivery whose end its publisher waits to hear.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) queue: Arc<Queue>,
+    pub(super) confirm: Arc<Confirm>,
+}
+
+impl Settle for Watched {
+    fn settle(
+        self: Arc<Self>,
+        token: u128,
+        verdict: Verdict,
+    ) -> Completion<Result<(), TransportError>> {
+        match verdict {
+            Verdict::Ack => self.confirm.acknowledged(),
+            Verdict::Extend { .. } => {}
+            Verdict::Abandoned => {
+                self.confirm.failed("abandoned");
+                self.queue.abandon(token);
+            }
+            Verdict::Reject => self.confirm.failed("rejected"),
+            Verdict::Nak {
+                message,
+                attempt,
+                delay,
+            } => {
+                let entry = Entry {
+                    message,
+                    attempt,
+                    confirm: Some(Arc::clone(&self.confirm)),
+                    sole: asker(token).is_some(),
+                };
+                self.queue.nak(entry, delay);
             }
         }
         Completion::ready(Ok(()))

@@ -31,7 +31,7 @@ impl Taken for Numbered {
 struct Deaf;
 
 impl Settle for Deaf {
-    fn settle(self: Arc<Self>, _: u64, _: Verdict) -> Completion<Result<(), TransportError>> {
+    fn settle(self: Arc<Self>, _: u128, _: Verdict) -> Completion<Result<(), TransportError>> {
         Completion::ready(Ok(()))
     }
 }
