@@ -46,6 +46,9 @@ static EMPTY: ContextFields = ContextFields {
 pub struct Context(Option<Arc<ContextFields>>);
 
 impl Context {
+    /// The context in which nothing is set.
+    pub const EMPTY: Self = Self(None);
+
     /// Whether every field is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -68,39 +68,59 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// The room for an envelope, with nothing in it: for whoever fills one in where it is to stand.
+    pub const BLANK: Self = Self {
+        spec_version: Text::new_static(SPEC_VERSION),
+        schema_version: SCHEMA_VERSION,
+        event_id: EventId::ABSENT,
+        event_type: EventType::BLANK,
+        frame_type: Text::new_static(""),
+        occurred_at: Timestamp::UNIX_EPOCH,
+        context: Context::EMPTY,
+        correlation_id: EventId::ABSENT,
+        reply_to: Text::new_static(""),
+        from: Text::new_static(""),
+        to: Text::new_static(""),
+        seq: 0,
+        is_final: false,
+        payload: None,
+        metadata: Metadata::EMPTY,
+    };
+
     /// Makes an envelope of any type with everything else empty.
     #[must_use]
     #[inline]
     pub fn new(stamp: Stamp, event_type: EventType) -> Self {
-        Self {
-            spec_version: Text::new_static(SPEC_VERSION),
-            schema_version: SCHEMA_VERSION,
-            event_id: stamp.event_id,
-            event_type,
-            frame_type: Text::new_static(""),
-            occurred_at: stamp.occurred_at,
-            context: Context::default(),
-            correlation_id: EventId::ABSENT,
-            reply_to: Text::new_static(""),
-            from: Text::new_static(""),
-            to: Text::new_static(""),
-            seq: 0,
-            is_final: false,
-            payload: None,
-            metadata: Metadata::default(),
-        }
+        let mut envelope = Self::BLANK;
+        envelope.become_event(stamp, event_type);
+        envelope
+    }
+
+    /// Becomes an envelope of any type, in the place where it stands.
+    #[inline]
+    pub fn become_event(&mut self, stamp: Stamp, event_type: EventType) {
+        self.event_id = stamp.event_id;
+        self.occurred_at = stamp.occurred_at;
+        self.event_type = event_type;
     }
 
     /// Makes a request to `target`.
     #[must_use]
     #[inline]
     pub fn request(stamp: Stamp, from: Text, target: Text, payload: Option<Payload>) -> Self {
-        let mut request = Self::new(stamp, EventType::MESSAGE_RECEIVED);
-        request.frame_type = FrameKind::Request.text();
-        request.from = from;
-        request.to = target;
+        let mut request = Self::BLANK;
+        request.become_request(stamp, from, target);
         request.payload = payload;
         request
+    }
+
+    /// Becomes a request to `target`, in the place where it stands.
+    #[inline]
+    pub fn become_request(&mut self, stamp: Stamp, from: Text, target: Text) {
+        self.become_event(stamp, EventType::MESSAGE_RECEIVED);
+        self.frame_type = FrameKind::Request.text();
+        self.from = from;
+        self.to = target;
     }
 
     /// The frame type that counts: the one its event type fixes, else the one that was sent.

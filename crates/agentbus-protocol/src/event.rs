@@ -12,6 +12,8 @@ use crate::Text;
 pub struct EventType(Text);
 
 impl EventType {
+    /// The type of an envelope that has not been given one.
+    pub(crate) const BLANK: Self = Self(Text::new_static(""));
     /// A request to an agent.
     pub const MESSAGE_RECEIVED: Self = Self(Text::new_static("agent.message.received"));
     /// The first frame of a stream: the agent has begun.

@@ -24,6 +24,9 @@ type Map = BTreeMap<String, Box<RawValue>>;
 pub struct Metadata(Option<Arc<Map>>);
 
 impl Metadata {
+    /// The map without keys.
+    pub const EMPTY: Self = Self(None);
+
     /// The attempt that a retry is making, written on the request.
     pub const RETRY_ATTEMPT: &'static str = "acp.retry.attempt";
 

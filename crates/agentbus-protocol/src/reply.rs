@@ -1,6 +1,6 @@
 //! How a reply follows from its request.
 
-use crate::{Envelope, ErrorPayload, EventType, Payload, Stamp, Text};
+use crate::{Envelope, ErrorPayload, EventType, FrameKind, Payload, Stamp, Text};
 
 impl Envelope {
     /// Makes an empty reply of the given type: addressed back to the caller, correlated with the
@@ -8,15 +8,11 @@ impl Envelope {
     #[must_use]
     #[inline]
     pub fn reply_shell(&self, stamp: Stamp, from: Text, event_type: EventType) -> Self {
-        let mut reply = Self::new(stamp, event_type);
-        if let Some(kind) = reply.event_type.frame_kind() {
-            reply.frame_type = kind.text();
-        }
-        reply.from = from;
-        reply.to = self.from.clone();
-        reply.correlation_id = self.event_id.clone();
-        reply.context = self.context.clone();
-        reply.metadata = self.metadata.inherited();
+        let kind = event_type.frame_kind();
+        let mut reply = Self::BLANK;
+        reply.become_reply(self, stamp, from);
+        reply.frame_type = kind.map_or(Text::new_static(""), FrameKind::text);
+        reply.event_type = event_type;
         reply
     }
 
@@ -24,10 +20,36 @@ impl Envelope {
     #[must_use]
     #[inline]
     pub fn final_reply(&self, stamp: Stamp, from: Text, payload: Option<Payload>) -> Self {
-        let mut reply = self.reply_shell(stamp, from, EventType::RESPONSE_FINAL);
-        reply.is_final = true;
-        reply.payload = payload;
+        let mut reply = Self::BLANK;
+        reply.become_final_reply(self, stamp, from, payload);
         reply
+    }
+
+    /// Becomes the one reply to a request, in the place where it stands.
+    #[inline]
+    pub fn become_final_reply(
+        &mut self,
+        request: &Self,
+        stamp: Stamp,
+        from: Text,
+        payload: Option<Payload>,
+    ) {
+        self.become_reply(request, stamp, from);
+        self.event_type = EventType::RESPONSE_FINAL;
+        self.frame_type = FrameKind::Final.text();
+        self.is_final = true;
+        self.payload = payload;
+    }
+
+    #[inline]
+    fn become_reply(&mut self, request: &Self, stamp: Stamp, from: Text) {
+        self.event_id = stamp.event_id;
+        self.occurred_at = stamp.occurred_at;
+        self.from = from;
+        self.to = crate::copied(&request.from);
+        self.correlation_id = request.event_id.clone();
+        self.context = request.context.clone();
+        self.metadata = request.metadata.inherited();
     }
 
     /// Makes the reply of a call that failed.

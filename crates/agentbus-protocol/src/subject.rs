@@ -123,7 +123,7 @@ impl Subject {
         if !is_own_inbox(text) {
             check_name("subject", text, SUBJECT_BYTES_MAX)?;
         }
-        Ok(Self(text.clone()))
+        Ok(Self(crate::copied(text)))
     }
 
     /// The subject as it is written into a field of an envelope, without a copy.

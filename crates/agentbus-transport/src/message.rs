@@ -20,6 +20,9 @@ pub struct Message {
 }
 
 impl Message {
+    /// The room for a message; see [`Envelope::BLANK`].
+    pub const BLANK: Self = Self::new(Subject::UNSET, Envelope::BLANK);
+
     /// Makes a message of normal priority that does not expire.
     #[must_use]
     #[inline]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentbus_protocol::{Envelope, Subject};
+use agentbus_protocol::{Envelope, Subject, copied};
 use agentbus_transport::{Completion, Message, PublishOptions, Receipt, TransportError};
 
 use crate::{Bus, Error, Reply, mint};
@@ -18,11 +18,14 @@ pub(crate) fn send(
     if request.envelope.reply_to.is_empty() {
         return Completion::ready(());
     }
-    let reply = match outcome {
-        Ok(value) => success(bus, &request.envelope, value),
-        Err(failure) => failed(bus, &request.envelope, &failure),
+    let envelope = &request.envelope;
+    let sent = match outcome {
+        Ok(value) => publish(bus, envelope, |reply| success(reply, bus, envelope, value)),
+        Err(failure) => publish(bus, envelope, |reply| {
+            failed(reply, bus, envelope, &failure);
+        }),
     };
-    let sent = match publish(bus, &request.envelope, reply) {
+    let sent = match sent {
         Ok(Completion::Ready(Some(Ok(_)))) => return Completion::ready(()),
         sent => sent,
     };
@@ -38,7 +41,7 @@ pub(crate) fn send(
 
 /// Sends the reply to a request.
 pub(crate) async fn reply(bus: &Bus, request: &Envelope, value: Reply) -> Result<(), Error> {
-    let sent = publish(bus, request, success(bus, request, value));
+    let sent = publish(bus, request, |reply| success(reply, bus, request, value));
     delivered(bus, request, sent).await
 }
 
@@ -47,29 +50,49 @@ pub(crate) async fn reply(bus: &Bus, request: &Envelope, value: Reply) -> Result
 async fn delivered(bus: &Bus, request: &Envelope, sent: Result<Sent, Error>) -> Result<(), Error> {
     match sent?.await {
         Err(failure @ TransportError::TooLarge { .. }) => {
-            let reply = failed(bus, request, &failure.into());
-            publish(bus, request, reply)?.await?;
+            let failure = failure.into();
+            publish(bus, request, |reply| failed(reply, bus, request, &failure))?.await?;
         }
         outcome => drop(outcome?),
     }
     Ok(())
 }
 
-fn success(bus: &Bus, request: &Envelope, value: Reply) -> Envelope {
+fn success(reply: &mut Envelope, bus: &Bus, request: &Envelope, value: Reply) {
     let from = bus.agent_id_text();
-    match value {
-        Reply::Empty => request.final_reply(mint::stamp(), from.clone(), None),
-        Reply::Payload(payload) => request.final_reply(mint::stamp(), from.clone(), Some(payload)),
-        Reply::Envelope(envelope) => request.adopt_reply(*envelope, from),
-    }
+    let payload = match value {
+        Reply::Empty => None,
+        Reply::Payload(payload) => Some(payload),
+        Reply::Envelope(envelope) => {
+            *reply = request.adopt_reply(*envelope, from);
+            return;
+        }
+    };
+    reply.become_final_reply(request, mint::stamp(), copied(from), payload);
 }
 
-fn failed(bus: &Bus, request: &Envelope, failure: &Error) -> Envelope {
+fn failed(reply: &mut Envelope, bus: &Bus, request: &Envelope, failure: &Error) {
     let from = bus.agent_id_text().clone();
-    request.error_reply(mint::stamp(), from, &failure.to_payload())
+    *reply = request.error_reply(mint::stamp(), from, &failure.to_payload());
 }
 
-fn publish(bus: &Bus, request: &Envelope, reply: Envelope) -> Result<Sent, Error> {
+/// Sends a reply. It is written where it will travel: an envelope is large, and one that was just
+/// written is slow to copy.
+fn publish(
+    bus: &Bus,
+    request: &Envelope,
+    write: impl FnOnce(&mut Envelope),
+) -> Result<Sent, Error> {
+    let subject = address(bus, request)?;
+    let mut message = Arc::new(Message::BLANK);
+    let blank = Arc::make_mut(&mut message);
+    blank.subject = subject;
+    write(&mut blank.envelope);
+    let options = PublishOptions::default();
+    Ok(bus.transport().publish(message, options))
+}
+
+fn address(bus: &Bus, request: &Envelope) -> Result<Subject, Error> {
     if request.reply_to.is_empty() {
         return Err(Error::NoReplyTo);
     }
@@ -79,7 +102,5 @@ fn publish(bus: &Bus, request: &Envelope, reply: Envelope) -> Result<Sent, Error
             "`{subject}` takes no replies; a reply goes to an inbox or to an event"
         )));
     }
-    let message = Arc::new(Message::new(subject, reply));
-    let options = PublishOptions::default();
-    Ok(bus.transport().publish(message, options))
+    Ok(subject)
 }

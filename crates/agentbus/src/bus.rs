@@ -308,7 +308,7 @@ impl Bus {
     /// Completes an outgoing envelope: sender, tenant, inherited context, preparers.
     pub(crate) fn prepare(&self, envelope: &mut Envelope) {
         if envelope.from.is_empty() {
-            envelope.from.clone_from(&self.0.agent_id);
+            envelope.from = agentbus_protocol::copied(&self.0.agent_id);
         }
         if envelope.context.tenant_id.is_empty() && !self.0.space.tenant().is_empty() {
             envelope.context.edit().tenant_id = self.0.space.tenant().into();

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use agentbus_protocol::{
-    Envelope, ErrorPayload, EventType, FrameKind, Subject, SubjectError, SubjectSpace, Text,
+    Envelope, ErrorPayload, EventType, FrameKind, Subject, SubjectError, SubjectSpace, Text, copied,
 };
 use agentbus_transport::{
     Completion, Inbox, Message, PublishOptions, Receipt, Received, TransportError,
@@ -37,10 +37,12 @@ pub struct Invoke<'a> {
 
 impl<'a> Invoke<'a> {
     pub(crate) fn new(bus: &'a Bus, target: Text, payload: PreparedPayload) -> Self {
-        let from = bus.agent_id_text().clone();
-        let request = Envelope::request(mint::stamp(), from, target.clone(), None);
+        let draft = Draft::new(bus, payload, |request| {
+            let from = copied(bus.agent_id_text());
+            request.become_request(mint::stamp(), from, copied(&target));
+        });
         Self {
-            draft: Draft::new(bus, request, payload),
+            draft,
             target,
             timeout: bus.inner().invoke_timeout,
         }
@@ -78,13 +80,12 @@ impl<'a> Invoke<'a> {
     /// [`Error::NoHandler`] at once when nobody serves the target, [`Error::Remote`] when the
     /// handler answered with an error, [`Error::Timeout`] when it did not answer in time.
     pub fn send(self) -> Calling<'a> {
-        let target = self.target;
-        Calling(
-            Exchange::begin(self.draft, self.timeout, target, |space, target| {
-                space.invoke(target)
-            })
-            .map(Exchange::cancelled_on_drop)
-            .map_err(Some),
+        Exchange::begin(
+            self.draft,
+            self.timeout,
+            self.target,
+            true,
+            SubjectSpace::invoke,
         )
     }
 }
@@ -108,9 +109,11 @@ pub struct TopicRequest<'a> {
 
 impl<'a> TopicRequest<'a> {
     pub(crate) fn new(bus: &'a Bus, topic: Text, payload: PreparedPayload) -> Self {
-        let request = Envelope::new(mint::stamp(), EventType::new(topic));
+        let draft = Draft::new(bus, payload, |request| {
+            request.become_event(mint::stamp(), EventType::new(topic));
+        });
         Self {
-            draft: Draft::new(bus, request, payload),
+            draft,
             timeout: bus.inner().invoke_timeout,
         }
     }
@@ -130,12 +133,9 @@ impl<'a> TopicRequest<'a> {
     /// As [`Invoke::send`]; without a subscriber it fails at once.
     pub fn send(self) -> Calling<'a> {
         let topic = self.draft.envelope().event_type.as_str().into();
-        Calling(
-            Exchange::begin(self.draft, self.timeout, topic, |space, topic| {
-                space.events(topic)
-            })
-            .map_err(Some),
-        )
+        Exchange::begin(self.draft, self.timeout, topic, false, |space, topic| {
+            space.events(topic)
+        })
     }
 }
 
@@ -159,7 +159,7 @@ impl Future for Calling<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             Ok(exchange) => match ready!(exchange.poll_reply(cx)) {
-                Ok(reply) => Poll::Ready(Ok(Arc::unwrap_or_clone(reply).envelope)),
+                Ok(reply) => Poll::Ready(Ok(own(reply))),
                 Err(error) => Poll::Ready(Err(error)),
             },
             Err(refused) => match refused.take() {
@@ -167,6 +167,14 @@ impl Future for Calling<'_> {
                 None => Poll::Pending,
             },
         }
+    }
+}
+
+/// Takes the envelope out of a reply, straight to where it is wanted if nobody else has the reply.
+fn own(mut reply: Arc<Message>) -> Envelope {
+    match Arc::get_mut(&mut reply) {
+        Some(message) => std::mem::replace(&mut message.envelope, Envelope::BLANK),
+        None => reply.envelope.clone(),
     }
 }
 
@@ -197,29 +205,32 @@ impl<'a> Exchange<'a> {
         draft: Draft<'a>,
         timeout: Option<Duration>,
         target: Text,
+        cancels: bool,
         resolve: fn(&SubjectSpace, &str) -> Result<Subject, SubjectError>,
-    ) -> Result<Self, Error> {
+    ) -> Calling<'a> {
         let bus = draft.bus;
-        let inbox = bus.transport().open_inbox()?;
-        let (request, span) =
-            draft.into_message(Some(inbox.subject()), |space, _| resolve(space, &target))?;
+        let sent = bus.transport().open_inbox().map_err(Error::from);
+        let sent = sent.and_then(|inbox| {
+            let resolve = |space: &SubjectSpace, _: &Envelope| resolve(space, &target);
+            let (request, span) = draft.into_message(Some(inbox.subject()), resolve)?;
+            Ok((inbox, request, span))
+        });
+        let (inbox, request, span) = match sent {
+            Ok(sent) => sent,
+            Err(error) => return Calling(Err(Some(error))),
+        };
         let sending = bus.transport().publish(Arc::clone(&request), REQUEST);
-        Ok(Self {
+        Calling(Ok(Self {
             bus,
             target,
             sending: Some(sending),
             inbox,
             request,
-            cancels: false,
+            cancels,
             timeout,
             deadline: None,
             span,
-        })
-    }
-
-    fn cancelled_on_drop(mut self) -> Self {
-        self.cancels = true;
-        self
+        }))
     }
 
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Message>, Error>> {

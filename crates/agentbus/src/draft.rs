@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentbus_protocol::{Envelope, FrameKind, Subject, SubjectError, SubjectSpace};
+use agentbus_protocol::{
+    Envelope, FrameKind, PayloadError, Subject, SubjectError, SubjectSpace, copied,
+};
 use agentbus_transport::{Message, Priority};
 
 use crate::bus::PreparedPayload;
@@ -17,17 +19,33 @@ pub(crate) struct Draft<'a> {
     /// In the place where it will travel, because an envelope is large and every move of the
     /// builder would copy it. Nobody shares it yet.
     message: Arc<Message>,
-    payload: PreparedPayload,
+    /// Why there is no payload, though there should be one.
+    unpayable: Option<Box<PayloadError>>,
     pub(crate) priority: Priority,
     pub(crate) ttl: Option<Duration>,
 }
 
 impl<'a> Draft<'a> {
-    pub(crate) fn new(bus: &'a Bus, envelope: Envelope, payload: PreparedPayload) -> Self {
+    /// Begins with what `write` makes of a blank envelope.
+    pub(crate) fn new(
+        bus: &'a Bus,
+        payload: PreparedPayload,
+        write: impl FnOnce(&mut Envelope),
+    ) -> Self {
+        let mut message = Arc::new(Message::BLANK);
+        let envelope = &mut Arc::make_mut(&mut message).envelope;
+        write(envelope);
+        let unpayable = match payload {
+            Ok(payload) => {
+                envelope.payload = payload;
+                None
+            }
+            Err(error) => Some(Box::new(error)),
+        };
         Self {
             bus,
-            message: Arc::new(Message::new(Subject::UNSET, envelope)),
-            payload,
+            message,
+            unpayable,
             priority: Priority::Normal,
             ttl: None,
         }
@@ -45,12 +63,15 @@ impl<'a> Draft<'a> {
     /// only what it leaves empty is filled in.
     pub(crate) fn forward(&mut self, envelope: Envelope) {
         if envelope.payload.is_some() {
-            self.payload = Ok(envelope.payload.clone());
+            self.unpayable = None;
         }
         let draft = self.envelope_mut();
-        let target = std::mem::replace(draft, envelope).to;
+        let mut before = std::mem::replace(draft, envelope);
+        if draft.payload.is_none() {
+            draft.payload = before.payload.take();
+        }
         if draft.to.is_empty() {
-            draft.to = target;
+            draft.to = before.to;
         }
         if draft.frame_type.is_empty() {
             draft.frame_type = FrameKind::Request.text();
@@ -64,11 +85,13 @@ impl<'a> Draft<'a> {
         resolve: impl FnOnce(&SubjectSpace, &Envelope) -> Result<Subject, SubjectError>,
     ) -> Result<(Arc<Message>, OpenSpan), Error> {
         self.bus.check_open()?;
+        if let Some(error) = self.unpayable {
+            return Err((*error).into());
+        }
         let message = Arc::make_mut(&mut self.message);
         let envelope = &mut message.envelope;
-        envelope.payload = self.payload?;
         if let Some(inbox) = reply_to {
-            envelope.reply_to = inbox.text().clone();
+            envelope.reply_to = copied(inbox.text());
         }
         self.bus.prepare(envelope);
         let sink = self.bus.inner().spans.as_ref();

@@ -4,7 +4,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use agentbus_protocol::{Envelope, EventType, Stamp, Text};
+use agentbus_protocol::{EventType, Stamp, Text};
 use agentbus_transport::{Completion, PublishOptions, Receipt, TransportError};
 use tokio::task::coop;
 
@@ -23,8 +23,9 @@ pub struct Publish<'a> {
 
 impl<'a> Publish<'a> {
     pub(crate) fn new(bus: &'a Bus, event_type: Text, payload: PreparedPayload) -> Self {
-        let envelope = Envelope::new(mint::stamp(), EventType::new(event_type));
-        let draft = Draft::new(bus, envelope, payload);
+        let draft = Draft::new(bus, payload, |event| {
+            event.become_event(mint::stamp(), EventType::new(event_type));
+        });
         Self {
             draft,
             options: PublishOptions::default(),

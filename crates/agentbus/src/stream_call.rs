@@ -31,10 +31,12 @@ pub struct StreamCall<'a> {
 
 impl<'a> StreamCall<'a> {
     pub(crate) fn new(bus: &'a Bus, target: Text, payload: PreparedPayload) -> Self {
-        let from = bus.agent_id_text().clone();
-        let request = Envelope::request(mint::stamp(), from, target.clone(), None);
+        let draft = Draft::new(bus, payload, |request| {
+            let from = bus.agent_id_text().clone();
+            request.become_request(mint::stamp(), from, target.clone());
+        });
         Self {
-            draft: Draft::new(bus, request, payload),
+            draft,
             target,
             timeout: None,
             idle_timeout: Some(limits::STREAM_IDLE_TIMEOUT),

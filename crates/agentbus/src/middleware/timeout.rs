@@ -53,7 +53,7 @@ impl<S: Handler> Service<Request> for TimeoutService<S> {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let target = request.envelope().to.clone();
+        let target = agentbus_protocol::copied(&request.envelope().to);
         Timed {
             handled: self.inner.call(request),
             after: self.limit,
