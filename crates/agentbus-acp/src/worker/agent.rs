@@ -27,12 +27,13 @@ use crate::sdk::serving::schema::{
     AgentCapabilities, AgentResponse, AuthenticateResponse, AvailableCommandsUpdate,
     ClientNotification, ClientRequest, CloseSessionResponse, ConfigOptionUpdate, ContentBlock,
     CurrentModeUpdate, DeleteSessionResponse, Implementation, InitializeRequest,
-    InitializeResponse, ListSessionsRequest, LoadSessionResponse, McpCapabilities, McpServer,
-    NewSessionResponse, PromptCapabilities, PromptResponse, ResumeSessionResponse,
+    InitializeResponse, ListSessionsRequest, LoadSessionRequest, LoadSessionResponse,
+    McpCapabilities, McpServer, NewSessionRequest, NewSessionResponse, PromptCapabilities,
+    PromptRequest, PromptResponse, ResumeSessionRequest, ResumeSessionResponse,
     SessionAdditionalDirectoriesCapabilities, SessionCapabilities, SessionCloseCapabilities,
     SessionDeleteCapabilities, SessionId, SessionInfo, SessionInfoUpdate, SessionListCapabilities,
-    SessionResumeCapabilities, SessionUpdate, SetSessionConfigOptionResponse,
-    SetSessionModeResponse, StopReason,
+    SessionResumeCapabilities, SessionUpdate, SetSessionConfigOptionRequest,
+    SetSessionConfigOptionResponse, SetSessionModeRequest, SetSessionModeResponse, StopReason,
 };
 use crate::sdk::serving::{Agent, Answer, Client, Error, Reply, VERSION};
 
@@ -92,30 +93,9 @@ impl Agent for Worker {
             ClientRequest::AuthenticateRequest(_) => ready(Ok(
                 AgentResponse::AuthenticateResponse(AuthenticateResponse::new()),
             )),
-            ClientRequest::NewSessionRequest(request) => {
-                let setup = Setup::new(
-                    request.cwd,
-                    request.additional_directories,
-                    request.mcp_servers,
-                );
-                async move { worker.create(setup, client).await }.boxed()
-            }
-            ClientRequest::LoadSessionRequest(request) => {
-                let setup = Setup::new(
-                    request.cwd,
-                    request.additional_directories,
-                    request.mcp_servers,
-                );
-                async move { worker.load(request.session_id, setup, client).await }.boxed()
-            }
-            ClientRequest::ResumeSessionRequest(request) => {
-                let setup = Setup::new(
-                    request.cwd,
-                    request.additional_directories,
-                    request.mcp_servers,
-                );
-                async move { worker.resume(request.session_id, setup, client).await }.boxed()
-            }
+            ClientRequest::NewSessionRequest(request) => worker.create(request, client).boxed(),
+            ClientRequest::LoadSessionRequest(request) => worker.load(request, client).boxed(),
+            ClientRequest::ResumeSessionRequest(request) => worker.resume(request, client).boxed(),
             ClientRequest::ListSessionsRequest(request) => {
                 async move { worker.list(request).await.into() }.boxed()
             }
@@ -125,34 +105,10 @@ impl Agent for Worker {
             ClientRequest::DeleteSessionRequest(request) => {
                 async move { worker.delete(request.session_id).await.into() }.boxed()
             }
-            ClientRequest::PromptRequest(request) => {
-                let placed = self.session(&request.session_id);
-                let placed = placed.and_then(|session| {
-                    let place = session.line_up(&cancelled)?;
-                    Ok((session, place))
-                });
-                async move {
-                    match placed {
-                        Ok((session, place)) => {
-                            let prompt = request.prompt;
-                            worker.prompt(&session, &place, prompt, client).await.into()
-                        }
-                        Err(error) => Err(error).into(),
-                    }
-                }
-                .boxed()
-            }
-            ClientRequest::SetSessionModeRequest(request) => {
-                let set = self.set(&request.session_id, |settings| {
-                    settings.set_mode(&request.mode_id.0)
-                });
-                self.mode_is_set(set, request.session_id, client)
-            }
+            ClientRequest::PromptRequest(request) => self.line_up(request, client, &cancelled),
+            ClientRequest::SetSessionModeRequest(request) => self.set_mode(request, client),
             ClientRequest::SetSessionConfigOptionRequest(request) => {
-                let set = self.set(&request.session_id, |settings| {
-                    settings.set_option(&request.config_id.0, &request.value)
-                });
-                self.option_is_set(set, request.session_id, client)
+                self.set_option(request, client)
             }
             _ => ready(Err(Error::method_not_found())),
         }
@@ -216,7 +172,12 @@ impl Worker {
         ready(Ok(AgentResponse::InitializeResponse(response)))
     }
 
-    async fn create(self, setup: Setup, client: Client) -> Reply {
+    async fn create(self, request: NewSessionRequest, client: Client) -> Reply {
+        let setup = Setup::new(
+            request.cwd,
+            request.additional_directories,
+            request.mcp_servers,
+        );
         let opened = self.begin(setup, &client).await;
         let id = opened.as_ref().ok().map(|opened| opened.session.id.clone());
         let answer = opened.map(|opened| {
@@ -244,7 +205,13 @@ impl Worker {
         Ok(self.open(history, setup.servers, client).await)
     }
 
-    async fn load(self, id: SessionId, setup: Setup, client: Client) -> Reply {
+    async fn load(self, request: LoadSessionRequest, client: Client) -> Reply {
+        let id = request.session_id;
+        let setup = Setup::new(
+            request.cwd,
+            request.additional_directories,
+            request.mcp_servers,
+        );
         let answer = match self.reopen(&id, setup, &client).await {
             Ok(opened) => replay(&opened.session, &client).await.map(|()| {
                 let response = LoadSessionResponse::new()
@@ -258,7 +225,13 @@ impl Worker {
         self.introduced(answer, Some(id), client)
     }
 
-    async fn resume(self, id: SessionId, setup: Setup, client: Client) -> Reply {
+    async fn resume(self, request: ResumeSessionRequest, client: Client) -> Reply {
+        let id = request.session_id;
+        let setup = Setup::new(
+            request.cwd,
+            request.additional_directories,
+            request.mcp_servers,
+        );
         let answer = self.reopen(&id, setup, &client).await.map(|opened| {
             let response = ResumeSessionResponse::new()
                 .modes(opened.settings.modes())
@@ -368,6 +341,31 @@ impl Worker {
         ))
     }
 
+    /// Gives a prompt its place in its session, before the next request is taken, and runs it there.
+    fn line_up(
+        &self,
+        request: PromptRequest,
+        client: Client,
+        cancelled: &CancellationToken,
+    ) -> BoxFuture<'static, Reply> {
+        let worker = self.clone();
+        let placed = self.session(&request.session_id);
+        let placed = placed.and_then(|session| {
+            let place = session.line_up(cancelled)?;
+            Ok((session, place))
+        });
+        async move {
+            match placed {
+                Ok((session, place)) => {
+                    let prompt = request.prompt;
+                    worker.prompt(&session, &place, prompt, client).await.into()
+                }
+                Err(error) => Err(error).into(),
+            }
+        }
+        .boxed()
+    }
+
     async fn prompt(
         &self,
         session: &Session,
@@ -421,27 +419,31 @@ impl Worker {
     }
 
     /// Answers, and shows the new mode in the options too.
-    fn mode_is_set(
+    fn set_mode(
         &self,
-        set: Result<Settings, Error>,
-        id: SessionId,
+        request: SetSessionModeRequest,
         client: Client,
     ) -> BoxFuture<'static, Reply> {
+        let set = self.set(&request.session_id, |settings| {
+            settings.set_mode(&request.mode_id.0)
+        });
         let update = set.as_ref().ok().map(|settings| {
             SessionUpdate::ConfigOptionUpdate(ConfigOptionUpdate::new(settings.options()))
         });
         let answer =
             set.map(|_| AgentResponse::SetSessionModeResponse(SetSessionModeResponse::new()));
-        told(answer, update, id, client)
+        told(answer, update, request.session_id, client)
     }
 
     /// Answers, and shows the new option in the modes too.
-    fn option_is_set(
+    fn set_option(
         &self,
-        set: Result<Settings, Error>,
-        id: SessionId,
+        request: SetSessionConfigOptionRequest,
         client: Client,
     ) -> BoxFuture<'static, Reply> {
+        let set = self.set(&request.session_id, |settings| {
+            settings.set_option(&request.config_id.0, &request.value)
+        });
         let update = set.as_ref().ok().map(|settings| {
             SessionUpdate::CurrentModeUpdate(CurrentModeUpdate::new(settings.mode()))
         });
@@ -449,7 +451,7 @@ impl Worker {
             let response = SetSessionConfigOptionResponse::new(settings.options());
             AgentResponse::SetSessionConfigOptionResponse(response)
         });
-        told(answer, update, id, client)
+        told(answer, update, request.session_id, client)
     }
 }
 
