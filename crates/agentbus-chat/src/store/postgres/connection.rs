@@ -151,8 +151,8 @@ mod tests {
     /// Longest time that the server waits for the client to hang up; nothing here takes so long.
     const GUARD: Duration = Duration::from_secs(20);
 
-    /// Agrees to encrypt one connection and then says nothing.
-    fn falls_silent() -> (u16, thread::JoinHandle<()>) {
+    /// Answers the question of one connection whether it is to be encrypted, and then says nothing.
+    fn falls_silent(answer: &'static [u8]) -> (u16, thread::JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = thread::spawn(move || {
@@ -160,24 +160,24 @@ mod tests {
             socket.set_read_timeout(Some(GUARD)).unwrap();
             let mut asked = [0; 8];
             socket.read_exact(&mut asked).unwrap();
-            socket.write_all(b"S").unwrap();
+            socket.write_all(answer).unwrap();
             let _ = socket.read_to_end(&mut Vec::new());
         });
         (port, server)
     }
 
     #[test]
-    fn a_server_that_falls_silent_in_the_handshake_is_not_waited_for() {
-        let (port, server) = falls_silent();
-        let url = format!("postgresql://u@127.0.0.1:{port}/d?sslmode=require");
-        let mut target = Target::parse(&url).unwrap();
-        let mut hasty = target.config.clone();
-        hasty.connect_timeout(Duration::from_millis(20));
-        // Only the handshake: that the connection takes longer is no fault here.
-        target.tls = tls::connector(&mut hasty, None).unwrap();
-        let error = target.connect().map(|_| ()).unwrap_err();
-        assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
-        assert!(error.to_string().contains("within 20ms"), "{error}");
-        server.join().unwrap();
+    fn a_server_that_falls_silent_in_the_handshake_or_before_is_not_waited_for() {
+        for answer in [b"S".as_slice(), b""] {
+            let (port, server) = falls_silent(answer);
+            let url = format!("postgresql://u@127.0.0.1:{port}/d?sslmode=require");
+            let mut target = Target::parse(&url).unwrap();
+            // Only the handshake: that the connection takes longer is no fault here.
+            target.tls.as_mut().unwrap().limit = Duration::from_millis(20);
+            let error = target.connect().map(|_| ()).unwrap_err();
+            assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
+            assert!(error.to_string().contains("within 20ms"), "{error}");
+            server.join().unwrap();
+        }
     }
 }

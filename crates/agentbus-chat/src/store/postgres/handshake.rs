@@ -1,8 +1,10 @@
 //! Encrypted connections, made within a time.
 //!
 //! The driver bounds how long a server may take to accept a connection, and not how long it may
-//! take to agree on a secret: one that accepts and then says nothing would be waited for for ever,
-//! and with it whoever writes, reads or listens.
+//! take to say whether it encrypts, nor to agree on a secret: one that accepts and then says nothing
+//! would be waited for for ever, and with it whoever writes, reads or listens. So the question is
+//! asked here, and the driver is told that there is none. What comes after the secret, the login,
+//! is the driver's, and has no limit.
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
@@ -10,8 +12,16 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use postgres::Socket;
+use postgres::config::SslNegotiation;
 use postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Asks a server of PostgreSQL whether it encrypts: the length of the question, and its number.
+const QUESTION: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+
+/// That it does.
+const YES: u8 = b'S';
 
 type Inner = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
 type Stream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
@@ -20,13 +30,23 @@ type Stream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 #[derive(Clone)]
 pub(super) struct Encryption {
     inner: MakeRustlsConnect,
-    /// How long each handshake may take.
-    limit: Duration,
+    /// Whether the server is asked first.
+    negotiation: SslNegotiation,
+    /// How long each handshake may take, with the question before it.
+    pub(super) limit: Duration,
 }
 
 impl Encryption {
-    pub(super) const fn new(inner: MakeRustlsConnect, limit: Duration) -> Self {
-        Self { inner, limit }
+    pub(super) const fn new(
+        inner: MakeRustlsConnect,
+        negotiation: SslNegotiation,
+        limit: Duration,
+    ) -> Self {
+        Self {
+            inner,
+            negotiation,
+            limit,
+        }
     }
 }
 
@@ -37,15 +57,28 @@ impl MakeTlsConnect<Socket> for Encryption {
 
     fn make_tls_connect(&mut self, host: &str) -> Result<Handshake, Infallible> {
         let inner = MakeTlsConnect::<Socket>::make_tls_connect(&mut self.inner, host)?;
-        let limit = self.limit;
-        Ok(Handshake { inner, limit })
+        Ok(Handshake {
+            inner,
+            negotiation: self.negotiation,
+            limit: self.limit,
+        })
     }
 }
 
 /// The handshake of one connection.
 pub(super) struct Handshake {
     inner: Inner,
+    negotiation: SslNegotiation,
     limit: Duration,
+}
+
+impl Handshake {
+    async fn agree(self, mut socket: Socket) -> io::Result<Stream> {
+        if self.negotiation == SslNegotiation::Postgres {
+            ask(&mut socket).await?;
+        }
+        self.inner.connect(socket).await
+    }
 }
 
 impl TlsConnect<Socket> for Handshake {
@@ -54,12 +87,25 @@ impl TlsConnect<Socket> for Handshake {
     type Future = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
 
     fn connect(self, socket: Socket) -> Self::Future {
-        let Self { inner, limit } = self;
-        let handshake = inner.connect(socket);
+        let limit = self.limit;
         Box::pin(async move {
-            let within = tokio::time::timeout(limit, handshake).await;
+            let within = tokio::time::timeout(limit, self.agree(socket)).await;
             within.unwrap_or_else(|_| Err(unfinished(limit)))
         })
+    }
+}
+
+/// Asks whether the server encrypts. It says so in one byte, and no more is read: what came behind
+/// it could be anybody's.
+async fn ask(socket: &mut Socket) -> io::Result<()> {
+    socket.write_all(&QUESTION).await?;
+    match socket.read_u8().await? {
+        YES => Ok(()),
+        // Of the kind of a certificate that is not accepted: asking again does not help.
+        _ => Err(io::Error::new(
+            ErrorKind::InvalidData,
+            "server does not support TLS",
+        )),
     }
 }
 

@@ -82,13 +82,17 @@ pub(super) fn connector(
         .with_safe_default_protocol_versions()
         .map_err(|error| StoreError::Failed(format!("cannot set up TLS: {error}")))?;
     let mut tls = tls.with_root_certificates(roots).with_no_client_auth();
-    if config.get_ssl_negotiation() == SslNegotiation::Direct {
+    let negotiation = config.get_ssl_negotiation();
+    if negotiation == SslNegotiation::Direct {
         // Asked for by PostgreSQL 17 of a client that does not ask first.
         tls.alpn_protocols = vec![b"postgresql".to_vec()];
     }
+    // The driver would wait for the answer without end, so it is not the driver that asks.
+    config.ssl_negotiation(SslNegotiation::Direct);
     let limit = config.get_connect_timeout().copied();
     let limit = limit.unwrap_or(limits::POSTGRES_CONNECT);
-    Ok(Some(Encryption::new(MakeRustlsConnect::new(tls), limit)))
+    let tls = MakeRustlsConnect::new(tls);
+    Ok(Some(Encryption::new(tls, negotiation, limit)))
 }
 
 /// Refuses a URL in which the rest of a password is taken for the host: the driver ends it at the
