@@ -10,13 +10,16 @@ mod ports;
 #[path = "support/serving.rs"]
 mod serving;
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use serving::{SERVE, Serving, agentbus};
 
@@ -382,6 +385,58 @@ fn a_topic_of_amb_peers_is_heard_through_a_running_bus() {
         assert!(note.contains("does not hear the topics"), "{note}");
         assert!(note.contains("`till.*`"), "{note}");
     }
+}
+
+/// Subscribes to events without a bus of its own, in frames as they are, and hangs up.
+fn subscribe_raw(server: &Serving, pattern: &str) {
+    let address = server.address();
+    let url = format!("ws://{address}/v1/ws");
+    let mut request = url.into_client_request().unwrap();
+    let token = format!("Bearer {}", server.token()).parse().unwrap();
+    request.headers_mut().insert("authorization", token);
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(GUARD)).unwrap();
+    let (mut socket, _) = tungstenite::client(request, stream).unwrap();
+    let hello = json!({ "hello": { "agent": "raw" } });
+    let subscribe = json!({ "subscribe": { "id": 1, "sub": 1, "pattern": pattern } });
+    for (frame, answer) in [(hello, "welcome"), (subscribe, "ok")] {
+        socket.send(Message::text(frame.to_string())).unwrap();
+        let answered = socket.read().unwrap().to_string();
+        let answered: Value = serde_json::from_str(&answered).unwrap();
+        assert!(answered[answer].is_object(), "{answered}");
+    }
+}
+
+/// A bridge, and a client of a running bus that has none of its own, hear as little as a program.
+#[test]
+fn what_a_pattern_leaves_out_is_said_wherever_it_is_subscribed_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let nats = Nats::start(dir.path());
+    let transport = format!("nats://127.0.0.1:{}?amb=till.*", nats.port);
+    let told = "does not hear them";
+    let bridge = ["bridge", &transport, "sqlite://to.db", "--live"];
+    let bridge = [&bridge[..], &["--until-idle", "1", "--pattern"]].concat();
+    for (pattern, leaves_out) in [(">", true), ("till.open", false)] {
+        let copied = run(dir.path(), &[&bridge[..], &[pattern]].concat());
+        assert!(copied.status.success(), "{}", stderr(&copied));
+        assert_eq!(stderr(&copied).contains(told), leaves_out, "{pattern}");
+    }
+    let log = dir.path().join("log");
+    let mut serve = agentbus(dir.path());
+    serve
+        .args(SERVE)
+        .args(["--log", "warn", "--transport", &transport])
+        .stderr(File::create(&log).unwrap());
+    let mut server = Serving::start(&mut serve);
+    subscribe_raw(&server, "till.open");
+    subscribe_raw(&server, "*.open");
+    // What is in the log is written when it has ended.
+    server.process.end();
+    let log = std::fs::read_to_string(log).unwrap();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains(told)).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert!(lines[0].contains("*.open"), "{log}");
+    assert!(lines[0].contains("till.*"), "{log}");
 }
 
 /// All numbers that a log holds, in order; it should hold so many.

@@ -71,7 +71,8 @@ pub struct Builder {
     start: Start,
 }
 
-/// Begins a bridge for the events whose subject matches.
+/// Begins a bridge for the events whose subject matches; [`events_pattern`](crate::events_pattern)
+/// makes such a pattern of one of event types.
 pub fn between(from: End, to: End, pattern: Pattern) -> Builder {
     Builder {
         from,

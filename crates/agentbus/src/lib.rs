@@ -95,7 +95,7 @@ pub use publish::{Publish, Publishing};
 pub use serve::Handle;
 pub use stream_call::{Frames, StreamCall};
 pub use stream_writer::StreamWriter;
-pub use subscribe::{SubscribeBuilder, Subscription};
+pub use subscribe::{SubscribeBuilder, Subscription, events_pattern};
 pub use targets::{Registration, TargetInfo, TargetKind};
 
 /// Takes the envelope out of a delivery; copies it only when somebody else shares the message.

@@ -139,7 +139,7 @@ fn subscribe_request(
     overflow: Overflow,
 ) -> Result<Subscribe, Error> {
     let pattern = match target.kind {
-        TargetKind::Events => subscribe::events(bus.subjects(), &target.name)?,
+        TargetKind::Events => subscribe::events_pattern(bus.subjects(), &target.name)?,
         TargetKind::Invoke | TargetKind::Stream => (&bus.subjects().invoke(&target.name)?).into(),
     };
     let mut request = Subscribe::new(pattern);

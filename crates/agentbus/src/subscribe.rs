@@ -104,9 +104,9 @@ impl<'a> SubscribeBuilder<'a> {
     fn full_pattern(&self) -> Result<Pattern, Error> {
         let space = self.bus.subjects();
         if self.tenant.is_empty() {
-            return events(space, &self.pattern);
+            return events_pattern(space, &self.pattern);
         }
-        events(&space.with_tenant(&self.tenant)?, &self.pattern)
+        events_pattern(&space.with_tenant(&self.tenant)?, &self.pattern)
     }
 
     fn into_request(self, pattern: Pattern) -> (&'a Bus, Subscribe) {
@@ -126,8 +126,22 @@ impl<'a> SubscribeBuilder<'a> {
     }
 }
 
-/// The subjects of a pattern of events. What it leaves out is said: it looks like silence otherwise.
-pub(crate) fn events(space: &SubjectSpace, pattern: &str) -> Result<Pattern, Error> {
+/// Returns the subjects of a pattern of events, for a subscription that is made without a [`Bus`].
+///
+/// What the pattern leaves out is said in the log, as it is for those of a bus: it looks like
+/// silence otherwise.
+///
+/// # Errors
+/// Fails when it is no pattern.
+///
+/// ```
+/// use agentbus::protocol::SubjectSpace;
+///
+/// let pattern = agentbus::events_pattern(&SubjectSpace::default(), "order.*")?;
+/// assert_eq!(pattern.as_str(), "acp.v1.events.order.*");
+/// # Ok::<(), agentbus::Error>(())
+/// ```
+pub fn events_pattern(space: &SubjectSpace, pattern: &str) -> Result<Pattern, Error> {
     let subjects = space.events_pattern(pattern)?;
     let topics: Vec<_> = space.unheard(pattern).map(Pattern::as_str).collect();
     if !topics.is_empty() {

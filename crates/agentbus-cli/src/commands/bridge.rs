@@ -6,7 +6,7 @@ use std::time::Duration;
 use agentbus::bridge::{self, Bridge, End, Step};
 use agentbus::protocol::{Pattern, SubjectSpace};
 use agentbus::transport::{Transport, TransportError};
-use agentbus::{Error, transports};
+use agentbus::{Error, events_pattern, transports};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -57,8 +57,7 @@ async fn open(
 ) -> Result<Bridge, Failure> {
     let space = subjects(&args.space, [source, destination])?;
     let sharing = space.clone().sharing(source.shared_topics());
-    let pattern = sharing.map_err(Error::from)?.events_pattern(&args.pattern);
-    let pattern = pattern.map_err(Error::from)?;
+    let pattern = events_pattern(&sharing.map_err(Error::from)?, &args.pattern)?;
     let to = transports::identity(&args.destination);
     let name = match &args.name {
         Some(name) => name.clone(),

@@ -8,7 +8,7 @@ use agentbus::protocol::{Pattern, Subject};
 use agentbus::transport::{
     self, Completion, Delivery, Durability, Message, Received, Start, Subscribe,
 };
-use agentbus::{Error, EventType, Overflow, Receipt, TransportError};
+use agentbus::{Error, EventType, Overflow, Receipt, TransportError, events_pattern};
 use agentbus_transport_ws::wire::{
     self, ClientFrame, SUBSCRIPTIONS_MAX, ServerFrame, UNSETTLED_MAX,
 };
@@ -202,7 +202,7 @@ impl Connection {
     /// Resolves what to listen on: events, or full subjects of this bus; never an inbox.
     fn pattern(&self, events: Option<&str>, subject: Option<&str>) -> Result<Pattern, Error> {
         match (events, subject) {
-            (Some(events), None) => Ok(self.space.events_pattern(events)?),
+            (Some(events), None) => events_pattern(&self.space, events),
             (None, Some(subject)) if self.is_ours(subject) => Ok(Pattern::parse(subject)?),
             (None, Some(subject)) => {
                 let message = format!("`{subject}` is outside of this bus's subjects");
