@@ -9,27 +9,14 @@ use clap::{Arg, ArgMatches, Command, Error, FromArgMatches};
 use crate::args::Args;
 use crate::failure::Failure;
 
-/// Verbs that ask a running bus, and would do so as well where a transport was named.
-const ASKING: [&str; 10] = [
-    "agents",
-    "attach",
-    "dead-letters",
-    "decisions",
-    "durable",
-    "post",
-    "search",
-    "targets",
-    "thread",
-    "wait",
-];
-
 /// Reads the arguments. Help, the version, and what is wrong without `--json` are printed here, and
 /// the program ends.
 pub(crate) fn read(mut command: Command, arguments: &[OsString]) -> Result<Args, Failure> {
     let matches = command.try_get_matches_from_mut(arguments);
     let read = matches.and_then(|matches| {
-        refuse_transport(&mut command, &matches)?;
-        Args::from_arg_matches(&matches)
+        let args = Args::from_arg_matches(&matches)?;
+        refuse_transport(&mut command, &matches, &args)?;
+        Ok(args)
     });
     let mut error = match read {
         Ok(args) => return Ok(args),
@@ -44,13 +31,10 @@ pub(crate) fn read(mut command: Command, arguments: &[OsString]) -> Result<Args,
 
 /// Refuses a transport where it would be passed over: what was meant for one bus must not be done to
 /// another. A variable is set for the verbs that use it.
-fn refuse_transport(command: &mut Command, matches: &ArgMatches) -> Result<(), Error> {
+fn refuse_transport(command: &mut Command, matches: &ArgMatches, args: &Args) -> Result<(), Error> {
     let is_typed = matches.value_source("transport") == Some(ValueSource::CommandLine);
-    let verb = matches
-        .subcommand_name()
-        .filter(|verb| ASKING.contains(verb));
-    match verb {
-        Some(verb) if is_typed => Err(command.error(
+    match matches.subcommand_name() {
+        Some(verb) if is_typed && args.command.asks_a_running_bus() => Err(command.error(
             ErrorKind::ArgumentConflict,
             format!(
                 "`{verb}` asks a running bus, whatever carries that; leave --transport out, and \

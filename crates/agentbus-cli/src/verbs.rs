@@ -12,6 +12,45 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::telemetry::Telemetry;
 
+impl Command {
+    /// Whether the verb asks a running bus, and would do so as well where a transport was named. A
+    /// new verb has to say it here: nothing stands for all the others.
+    pub(crate) const fn asks_a_running_bus(&self) -> bool {
+        match self {
+            Self::Attach(_)
+            | Self::Decisions(_)
+            | Self::DeadLetters { .. }
+            | Self::Durable(_)
+            | Self::Thread(_)
+            | Self::Post(_)
+            | Self::Wait(_)
+            | Self::Search(_)
+            | Self::Targets
+            | Self::Agents => true,
+            Self::Serve(_)
+            | Self::Mcp(_)
+            | Self::Acp(_)
+            | Self::Stdio(_)
+            | Self::Worker(_)
+            | Self::Bridge(_)
+            | Self::Import(_)
+            | Self::Doctor(_)
+            | Self::Config(_)
+            | Self::Init(_)
+            | Self::Agent(_)
+            | Self::Token
+            | Self::Semantics
+            | Self::Completions { .. }
+            | Self::Pub(_)
+            | Self::Sub(_)
+            | Self::Invoke(_)
+            | Self::Handle(_)
+            | Self::Pool(_)
+            | Self::Bench(_) => false,
+        }
+    }
+}
+
 /// What was said for all verbs, and the ways to reach a bus.
 pub(crate) struct Verbs {
     /// The configuration file that was named.

@@ -52,7 +52,18 @@ fn mistakes_have_their_exit_code_and_a_next_step() {
         "agentbus serve",
     );
     check(&[&alone[..], &["sub", ">"]].concat(), 2, "agentbus serve");
-    for asking in [&["durable", "remove", "x"][..], &["targets"], &["agents"]] {
+    for asking in [
+        &["durable", "remove", "x"][..],
+        &["attach"],
+        &["decisions", "list"],
+        &["dead-letters"],
+        &["thread", "list"],
+        &["post", "x", "y"],
+        &["wait", "x"],
+        &["search", "x"],
+        &["targets"],
+        &["agents"],
+    ] {
         check(&[asking, &alone].concat(), 2, "name the bus with --url");
     }
     let with_variable = bus
