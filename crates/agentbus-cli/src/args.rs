@@ -48,9 +48,10 @@ pub(crate) struct Args {
     )]
     pub(crate) url: String,
 
-    /// Talk to this transport directly instead of to a running bus, or, for `serve`, run the bus
-    /// over it: memory://, sqlite://PATH, nats://, jetstream://, redis://, kafka:// or amqp://HOST,
-    /// http://HOST. `agentbus semantics` compares them.
+    /// Talk to this transport directly instead of to a running bus, or, for `serve`, and for `mcp`
+    /// and `acp` where they run a bus of their own, run the bus over it: memory://, sqlite://PATH,
+    /// nats://, jetstream://, redis://, kafka:// or amqp://HOST, http://HOST. `agentbus semantics`
+    /// compares them.
     #[arg(long, global = true, env = "AGENTBUS_TRANSPORT", value_name = "URL")]
     pub(crate) transport: Option<String>,
 

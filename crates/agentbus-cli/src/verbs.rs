@@ -139,6 +139,7 @@ impl Verbs {
     fn hosting(&self) -> Guarded<'_> {
         Guarded {
             named: self.file.as_deref(),
+            transport: self.transport.as_deref(),
             output: &self.output,
         }
     }

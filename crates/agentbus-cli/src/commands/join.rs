@@ -36,7 +36,7 @@ pub(super) async fn join(
 ) -> Result<Joined, Failure> {
     let default = format!("http://127.0.0.1:{}", agentbus_server::DEFAULT_PORT);
     if !embedded && api.is_there().await {
-        return Ok(Joined::Running(serve.tenant_there(config)?));
+        return join_running(serve, config, api);
     }
     if !embedded && api.url() != default {
         let text = format!(
@@ -45,7 +45,8 @@ pub(super) async fn join(
         );
         return Err(Failure::new(Exit::Unreachable, text));
     }
-    let own = serve.clone().merge(None, config.load()?);
+    let transport = config.transport.map(str::to_owned);
+    let own = serve.clone().merge(transport, config.load()?);
     let log = Log::start(&own.log, output)?;
     match start(&own, telemetry).await {
         Ok(running) => Ok(Joined::Own(Box::new(own), Box::new(running), log)),
@@ -60,7 +61,7 @@ pub(super) async fn join(
         Err(failure) if !embedded && failure.exit == Exit::Listen => {
             for _ in 0..LOOKS {
                 if api.is_there().await {
-                    return Ok(Joined::Running(serve.tenant_there(config)?));
+                    return join_running(serve, config, api);
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
@@ -68,4 +69,18 @@ pub(super) async fn join(
         }
         Err(failure) => Err(failure),
     }
+}
+
+/// The bus that runs. It has its transport already, and it may well be the one that was named: when
+/// two editors say the same, one of them runs the bus and the other joins it.
+fn join_running(serve: &Serve, config: Guarded<'_>, api: &Api) -> Result<Joined, Failure> {
+    let tenant = serve.tenant_there(config)?;
+    if config.transport.is_some() {
+        config.output.note(&format!(
+            "the bus that runs at {} is joined over the transport that it has; the one that was named is for a bus of one's \
+             own, which --embedded runs",
+            api.url()
+        ));
+    }
+    Ok(Joined::Running(tenant))
 }

@@ -148,6 +148,8 @@ fn load_guarded(named: Option<&Path>, output: &Output) -> Result<Config, Failure
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Guarded<'a> {
     pub(crate) named: Option<&'a Path>,
+    /// What is to carry a bus of its own, if that was said beside the file.
+    pub(crate) transport: Option<&'a str>,
     pub(crate) output: &'a Output,
 }
 

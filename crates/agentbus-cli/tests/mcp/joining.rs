@@ -96,6 +96,26 @@ fn a_bus_of_its_own_needs_a_directory_of_its_own() {
 }
 
 #[test]
+fn a_bus_of_its_own_is_carried_by_the_transport_that_is_named() {
+    let own = ["--embedded", "--listen", "127.0.0.1:0"];
+    for verb in ["mcp", "acp"] {
+        let directory = tempfile::tempdir().unwrap();
+        let log = ["--transport", "sqlite://bus.db", verb];
+        let served = hello(directory.path(), &[&log[..], &own].concat(), None);
+        let said = String::from_utf8_lossy(&served.stderr);
+        assert!(directory.path().join("bus.db").exists(), "{verb}: {said}");
+    }
+    // One that runs has a transport, and whoever joins it is told.
+    let bus = Bus::start();
+    let join = ["--url", &bus.url, "mcp", "--transport", "sqlite://bus.db"];
+    let joined = hello(bus.directory.path(), &join, Some(&bus.token));
+    assert_eq!(answer(&joined)["result"]["serverInfo"]["name"], "AgentBus");
+    let said = String::from_utf8_lossy(&joined.stderr);
+    assert!(said.contains("over the transport that it has"), "{said}");
+    assert!(!bus.directory.path().join("bus.db").exists());
+}
+
+#[test]
 fn a_file_in_the_directory_of_a_project_does_not_stop_it() {
     let project = tempfile::tempdir().unwrap();
     let agent = "[[agents]]\nname = \"a\"\ncommand = [\"cat\"]\n";
