@@ -199,6 +199,11 @@ impl Serve {
         self.data_dir.clone()
     }
 
+    /// The prefix that was named.
+    pub(crate) fn subject_prefix(&self) -> Option<&str> {
+        self.space.subject_prefix()
+    }
+
     /// The tenant to speak in at a bus that runs already; `None` for that of the bus.
     pub(crate) fn tenant_there(&self, config: Guarded<'_>) -> Result<Option<String>, Failure> {
         self.space.tenant_or(|| config.tenant())

@@ -204,6 +204,13 @@ fn a_bus_of_a_tenant_takes_those_who_join_it_into_its_subjects() {
     fails(dir, url, &asking(["--tenant", "other"]), 6, "nobody serves");
     let usual = asking(["--subject-prefix", "acp.v1"]);
     fails(dir, url, &usual, 2, "has the subject prefix `corp.bus`");
+    let named = ["mcp", "--subject-prefix", "corp.bus"];
+    let counted = counted_over_mcp(dir, url, &named);
+    assert!(counted.contains(r#""reply":3"#), "{counted}");
+    for verb in ["mcp", "acp"] {
+        let usual = [verb, "--subject-prefix", "acp.v1"];
+        fails(dir, url, &usual, 2, "has the subject prefix `corp.bus`");
+    }
     let order = r#"{"method":"echo","params":{"x":1}}"#;
     let echo = run(dir, url, &["invoke", "p", order]);
     let echo: Value = serde_json::from_slice(&echo.stdout).unwrap();

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use agentbus::Error;
+use agentbus::transport::Transport;
 use agentbus_server::RunningServer;
+use agentbus_transport_ws::WsTransport;
 
 use super::Api;
 use super::serve::{Beside, start};
@@ -36,7 +39,7 @@ pub(super) async fn join(
 ) -> Result<Joined, Failure> {
     let default = format!("http://127.0.0.1:{}", agentbus_server::DEFAULT_PORT);
     if !embedded && api.is_there().await {
-        return join_running(serve, config, api);
+        return join_running(serve, config, api).await;
     }
     if !embedded && api.url() != default {
         let text = format!(
@@ -61,7 +64,7 @@ pub(super) async fn join(
         Err(failure) if !embedded && failure.exit == Exit::Listen => {
             for _ in 0..LOOKS {
                 if api.is_there().await {
-                    return join_running(serve, config, api);
+                    return join_running(serve, config, api).await;
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
@@ -73,8 +76,11 @@ pub(super) async fn join(
 
 /// The bus that runs. It has its transport already, and it may well be the one that was named: when
 /// two editors say the same, one of them runs the bus and the other joins it.
-fn join_running(serve: &Serve, config: Guarded<'_>, api: &Api) -> Result<Joined, Failure> {
+async fn join_running(serve: &Serve, config: Guarded<'_>, api: &Api) -> Result<Joined, Failure> {
     let tenant = serve.tenant_there(config)?;
+    if let Some(prefix) = serve.subject_prefix() {
+        check_prefix(prefix, api).await?;
+    }
     if config.transport.is_some() {
         config.output.note(&format!(
             "the bus that runs at {} is joined over the transport that it has; the one that was named is for a bus of one's \
@@ -83,4 +89,21 @@ fn join_running(serve: &Serve, config: Guarded<'_>, api: &Api) -> Result<Joined,
         ));
     }
     Ok(Joined::Running(tenant))
+}
+
+/// Refuses another prefix than the bus that runs has; only the bus itself can say which that is.
+async fn check_prefix(prefix: &str, api: &Api) -> Result<(), Failure> {
+    let there = WsTransport::builder(api.url(), "join").token(api.token()?);
+    let there = there.connect().await.map_err(Error::from)?;
+    let space = there.subjects();
+    there.close(Duration::ZERO).await;
+    match space {
+        Some(space) if space.prefix() != prefix => Err(Failure::usage(format!(
+            "the bus that runs at {} has the subject prefix `{}`, which is set where that bus is started, and takes nothing \
+             under `{prefix}`; leave the prefix out, or run a bus of your own with --embedded",
+            api.url(),
+            space.prefix()
+        ))),
+        _ => Ok(()),
+    }
 }
