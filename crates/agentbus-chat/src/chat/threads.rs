@@ -127,23 +127,10 @@ impl Chat {
         id: ThreadId,
         summary: Option<String>,
     ) -> Result<Thread, ChatError> {
-        within(
-            "summary",
-            summary.as_ref().map_or(0, String::len),
-            limits::PROMPT_BYTES_MAX,
-        )?;
+        check_summary(summary.as_deref())?;
         self.write(move |core, tx| {
-            let mut thread = core.thread(tx, &id)?;
-            let now = core.now();
-            thread.status = ThreadState::Closed;
-            thread.closed_at = Some(now);
-            thread.updated_at = Some(now);
-            thread.summary = summary;
-            tx.update_thread(&thread)?;
-            let told = json!({ "thread_id": thread.id, "summary": thread.summary });
-            core.emit(tx, "thread.closed", Some(&thread.id), told)?;
-            core.audit(tx, "", "thread.close", Some(&thread.id), None)?;
-            Ok(thread)
+            let thread = core.thread(tx, &id)?;
+            core.close(tx, "", thread, summary)
         })
         .await
     }
@@ -285,6 +272,26 @@ impl Core {
         Ok(Some(found))
     }
 
+    /// Closes a thread in the name of an actor.
+    pub(super) fn close(
+        &self,
+        tx: &mut dyn Tx,
+        actor: &str,
+        mut thread: Thread,
+        summary: Option<String>,
+    ) -> Result<Thread, ChatError> {
+        let now = self.now();
+        thread.status = ThreadState::Closed;
+        thread.closed_at = Some(now);
+        thread.updated_at = Some(now);
+        thread.summary = summary;
+        tx.update_thread(&thread)?;
+        let told = json!({ "thread_id": thread.id, "summary": thread.summary });
+        self.emit(tx, "thread.closed", Some(&thread.id), told)?;
+        self.audit(tx, actor, "thread.close", Some(&thread.id), None)?;
+        Ok(thread)
+    }
+
     fn set_state(
         &self,
         tx: &mut dyn Tx,
@@ -304,6 +311,12 @@ impl Core {
         self.audit(tx, "", "thread.state", Some(id), Some(state.as_str()))?;
         Ok(thread)
     }
+}
+
+/// Refuses a summary that is too long.
+pub(super) fn check_summary(summary: Option<&str>) -> Result<(), ChatError> {
+    let bytes = summary.map_or(0, str::len);
+    within("summary", bytes, limits::PROMPT_BYTES_MAX)
 }
 
 fn check_topic(topic: &str) -> Result<(), ChatError> {
