@@ -47,10 +47,10 @@ pub use ambient::{
     Ambient, BoxFuture, Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy,
 };
 pub use chat::{
-    AgentUpdate, Background, Card, Chat, Connected, Credentials, Decided, Decision, DecisionAction,
-    Draft, Edited, EventReader, Followed, IdempotencyKey, Join, Kicked, NewAgent, NewTemplate,
-    NewThread, Opened, Overview, Posted, Proof, ProvenAgent, Registered, SettingsUpdate, Sync,
-    Transcript, WaitRequest, Waited, system_row,
+    AgentUpdate, Background, Card, Chat, ClosedMeeting, Connected, Credentials, Decided, Decision,
+    DecisionAction, Draft, Edited, EventReader, Followed, IdempotencyKey, Join, Kicked, NewAgent,
+    NewTemplate, NewThread, Opened, Overview, Posted, Proof, ProvenAgent, Registered,
+    SettingsUpdate, Sync, Transcript, WaitRequest, Waited, system_row,
 };
 pub use config::ChatConfig;
 pub use error::{AuthProblem, ChatError};

@@ -324,7 +324,8 @@ fn assigned(agent: &Agent, now: Stamp) -> Assigned {
     }
 }
 
-fn label(agent: &Agent) -> String {
+/// An agent as people read of it.
+pub(super) fn label(agent: &Agent) -> String {
     format!("{} {}", agent.emoji(), agent.shown_name())
 }
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use agentbus_chat::model::ThreadState;
-use agentbus_chat::{AgentId, Chat, Credentials, ProvenAgent, SettingsUpdate, ThreadId};
+use agentbus_chat::{
+    AgentId, Chat, ClosedMeeting, Credentials, ProvenAgent, SettingsUpdate, ThreadId,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -59,7 +60,7 @@ pub(super) fn install(catalog: &Catalog, services: &Arc<Services>) -> Result<(),
     tool!(catalog, services, about.read_only().extended(), waiting)?;
     let about = Tool::new(
         "close_meeting",
-        "Close a thread that you administer, with a summary of what came of it.",
+        "Close a thread that you administer, and tell everybody in it what came of it.",
     );
     tool!(
         catalog,
@@ -131,10 +132,10 @@ async fn close_meeting(
     }
     call.session().bind(proven);
     let id = ThreadId::new(asked.thread_id);
-    let Ok(before) = services.chat.thread(id.clone()).await else {
+    if services.chat.thread(id.clone()).await.is_err() {
         let detail = json!({ "detail": format!("there is no thread `{id}`") });
         return Ok(refusal::refused_with("THREAD_NOT_FOUND", detail));
-    };
+    }
     let settings = services
         .chat
         .settings(id.clone())
@@ -145,16 +146,13 @@ async fn close_meeting(
         let detail = json!({ "detail": "only an administrator of the thread may close it" });
         return Ok(refusal::refused_with("FORBIDDEN", detail));
     }
-    let already = before.status == ThreadState::Closed;
-    let closed = match asked.summary {
-        // The summary that there is stays, and nobody is told of it once more.
-        None if already => Ok(before),
-        summary => services.chat.close_thread(id, summary).await,
-    };
-    match closed {
-        Ok(thread) => Ok(Reply::data(&json!({
+    match services.chat.close_meeting(id, agent, asked.summary).await {
+        Ok(ClosedMeeting {
+            thread,
+            already_closed,
+        }) => Ok(Reply::data(&json!({
             "ok": true, "thread_id": thread.id, "status": thread.status,
-            "already_closed": already, "closed_sessions_count": 0,
+            "already_closed": already_closed, "closed_sessions_count": 0,
         }))),
         Err(error) => refusal::answer(&error),
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use agentbus_chat::{AgentId, Decision, DecisionAction, Draft, ThreadId};
+use agentbus_chat::model::{Message, Role};
+use agentbus_chat::store::MessageQuery;
+use agentbus_chat::{AgentId, Decision, DecisionAction, Draft, ThreadId, emoji};
 use agentbus_mcp::Profile;
 use serde_json::{Value, json};
 
@@ -173,6 +175,70 @@ async fn a_meeting_that_is_closed_again_keeps_its_summary() {
     said(&mut client, "close_meeting", closing(&lead, Some("coffee"))).await;
     let changed = said(&mut client, "thread_get", asked).await;
     assert_eq!(changed["summary"], "coffee");
+}
+
+/// What the bus has said to the agents in a thread, in order.
+async fn told(client: &Client, thread: &ThreadId) -> Vec<Message> {
+    let query = MessageQuery {
+        for_agents: true,
+        limit: 10,
+        ..MessageQuery::default()
+    };
+    let (messages, _) = client
+        .chat
+        .messages(thread.clone(), query, false)
+        .await
+        .unwrap();
+    let told = messages.into_iter();
+    told.filter(|one| one.role == Role::System).collect()
+}
+
+/// A meeting that is closed with a summary says this in its history, and nothing when it is closed
+/// again.
+async fn check_told(summary: Option<&str>, expected: &str) {
+    let mut client = Client::start().await;
+    let lead = join(&mut client).await;
+    let (thread, agent) = ids(&lead);
+    said(&mut client, "close_meeting", closing(&lead, summary)).await;
+    let history = told(&client, &thread).await;
+    let [notice] = history.as_slice() else {
+        panic!("{history:?}")
+    };
+    let (face, name) = (emoji::of_agent(agent.as_str()), &lead["agent"]["name"]);
+    let name = name.as_str().unwrap();
+    assert_eq!(notice.content, format!("{face} {name} {expected}"));
+    assert_eq!(notice.author, "system");
+    assert_eq!(notice.meta("ui_type"), Some("meeting_closed_notice"));
+    assert_eq!(notice.meta("closed_by_id"), Some(agent.as_str()));
+    for summary in [None, Some("coffee")] {
+        said(&mut client, "close_meeting", closing(&lead, summary)).await;
+    }
+    assert_eq!(told(&client, &thread).await, history);
+}
+
+#[tokio::test]
+async fn a_meeting_that_is_closed_says_so_once() {
+    let with = "has closed this thread. What came of it: tea";
+    check_told(Some("tea"), with).await;
+    let without = "has closed this thread, without a summary.";
+    for summary in [None, Some(" ")] {
+        check_told(summary, without).await;
+    }
+}
+
+#[tokio::test]
+async fn a_summary_with_a_secret_closes_nothing() {
+    let mut client = Client::start().await;
+    let lead = join(&mut client).await;
+    let (thread, _) = ids(&lead);
+    let secret = format!("use AKIA{}", "A".repeat(16));
+    let asked = closing(&lead, Some(secret.as_str()));
+    let refused = said(&mut client, "close_meeting", asked).await;
+    assert_eq!(refused["error"], "Content blocked by filter", "{refused}");
+    assert!(told(&client, &thread).await.is_empty());
+    let asked = json!({ "thread_id": lead["thread"]["thread_id"] });
+    let open = said(&mut client, "thread_get", asked).await;
+    assert_eq!(open["status"], "discuss", "{open}");
 }
 
 #[tokio::test]
