@@ -68,16 +68,26 @@ impl Chat {
     /// Fails when the store does.
     pub async fn faces(&self, messages: &[Message]) -> Result<HashMap<String, String>, ChatError> {
         let authors = messages.iter().filter_map(|one| one.author_id.clone());
-        let authors: HashSet<String> = authors.collect();
-        if authors.is_empty() {
+        self.faces_of(authors.map(AgentId::from).collect()).await
+    }
+
+    /// The faces that agents chose for themselves, by the ids of those that did.
+    ///
+    /// # Errors
+    /// Fails when the store does.
+    pub async fn faces_of(
+        &self,
+        agents: HashSet<AgentId>,
+    ) -> Result<HashMap<String, String>, ChatError> {
+        if agents.is_empty() {
             return Ok(HashMap::new());
         }
         self.read(move |_, tx| {
             let mut faces = HashMap::new();
-            for author in authors {
-                let agent = tx.agent(&AgentId::new(author.as_str()))?;
+            for id in agents {
+                let agent = tx.agent(&id)?;
                 if let Some(emoji) = agent.and_then(|agent| agent.emoji) {
-                    faces.insert(author, emoji);
+                    faces.insert(id.to_string(), emoji);
                 }
             }
             Ok(faces)

@@ -1,11 +1,12 @@
 //! Routes of a thread's settings and administrator.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use agentbus_chat::model::AdminKind;
+use agentbus_chat::model::{AdminKind, ThreadSettings};
 use agentbus_chat::{
-    AgentId, ChatError, Decided, Decision, DecisionAction, MessageId, SettingsUpdate, ThreadId,
-    emoji,
+    AgentId, Chat, ChatError, Decided, Decision, DecisionAction, MessageId, SettingsUpdate,
+    ThreadId,
 };
 use axum::Json;
 use axum::extract::State;
@@ -22,8 +23,10 @@ type Answer = Result<Json<Value>, Refusal>;
 #[utoipa::path(get, path = "/api/threads/{id}/settings", tag = "conversations", params(("id" = String, Path)),
     responses((status = 200, description = "The settings"), (status = 404)))]
 pub(super) async fn settings(State(app): State<Arc<App>>, Path(id): Path<ThreadId>) -> Answer {
-    let settings = app.chat.chat.settings(id).await?;
-    Ok(Json(views::settings(&settings)))
+    let chat = &app.chat.chat;
+    let settings = chat.settings(id).await?;
+    let faces = faces(chat, &settings).await?;
+    Ok(Json(views::settings(&settings, &faces)))
 }
 
 /// Changes the settings of a thread.
@@ -40,23 +43,38 @@ pub(super) async fn update_settings(Path(id): Path<ThreadId>, mut asked: Written
     };
     fields.check()?;
     let settings = asked.chat.update_settings(id, update).await?;
-    Ok(Json(views::settings(&settings)))
+    // It is stored, so that nothing may be wrong with the answer any more.
+    let faces = faces(&asked.chat, &settings).await.unwrap_or_default();
+    Ok(Json(views::settings(&settings, &faces)))
+}
+
+/// The faces that the administrators in the settings chose for themselves.
+async fn faces(
+    chat: &Chat,
+    settings: &ThreadSettings,
+) -> Result<HashMap<String, String>, ChatError> {
+    let named = settings.assigned.iter().chain(&settings.creator);
+    let agents = named.map(|who| who.id.clone()).collect();
+    chat.faces_of(agents).await
 }
 
 /// Who administers a thread.
 #[utoipa::path(get, path = "/api/threads/{id}/admin", tag = "conversations", params(("id" = String, Path)),
     responses((status = 200, description = "admin_id, admin_name, admin_emoji, admin_type, assigned_at"), (status = 404)))]
 pub(super) async fn admin(State(app): State<Arc<App>>, Path(id): Path<ThreadId>) -> Answer {
-    let admin = app.chat.chat.admin(id).await?;
+    let chat = &app.chat.chat;
+    let admin = chat.admin(id).await?;
     let kind = admin.as_ref().map(|admin| match admin.kind {
         AdminKind::Creator => "creator",
         AdminKind::AutoAssigned => "auto_assigned",
     });
     let who = admin.as_ref().map(|admin| &admin.who);
+    let agents = who.iter().map(|who| who.id.clone()).collect();
+    let faces = chat.faces_of(agents).await?;
     Ok(Json(json!({
         "admin_id": who.map(|who| &who.id),
         "admin_name": who.and_then(|who| who.name.as_deref()),
-        "admin_emoji": who.map(|who| emoji::of_agent(who.id.as_str())),
+        "admin_emoji": who.map(|who| views::face(&who.id, &faces)),
         "admin_type": kind, "assigned_at": who.and_then(|who| who.at),
     })))
 }

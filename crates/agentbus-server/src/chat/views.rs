@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use agentbus_chat::emoji;
 use agentbus_chat::model::{
     Agent, Edit, Hit, Message, Reaction, SyncContext, TOKEN_EXPIRES, Template, Thread,
     ThreadSettings,
 };
+use agentbus_chat::{AgentId, emoji};
 use serde_json::{Value, json};
 
 /// How metadata is written: as the object that it is, or as text, as in AgentChatBus.
@@ -119,9 +119,14 @@ pub(super) fn agent(agent: &Agent, is_online: bool) -> Value {
     })
 }
 
-pub(super) fn settings(settings: &ThreadSettings) -> Value {
+/// The face of an agent: the one that it chose, else the one of its id.
+pub(super) fn face<'a>(id: &AgentId, faces: &'a HashMap<String, String>) -> &'a str {
+    let own = faces.get(id.as_str()).map(String::as_str);
+    own.unwrap_or_else(|| emoji::of_agent(id.as_str()))
+}
+
+pub(super) fn settings(settings: &ThreadSettings, faces: &HashMap<String, String>) -> Value {
     let (assigned, creator) = (settings.assigned.as_ref(), settings.creator.as_ref());
-    let face = |id: &str| emoji::of_agent(id);
     json!({
         "thread_id": settings.thread_id,
         "auto_administrator_enabled": settings.auto_administrator_enabled,
@@ -131,11 +136,11 @@ pub(super) fn settings(settings: &ThreadSettings) -> Value {
         "last_activity_time": settings.last_activity_time,
         "auto_assigned_admin_id": assigned.map(|who| &who.id),
         "auto_assigned_admin_name": assigned.and_then(|who| who.name.as_deref()),
-        "auto_assigned_admin_emoji": assigned.map(|who| face(who.id.as_str())),
+        "auto_assigned_admin_emoji": assigned.map(|who| face(&who.id, faces)),
         "admin_assignment_time": assigned.and_then(|who| who.at),
         "creator_admin_id": creator.map(|who| &who.id),
         "creator_admin_name": creator.and_then(|who| who.name.as_deref()),
-        "creator_admin_emoji": creator.map(|who| face(who.id.as_str())),
+        "creator_admin_emoji": creator.map(|who| face(&who.id, faces)),
         "creator_assignment_time": creator.and_then(|who| who.at),
         "created_at": settings.created_at, "updated_at": settings.updated_at,
     })

@@ -47,6 +47,49 @@ async fn an_agent_is_shown_by_the_face_and_name_that_it_chose() {
     host.server.shutdown().await;
 }
 
+/// The administrator of a thread is shown with this face, alone and in the settings.
+async fn check_admin(host: &Host, thread: &str, kind: &str, face: &str) {
+    let admin = host.get(&format!("{thread}/admin")).await.body;
+    assert_eq!(admin["admin_emoji"], face, "{admin}");
+    let path = format!("{thread}/settings");
+    let read = host.get(&path).await.body;
+    let written = host.json("POST", &path, json!({ "timeout_seconds": 45 }));
+    for settings in [read, written.await.body] {
+        let key = format!("{kind}_admin_emoji");
+        assert_eq!(settings[key.as_str()], face, "{settings}");
+    }
+}
+
+#[tokio::test]
+async fn an_administrator_is_shown_by_the_face_that_it_chose() {
+    let host = Host::start(quiet()).await;
+    let register = async |emoji: &str| {
+        let new = json!({ "ide": "IDE", "model": "m", "emoji": emoji });
+        host.json("POST", "/api/agents/register", new).await.body
+    };
+    let (first, second) = (register("🦕").await, register("🦖").await);
+    let headers = [("x-agent-token", first["token"].as_str().unwrap())];
+    let new = json!({ "topic": "t", "creator_agent_id": first["agent_id"] });
+    let made = host.json_as("POST", "/api/threads", &headers, new).await;
+    let thread = format!("/api/threads/{}", made.body["id"].as_str().unwrap());
+    check_admin(&host, &thread, "creator", "🦕").await;
+
+    let switch = json!({ "action": "switch", "candidate_admin_id": second["agent_id"] });
+    let path = format!("{thread}/admin/decision");
+    let decided = host.json("POST", &path, switch).await;
+    assert_eq!(decided.status, 200, "{}", decided.text);
+    check_admin(&host, &thread, "auto_assigned", "🦖").await;
+
+    let one = format!("/api/agents/{}", second["agent_id"].as_str().unwrap());
+    let update = json!({ "token": second["token"], "emoji": "" });
+    let updated = host.json("PUT", &one, update).await;
+    assert_eq!(updated.status, 200, "{}", updated.text);
+    let own = updated.body["emoji"].as_str().unwrap();
+    assert_ne!(own, "🦖");
+    check_admin(&host, &thread, "auto_assigned", own).await;
+    host.server.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_face_is_given_over_mcp_too() {
     let host = Host::start(quiet()).await;
