@@ -273,6 +273,15 @@ async fn the_older_transport_and_plain_requests_have_spans_too() {
     let answer = host.ask("POST", "/mcp/messages/", &who, &alone).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     check_carried(&spans.soon("tools/call bus_get_config").await, None);
+    // What a client makes up is told, and names no span.
+    let unknown = tool("nope", &json!({}));
+    host.ask("POST", "/mcp/messages/", &who, &unknown).await;
+    let span = spans.soon("tools/call").await;
+    check_carried(&span, None);
+    assert_eq!(attribute(&span, "gen_ai.tool.name"), Some("nope"));
+    let code = attribute(&span, "rpc.response.status_code");
+    assert_eq!(code, Some("-32602"));
+    assert_eq!(span.failure.unwrap().kind, "-32602");
     drop(stream);
     host.server.shutdown().await;
 }

@@ -63,8 +63,12 @@ pub(crate) async fn call(
     name: &str,
     arguments: Map<String, Value>,
 ) -> Result<Value, Fault> {
-    let entry = shared.catalog.tool(name);
-    let entry = entry.ok_or_else(|| Fault::Invalid(format!("Unknown tool: {name}")))?;
+    let Some(entry) = shared.catalog.tool(name) else {
+        let span = spans::alone(shared, &visitor, Method::UnknownTool, name);
+        let fault = Fault::Invalid(format!("Unknown tool: {name}"));
+        spans::end_unknown(span, Some(&fault));
+        return Err(fault);
+    };
     let _running = shared.running.begin();
     let work = |call: Call| async move { entry.call(call, arguments).await };
     let mut reply = spanned(shared, visitor, (Method::Tool, name), work).await?;

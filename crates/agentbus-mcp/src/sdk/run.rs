@@ -68,7 +68,10 @@ pub(super) async fn tool(
     context: RequestContext<RoleServer>,
 ) -> Result<CallToolResponse, Fault> {
     let Some(entry) = handler.shared.catalog.tool(&request.name) else {
-        return Ok(convert::reply(unknown(&request.name, is_modern(&context))?).into());
+        let span = spans::begin(handler, &context, Method::UnknownTool, &request.name);
+        let answer = unknown(&request.name, is_modern(&context));
+        spans::end_unknown(span, answer.as_ref().err());
+        return Ok(convert::reply(answer?).into());
     };
     let arguments = request.arguments.unwrap_or_default();
     let brought = Brought {

@@ -21,6 +21,8 @@ use crate::{Fault, Visitor, limits};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
     Tool,
+    /// A call of a tool that there is not: clients make up such names.
+    UnknownTool,
     Prompt,
     Resource,
 }
@@ -28,7 +30,7 @@ pub(super) enum Method {
 impl Method {
     const fn as_str(self) -> &'static str {
         match self {
-            Self::Tool => "tools/call",
+            Self::Tool | Self::UnknownTool => "tools/call",
             Self::Prompt => "prompts/get",
             Self::Resource => "resources/read",
         }
@@ -38,13 +40,14 @@ impl Method {
     fn about(self, name: &str) -> Served {
         let (method, name) = (self.as_str(), short(name));
         let mut attributes = vec![("mcp.method.name", method.to_owned())];
-        // Of resources there is no end, and the name of a span should be one of few.
+        // Of resources and of made up names there is no end, and the name of a span should be one
+        // of few.
         let title = match self {
-            Self::Resource => method.to_owned(),
+            Self::Resource | Self::UnknownTool => method.to_owned(),
             Self::Tool | Self::Prompt => format!("{method} {name}"),
         };
         match self {
-            Self::Tool => {
+            Self::Tool | Self::UnknownTool => {
                 attributes.push(("gen_ai.operation.name", "execute_tool".to_owned()));
                 attributes.push(("gen_ai.tool.name", name));
             }
@@ -138,17 +141,36 @@ pub(super) fn end(mut span: ServerSpan, outcome: Result<bool, &Fault>) {
         // A span that is dropped was cancelled.
         Err(Fault::Cancelled) => drop(span),
         Err(fault) => {
-            let code = convert::error(fault.clone()).code.0.to_string();
-            span.note("rpc.response.status_code", &code);
+            let kind = refused(&mut span, fault);
             let message = match fault {
                 // What is wrong with arguments may repeat them.
                 Fault::Invalid(_) => "the request makes no sense".to_owned(),
                 other => short(&other.to_string()),
             };
-            let kind = code;
             span.end(Some(Failure { kind, message }));
         }
     }
+}
+
+/// Ends the span of a call of a tool that there is not. Some revisions know this as a fault; where
+/// it is an answer, that says what is wrong.
+pub(super) fn end_unknown(mut span: ServerSpan, fault: Option<&Fault>) {
+    if !span.is_told() {
+        return;
+    }
+    let kind = match fault {
+        Some(fault) => refused(&mut span, fault),
+        None => "tool_error".to_owned(),
+    };
+    let message = "there is no tool of this name".to_owned();
+    span.end(Some(Failure { kind, message }));
+}
+
+/// Notes with which code a request is refused; the code.
+fn refused(span: &mut ServerSpan, fault: &Fault) -> String {
+    let code = convert::error(fault.clone()).code.0.to_string();
+    span.note("rpc.response.status_code", &code);
+    code
 }
 
 /// Reads a trace context. One that is not valid is as good as none, as the specification of trace

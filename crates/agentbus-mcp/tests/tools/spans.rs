@@ -118,6 +118,28 @@ async fn a_failure_says_whether_it_was_the_tool_or_the_call() {
 }
 
 #[tokio::test]
+async fn a_tool_that_there_is_not_names_no_span() {
+    let (mut client, spans) = client().await;
+    let asked = json!({ "name": "nope", "arguments": {}, "_meta": { "traceparent": THEIRS } });
+    let answer = client.request("tools/call", asked).await;
+    assert_eq!(
+        Client::text(&answer["result"])["error"],
+        "Unknown tool: nope"
+    );
+    let unknown = spans.soon("tools/call").await;
+    assert_eq!(unknown.parent, TraceParent::parse(THEIRS));
+    let own = [
+        ("mcp.method.name", "tools/call"),
+        ("gen_ai.operation.name", "execute_tool"),
+        ("gen_ai.tool.name", "nope"),
+    ];
+    check_attributes(&unknown, &own);
+    let failure = unknown.failure.unwrap();
+    assert_eq!(failure.kind, "tool_error");
+    assert_eq!(failure.message, "there is no tool of this name");
+}
+
+#[tokio::test]
 async fn a_prompt_and_a_resource_have_spans_too() {
     let (mut client, spans) = self::client().await;
     let wrong = json!({ "name": "handoff_to_agent", "arguments": {} });
