@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -12,11 +13,40 @@ use crate::jsonrpc::MAX_NESTING;
 
 /// One JSON value as the bytes it was written in; never `null`, never empty.
 ///
-/// The bus moves these bytes and does not look inside. They are shared by reference count, are
-/// valid JSON in UTF-8, and hold no line break, so that a payload always fits on one line of
-/// NDJSON or of a server-sent event.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Payload(Bytes);
+/// The bus moves these bytes and does not look inside. They are valid JSON in UTF-8, and hold no line
+/// break, so that a payload always fits on one line of NDJSON or of a server-sent event. Short ones
+/// (up to 23 bytes) live in place, longer ones are shared by reference count.
+#[derive(Clone)]
+pub struct Payload(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Short(Short),
+    Shared(Bytes),
+}
+
+/// Bytes that are so few that copying them costs less than counting who has them.
+#[derive(Clone, Copy)]
+struct Short {
+    len: u8,
+    bytes: [u8; Self::MAX],
+}
+
+impl Short {
+    /// So many that a payload is no larger for them.
+    const MAX: usize = 23;
+
+    fn new(short: &[u8]) -> Option<Self> {
+        let mut bytes = [0; Self::MAX];
+        bytes.get_mut(..short.len())?.copy_from_slice(short);
+        let len = u8::try_from(short.len()).ok()?;
+        Some(Self { len, bytes })
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len.into()).unwrap_or_default()
+    }
+}
 
 /// Tells why bytes are no payload, or why a payload is not what the reader wanted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,13 +117,16 @@ impl Payload {
         written
     }
 
-    /// A few bytes stand beside the count of those who share them; more have a place of their own,
-    /// and are counted only once they are shared.
+    /// Short bytes stand in place, and a few more beside the count of those who share them; many
+    /// have a place of their own, and are counted only once they are shared.
     fn copied(bytes: &[u8]) -> Self {
-        Self(match Few::new(bytes) {
+        if let Some(short) = Short::new(bytes) {
+            return Self(Repr::Short(short));
+        }
+        Self(Repr::Shared(match Few::new(bytes) {
             Some(few) => Bytes::from_owner(few),
             None => Bytes::from(Box::<[u8]>::from(bytes)),
-        })
+        }))
     }
 
     /// Writes a value that is known not to be `null`.
@@ -135,28 +168,43 @@ impl Payload {
             return None;
         }
         if memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_some() {
-            return Some(Self(without_blanks(text.as_bytes()).into()));
+            return Some(Self::copied(&without_blanks(text.as_bytes())));
         }
-        Some(Self(bytes.slice_ref(text.as_bytes())))
+        // Short ones do not keep the rest of what came with them.
+        let short = Short::new(text.as_bytes()).map(Repr::Short);
+        let shared = || Repr::Shared(bytes.slice_ref(text.as_bytes()));
+        Some(Self(short.unwrap_or_else(shared)))
     }
 
     /// Writes a text as a JSON string.
     #[must_use]
     pub fn text(text: &str) -> Self {
-        Self(serde_json::Value::from(text).to_string().into())
+        Self::copied(serde_json::Value::from(text).to_string().as_bytes())
     }
 
     /// The JSON bytes.
     #[must_use]
-    pub const fn bytes(&self) -> &Bytes {
-        &self.0
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Short(short) => short.as_bytes(),
+            Repr::Shared(bytes) => bytes,
+        }
+    }
+
+    /// The JSON bytes to keep; not copied unless they are short.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        match &self.0 {
+            Repr::Short(short) => Bytes::copy_from_slice(short.as_bytes()),
+            Repr::Shared(bytes) => bytes.clone(),
+        }
     }
 
     /// The JSON text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         // Every constructor has seen UTF-8, so the fallback is never taken.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
     /// Reads the payload as `T`.
@@ -164,7 +212,8 @@ impl Payload {
     /// # Errors
     /// Fails when the JSON has another shape.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
-        serde_json::from_slice(&self.0).map_err(|error| PayloadError::Mismatch(error.to_string()))
+        serde_json::from_slice(self.as_bytes())
+            .map_err(|error| PayloadError::Mismatch(error.to_string()))
     }
 }
 
@@ -206,6 +255,20 @@ pub(crate) fn without_blanks(json: &[u8]) -> Vec<u8> {
     compact
 }
 
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Payload {}
+
+impl Hash for Payload {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -231,12 +294,17 @@ mod tests {
 
     #[test]
     fn few_bytes_and_many_are_written_and_shared_alike() {
-        for length in [0, 1, Few::MAX - 3, Few::MAX - 2, Few::MAX - 1, 1000] {
+        let around = |length: usize| length - 3..length;
+        let lengths = [0, 1, 1000].into_iter();
+        for length in lengths.chain(around(Short::MAX)).chain(around(Few::MAX)) {
             let text = "x".repeat(length);
             let payload = Payload::json(&text).unwrap();
             assert_eq!(payload.as_str(), format!("\"{text}\""));
             assert_eq!(payload.clone(), payload);
-            assert_eq!(payload.bytes().len(), length + 2);
+            assert_eq!(payload.as_bytes().len(), length + 2);
+            assert_eq!(payload.to_bytes(), payload.as_bytes());
+            let heard = Payload::from_bytes(&format!(" {} ", payload.as_str()).into());
+            assert_eq!(heard, Ok(Some(payload)));
         }
     }
 }

@@ -391,7 +391,7 @@ fn alone(letter: Envelope) -> (Envelope, usize) {
     let bytes = written.len();
     let letter = Envelope::decode(&written, letter.occurred_at).unwrap_or(letter);
     let payload = letter.payload.as_ref();
-    let payload = payload.map_or(0, |payload| payload.bytes().len());
+    let payload = payload.map_or(0, |payload| payload.as_bytes().len());
     let rest = bytes.saturating_sub(payload);
     (letter, size_of::<Entry>() + bytes + rest)
 }

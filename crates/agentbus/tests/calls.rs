@@ -540,7 +540,7 @@ async fn a_forwarded_request_keeps_what_it_says() {
 async fn in_memory_a_payload_is_the_same_bytes_for_everybody() {
     let bus = bus().await;
     let payload = Payload::json(&json!({ "text": "x".repeat(100_000) })).unwrap();
-    let place = payload.bytes().as_ptr();
+    let place = payload.as_bytes().as_ptr();
     let mut first = bus.subscribe("big.*").await.unwrap();
     let mut second = bus.subscribe("big.>").await.unwrap();
     let published = bus.publish_payload("big.one", Some(payload.clone()));
@@ -548,11 +548,11 @@ async fn in_memory_a_payload_is_the_same_bytes_for_everybody() {
     let (first, second) = (first.next().await.unwrap(), second.next().await.unwrap());
     assert!(Arc::ptr_eq(first.message(), second.message()));
     let heard = first.envelope().payload.as_ref().unwrap();
-    assert_eq!(heard.bytes().as_ptr(), place);
+    assert_eq!(heard.as_bytes().as_ptr(), place);
     bus.handle("echo", echo).await.unwrap();
     let reply = bus.invoke_payload("echo", Some(payload)).await.unwrap();
     assert_eq!(
-        reply.payload.unwrap().bytes().as_ptr(),
+        reply.payload.unwrap().as_bytes().as_ptr(),
         place,
         "there and back"
     );

@@ -194,7 +194,7 @@ impl SessionLog {
         let entry = NewEntry {
             key,
             kind,
-            _room: self.room(data.bytes().len()).await,
+            _room: self.room(data.as_bytes().len()).await,
             data,
             agent_session,
         };

@@ -161,7 +161,7 @@ fn told(error: &Error) -> Value {
 }
 
 pub(super) fn payload_of(envelope: &Envelope) -> Option<Value> {
-    serde_json::from_slice(envelope.payload.as_ref()?.bytes()).ok()
+    serde_json::from_slice(envelope.payload.as_ref()?.as_bytes()).ok()
 }
 
 /// Whose targets and events the client means; empty for those of the bus.

@@ -17,7 +17,7 @@ impl Envelope {
         let payload_bytes = self
             .payload
             .as_ref()
-            .map_or(0, |payload| payload.bytes().len());
+            .map_or(0, |payload| payload.as_bytes().len());
         // The fields around the payload take 250 to 600 bytes in practice.
         let mut out = Vec::with_capacity(512 + payload_bytes);
         self.encode_into(&mut out);
@@ -47,7 +47,7 @@ impl Envelope {
         }
         if let Some(payload) = &self.payload {
             out.extend_from_slice(key!("payload").as_bytes());
-            out.extend_from_slice(payload.bytes());
+            out.extend_from_slice(payload.as_bytes());
         }
         if !self.metadata.is_empty() {
             json(out, key!("metadata"), &self.metadata);

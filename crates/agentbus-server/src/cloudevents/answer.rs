@@ -73,7 +73,7 @@ fn data(envelope: &Envelope, content_type: &str, is_base64: bool) -> Option<Byte
         return Some(Bytes::new());
     };
     if !is_base64 && is_json(kind_of(content_type)) {
-        return Some(payload.bytes().clone());
+        return Some(payload.to_bytes());
     }
     let text: String = payload.decode().ok()?;
     match is_base64 {

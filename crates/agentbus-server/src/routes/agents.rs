@@ -141,7 +141,7 @@ pub(super) async fn or_cut(
 /// The payload of a reply as an answer.
 pub(super) fn payload_of(reply: &Envelope) -> Stored {
     match &reply.payload {
-        Some(payload) => Stored::json(StatusCode::OK, payload.bytes().clone()),
+        Some(payload) => Stored::json(StatusCode::OK, payload.to_bytes()),
         None => Stored::json(StatusCode::NO_CONTENT, Bytes::new()),
     }
 }

@@ -49,7 +49,7 @@ impl Entry {
     /// The bytes that it keeps.
     fn size(&self) -> usize {
         let payload = self.message.envelope.payload.as_ref();
-        payload.map_or(0, |payload| payload.bytes().len())
+        payload.map_or(0, |payload| payload.as_bytes().len())
     }
 
     /// The same entry for another attempt.

@@ -200,7 +200,7 @@ struct Foreign<'a> {
 pub fn encode(message: &Message, extra: &Extra<'_>) -> Vec<u8> {
     let envelope = &message.envelope;
     let mut out =
-        Vec::with_capacity(768 + envelope.payload.as_ref().map_or(0, |p| p.bytes().len()));
+        Vec::with_capacity(768 + envelope.payload.as_ref().map_or(0, |p| p.as_bytes().len()));
     out.push(b'{');
     envelope.event_id.with_str(|id| text(&mut out, "id", id));
     text(&mut out, "topic", message.subject.as_str());
@@ -276,7 +276,7 @@ fn amb_ttl(envelope: &Envelope, left: Duration) -> u64 {
 
 /// The envelope with its payload as the value of an object, unless it is an object.
 fn wrapped(envelope: &Envelope) -> Option<Envelope> {
-    let payload = envelope.payload.as_ref()?.bytes();
+    let payload = envelope.payload.as_ref()?.as_bytes();
     if payload.first() == Some(&b'{') {
         return None;
     }
@@ -287,7 +287,7 @@ fn wrapped(envelope: &Envelope) -> Option<Envelope> {
 }
 
 fn unwrap(payload: &Payload) -> Option<Payload> {
-    let bytes = payload.bytes();
+    let bytes = payload.to_bytes();
     let inner = bytes.len().checked_sub(WRAP.1.len())?;
     let inner = bytes.slice(WRAP.0.len().min(inner)..inner);
     Payload::from_bytes(&inner).ok()?
