@@ -32,8 +32,19 @@ impl EventId {
     /// Makes a UUIDv7 from Unix time in milliseconds and 80 random bits (RFC 9562, section 5.7).
     #[must_use]
     pub fn v7(unix_ms: u64, random: &[u8; 10]) -> Self {
-        let uuid = uuid::Builder::from_unix_timestamp_millis(unix_ms, random).into_uuid();
-        Self::of(uuid)
+        let (high, low) = random.split_at(2);
+        let word = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(0, |word, &byte| word << 8 | u64::from(byte))
+        };
+        Self {
+            uuid: (
+                unix_ms << 16 | 0x7000 | word(high) & 0x0fff,
+                1 << 63 | word(low) & (u64::MAX >> 2),
+            ),
+            text: None,
+        }
     }
 
     fn of(uuid: Uuid) -> Self {
@@ -115,6 +126,18 @@ impl<'de> Deserialize<'de> for EventId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_7_is_laid_out_as_the_standard_says() {
+        let steps: [u8; 10] = std::array::from_fn(|n| 0xf0 + n as u8);
+        for random in [[0; 10], [0xff; 10], steps] {
+            for unix_ms in [0, 1, 1_764_000_000_123, (1 << 48) - 1] {
+                let ours = EventId::v7(unix_ms, &random).to_string();
+                let builder = uuid::Builder::from_unix_timestamp_millis(unix_ms, &random);
+                assert_eq!(ours, builder.into_uuid().to_string());
+            }
+        }
+    }
 
     #[test]
     fn every_text_comes_back_and_only_the_empty_one_is_no_id() {
