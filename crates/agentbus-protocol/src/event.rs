@@ -61,6 +61,16 @@ impl EventType {
         Some(kind)
     }
 
+    /// Whether an envelope of this type only leads up to the reply, as frames of a target that
+    /// streams do for a caller who wants one reply.
+    #[must_use]
+    pub fn is_underway(&self) -> bool {
+        matches!(
+            self.frame_kind(),
+            Some(FrameKind::Started | FrameKind::Delta)
+        )
+    }
+
     /// Whether an envelope of this type ends what it belongs to.
     ///
     /// A stream reader must not use this: a stream ends with `is_final` alone.

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use agentbus_protocol::Subject;
 
 use crate::Received;
+use crate::memory::InboxSource;
 
 /// Where a receiving end gets its messages from; implemented by each transport.
 ///
@@ -29,6 +30,12 @@ pub trait Source: fmt::Debug + Send + Sync {
         self.poll_receive(cx, &mut one, 1).map(|_| one.pop())
     }
 
+    /// Takes the next reply to a call of one reply. Nobody asks any more after the one that ends it,
+    /// so a source may close with that one. Cancel-safe.
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+        self.poll_next(cx)
+    }
+
     /// Takes no new messages from now on; what is queued can still be received.
     fn stop(&mut self);
 
@@ -39,31 +46,48 @@ pub trait Source: fmt::Debug + Send + Sync {
 
 /// The receiving end of a subscription.
 #[derive(Debug)]
-pub struct Subscription(Box<dyn Source>);
+pub struct Subscription(Ends);
+
+/// What is behind a receiving end.
+#[derive(Debug)]
+enum Ends {
+    /// That of a call in memory, which is over too soon to be worth an allocation.
+    Inbox(InboxSource),
+    Other(Box<dyn Source>),
+}
+
+impl Ends {
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Inbox(source) => source,
+            Self::Other(source) => &mut **source,
+        }
+    }
+}
 
 impl Subscription {
     /// Wraps a transport's source.
     #[must_use]
     pub fn new(source: impl Source + 'static) -> Self {
-        Self(Box::new(source))
+        Self(Ends::Other(Box::new(source)))
     }
 
     /// Receives the next message; `None` when there will be no more. Cancel-safe.
     pub async fn receive(&mut self) -> Option<Received> {
         let waiting = Waiting(self);
-        poll_fn(|cx| waiting.0.0.poll_next(cx)).await
+        poll_fn(|cx| waiting.0.0.source().poll_next(cx)).await
     }
 
     /// Receives what is there, at least one and at most `max`; 0 when there will be no more.
     /// Cancel-safe.
     pub async fn receive_many(&mut self, batch: &mut Vec<Received>, max: usize) -> usize {
         let waiting = Waiting(self);
-        poll_fn(|cx| waiting.0.0.poll_receive(cx, batch, max)).await
+        poll_fn(|cx| waiting.0.0.source().poll_receive(cx, batch, max)).await
     }
 
     /// Gives up a wait; see [`Source::stand_down`].
     pub fn stand_down(&mut self) {
-        self.0.stand_down();
+        self.0.source().stand_down();
     }
 
     /// Polls for messages; see [`Source::poll_receive`].
@@ -73,12 +97,20 @@ impl Subscription {
         batch: &mut Vec<Received>,
         max: usize,
     ) -> Poll<usize> {
-        self.0.poll_receive(cx, batch, max)
+        self.0.source().poll_receive(cx, batch, max)
+    }
+
+    /// Polls for the reply to a call of one reply; see [`Source::poll_reply`].
+    pub fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+        match &mut self.0 {
+            Ends::Inbox(source) => source.poll_reply(cx),
+            Ends::Other(source) => source.poll_reply(cx),
+        }
     }
 
     /// Takes no new messages from now on; what is queued can still be received.
     pub fn stop(&mut self) {
-        self.0.stop();
+        self.0.source().stop();
     }
 }
 
@@ -108,6 +140,12 @@ impl Inbox {
         }
     }
 
+    /// The inbox of a call in memory.
+    pub(crate) const fn in_memory(subject: Subject, source: InboxSource) -> Self {
+        let replies = Subscription(Ends::Inbox(source));
+        Self { subject, replies }
+    }
+
     /// Takes the inbox apart into its subject and its replies.
     #[must_use]
     pub fn into_parts(self) -> (Subject, Subscription) {
@@ -120,14 +158,14 @@ impl Inbox {
         &self.subject
     }
 
+    /// Polls for the next reply; see [`Source::poll_next`].
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+        self.replies.0.source().poll_next(cx)
+    }
+
     /// Receives the next reply; `None` when the transport closed. Cancel-safe.
     pub async fn receive(&mut self) -> Option<Received> {
         self.replies.receive().await
-    }
-
-    /// Polls for the next reply; see [`Source::poll_next`].
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
-        self.replies.0.poll_next(cx)
     }
 
     /// Polls for replies; see [`Source::poll_receive`].

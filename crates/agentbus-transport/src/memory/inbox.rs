@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::iter::Sum;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use agentbus_protocol::Subject;
 use parking_lot::Mutex;
 
-use super::mailbox::{Mailbox, Posted, Signals, Taken};
+use super::mailbox::{Mailbox, Posted, Signals};
 use super::{Broker, NAME};
-use crate::{Message, Received, Source, TransportError, limits};
+use crate::{Delivery, Message, Received, Source, TransportError, limits};
 
 /// Calls from several threads open inboxes at the same time; so many locks keep them apart.
 const SHARDS: usize = 32;
@@ -22,7 +23,13 @@ const SHARD_MAX: usize = limits::INBOXES_MAX / SHARDS;
 /// A table that has become empty keeps the room for this many inboxes, and gives back the rest.
 const SHARD_KEPT: usize = 1024;
 
-type Mailboxes = HashMap<Token, Mailbox, BuildHasherDefault<AsItIs>>;
+/// The mailboxes behind one lock.
+#[derive(Debug, Default)]
+struct Mailboxes {
+    open: HashMap<Token, Mailbox, BuildHasherDefault<AsItIs>>,
+    /// How many replies were put into them, and into those before them.
+    replies: u64,
+}
 
 /// Alone on its cache lines, so that two locks do not slow one another.
 #[derive(Debug, Default)]
@@ -60,6 +67,16 @@ pub(super) fn token(subject: &str) -> Option<Token> {
     Subject::inbox_token(subject).map(u128::from_ne_bytes)
 }
 
+impl Mailboxes {
+    fn remove(&mut self, token: Token) -> Option<Mailbox> {
+        let closed = self.open.remove(&token);
+        if self.open.is_empty() && self.open.capacity() > SHARD_KEPT {
+            self.open.shrink_to(SHARD_KEPT);
+        }
+        closed
+    }
+}
+
 /// All open inboxes.
 #[derive(Debug, Default)]
 pub(super) struct Inboxes {
@@ -72,7 +89,7 @@ impl Inboxes {
         // Every subject of an inbox that was made here has one.
         let token = token(subject.as_str()).unwrap_or_default();
         let mut mailboxes = self.shard(token).lock();
-        if mailboxes.len() >= SHARD_MAX {
+        if mailboxes.open.len() >= SHARD_MAX {
             let limit = limits::INBOXES_MAX;
             return Err(TransportError::TooMany {
                 transport: NAME,
@@ -80,17 +97,18 @@ impl Inboxes {
                 limit,
             });
         }
-        mailboxes.insert(token, Mailbox::default());
+        mailboxes.open.insert(token, Mailbox::default());
         Ok(token)
     }
 
     /// Puts a reply in, or says why not. Never waits.
     pub(super) fn post(&self, token: Token, reply: Arc<Message>) -> Posted {
         let mut mailboxes = self.shard(token).lock();
-        let posted = match mailboxes.get_mut(&token) {
+        let posted = match mailboxes.open.get_mut(&token) {
             Some(mailbox) => mailbox.post(reply),
             None => Err(Posted::Gone(reply)),
         };
+        mailboxes.replies += u64::from(posted.is_ok());
         drop(mailboxes);
         match posted {
             Ok(receiver) => {
@@ -124,7 +142,7 @@ impl Inboxes {
     /// Tells the caller behind an inbox, if it is still there, that its request was given up.
     pub(super) fn lose(&self, token: Token) {
         let mut mailboxes = self.shard(token).lock();
-        let caller = mailboxes.get_mut(&token).and_then(Mailbox::lose);
+        let caller = mailboxes.open.get_mut(&token).and_then(Mailbox::lose);
         drop(mailboxes);
         super::wake(caller);
     }
@@ -139,43 +157,44 @@ impl Inboxes {
         give: impl FnMut(Received),
     ) -> Poll<(usize, bool)> {
         let mut mailboxes = self.shard(token).lock();
-        let Some(mailbox) = mailboxes.get_mut(&token) else {
+        let Some(mailbox) = mailboxes.open.get_mut(&token) else {
             return Poll::Ready((0, false));
         };
         let taken = mailbox.take(cx, max, give);
         drop(mailboxes);
-        match taken {
-            Taken::Some(count, signals) => {
-                let emptied = signals.emptied;
-                signals.send();
-                Poll::Ready((count, emptied))
-            }
-            Taken::Waits(before) => {
-                drop(before);
-                Poll::Pending
-            }
+        taken.settle()
+    }
+
+    /// Gives out the next reply to a call. The one that ends the call closes the inbox.
+    fn poll_reply(&self, token: Token, cx: &Context<'_>) -> Poll<Reply> {
+        let mut mailboxes = self.shard(token).lock();
+        let Some(mailbox) = mailboxes.open.get_mut(&token) else {
+            return Poll::Ready(Reply::Other(None, false));
+        };
+        if let Some(last) = mailbox.take_last() {
+            let closed = mailboxes.remove(token);
+            drop(mailboxes);
+            farewell(closed);
+            return Poll::Ready(Reply::Last(last));
         }
+        let mut next = None;
+        let taken = mailbox.take(cx, 1, |reply| next = Some(reply));
+        drop(mailboxes);
+        let settled = taken.settle();
+        settled.map(|(_, emptied)| Reply::Other(next, emptied))
     }
 
     fn stop(&self, token: Token) {
         let mut mailboxes = self.shard(token).lock();
-        let signals = mailboxes.get_mut(&token).map(Mailbox::stop);
+        let signals = mailboxes.open.get_mut(&token).map(Mailbox::stop);
         drop(mailboxes);
         signals.unwrap_or_default().send();
     }
 
     /// Forgets an inbox whose caller has gone.
     fn close(&self, token: Token) {
-        let mut mailboxes = self.shard(token).lock();
-        // Dropped once the lock was given back, because what it holds is not ours alone.
-        let closed = mailboxes.remove(&token);
-        if mailboxes.is_empty() && mailboxes.capacity() > SHARD_KEPT {
-            mailboxes.shrink_to(SHARD_KEPT);
-        }
-        drop(mailboxes);
-        if let Some(mut mailbox) = closed {
-            mailbox.end().1.send();
-        }
+        let closed = self.shard(token).lock().remove(token);
+        farewell(closed);
     }
 
     /// Takes no replies from now on, but gives out what there is.
@@ -197,19 +216,28 @@ impl Inboxes {
     fn each<T>(&self, change: impl Fn(&mut Mailbox) -> T) -> impl Iterator<Item = T> {
         self.shards.iter().flat_map(move |shard| {
             let mut mailboxes = shard.0.lock();
-            let changed: Vec<T> = mailboxes.values_mut().map(&change).collect();
+            let changed: Vec<T> = mailboxes.open.values_mut().map(&change).collect();
             changed
         })
     }
 
     /// Whether no reply waits.
     pub(super) fn are_empty(&self) -> bool {
-        let empty = |shard: &Shard| shard.0.lock().values().all(Mailbox::is_empty);
+        let empty = |shard: &Shard| shard.0.lock().open.values().all(Mailbox::is_empty);
         self.shards.iter().all(empty)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.0.lock().len()).sum()
+        self.sum(|mailboxes| mailboxes.open.len())
+    }
+
+    /// How many replies were put into inboxes.
+    pub(super) fn replies(&self) -> u64 {
+        self.sum(|mailboxes| mailboxes.replies)
+    }
+
+    fn sum<T: Sum>(&self, of: impl Fn(&Mailboxes) -> T) -> T {
+        self.shards.iter().map(|shard| of(&shard.0.lock())).sum()
     }
 
     /// Inboxes spread evenly over the locks because their tokens are random, once they are mixed.
@@ -219,14 +247,49 @@ impl Inboxes {
     }
 }
 
+/// Ends a mailbox once the lock was given back, because what it holds is not ours alone.
+fn farewell(closed: Option<Mailbox>) {
+    closed
+        .map_or_else(Signals::default, Mailbox::farewell)
+        .send();
+}
+
+/// What a call got from its inbox.
+enum Reply {
+    /// The reply that ends it; the inbox is closed.
+    Last(Arc<Message>),
+    /// Anything else, `None` when no more will come, and whether a stopped inbox has become empty
+    /// with it.
+    Other(Option<Received>, bool),
+}
+
 /// The receiving end of an inbox. Dropping it closes the inbox.
 #[derive(Debug)]
-pub(super) struct InboxSource {
-    pub(super) broker: Arc<Broker>,
-    pub(super) token: Token,
+pub(crate) struct InboxSource {
+    broker: Arc<Broker>,
+    token: Token,
+    /// Whether the inbox has gone with the reply that ended its call.
+    over: bool,
 }
 
 impl InboxSource {
+    pub(super) const fn new(broker: Arc<Broker>, token: Token) -> Self {
+        Self {
+            broker,
+            token,
+            over: false,
+        }
+    }
+
+    /// Tells whoever waits for the last inbox, once this one has gone. Whoever closes the broker says
+    /// so first and then looks under the lock that was just taken, so that one of the two sees the
+    /// other.
+    fn gone(&self) {
+        if self.broker.is_closed() {
+            self.broker.common.emptied.notify_waiters();
+        }
+    }
+
     fn poll(&self, cx: &Context<'_>, max: usize, give: impl FnMut(Received)) -> Poll<usize> {
         let common = &self.broker.common;
         let polled = common.inboxes.poll(self.token, cx, max, give);
@@ -255,6 +318,23 @@ impl Source for InboxSource {
         polled.map(|_| next)
     }
 
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+        let reply = self.broker.common.inboxes.poll_reply(self.token, cx);
+        Poll::Ready(match ready!(reply) {
+            Reply::Last(last) => {
+                self.over = true;
+                self.gone();
+                Some(Received::Live(Delivery::new(last, 1)))
+            }
+            Reply::Other(next, emptied) => {
+                if emptied {
+                    self.broker.common.emptied.notify_waiters();
+                }
+                next
+            }
+        })
+    }
+
     fn stop(&mut self) {
         self.broker.common.inboxes.stop(self.token);
     }
@@ -262,11 +342,9 @@ impl Source for InboxSource {
 
 impl Drop for InboxSource {
     fn drop(&mut self) {
-        self.broker.common.inboxes.close(self.token);
-        // Whoever closes the broker says so first and then looks under the lock that was just
-        // taken, so that one of the two sees the other.
-        if self.broker.is_closed() {
-            self.broker.common.emptied.notify_waiters();
+        if !self.over {
+            self.broker.common.inboxes.close(self.token);
+            self.gone();
         }
     }
 }
@@ -275,7 +353,37 @@ impl Drop for InboxSource {
 mod tests {
     use rand::RngExt;
 
+    use std::task::Waker;
+
+    use agentbus_protocol::{Envelope, EventType};
+
     use super::*;
+
+    fn reply(event_type: EventType) -> Arc<Message> {
+        let mut envelope = Envelope::BLANK;
+        envelope.event_type = event_type;
+        Arc::new(Message::new(Subject::UNSET, envelope))
+    }
+
+    #[test]
+    fn a_call_closes_its_inbox_with_the_reply_that_ends_it() {
+        let inboxes = Inboxes::default();
+        let token = inboxes.open(&Subject::inbox([1, 2])).unwrap();
+        let cx = Context::from_waker(Waker::noop());
+        let poll = || inboxes.poll_reply(token, &cx);
+        assert!(poll().is_pending());
+        for event_type in [EventType::RESPONSE_DELTA, EventType::RESPONSE_FINAL] {
+            let posted = inboxes.post(token, reply(event_type));
+            assert!(matches!(posted, Posted::Taken));
+        }
+        assert!(matches!(poll(), Poll::Ready(Reply::Other(Some(_), false))));
+        assert_eq!(inboxes.len(), 1);
+        assert!(matches!(poll(), Poll::Ready(Reply::Last(_))));
+        assert_eq!((inboxes.len(), inboxes.replies()), (0, 2));
+        let posted = inboxes.post(token, reply(EventType::RESPONSE_FINAL));
+        assert!(matches!(posted, Posted::Gone(_)));
+        assert!(matches!(poll(), Poll::Ready(Reply::Other(None, false))));
+    }
 
     #[test]
     fn inboxes_spread_evenly_over_the_locks() {
@@ -286,7 +394,7 @@ mod tests {
             assert!(inboxes.open(&subject).is_ok());
         }
         assert_eq!(inboxes.len(), each * SHARDS);
-        let of = |shard: &Shard| shard.0.lock().len();
+        let of = |shard: &Shard| shard.0.lock().open.len();
         let (least, most) = (
             inboxes.shards.iter().map(of).min(),
             inboxes.shards.iter().map(of).max(),

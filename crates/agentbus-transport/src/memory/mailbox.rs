@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
 
@@ -74,6 +74,24 @@ pub(super) enum Taken {
     Waits(Option<Waker>),
 }
 
+impl Taken {
+    /// Does what is left to do once the lock was given back. Returns how many were given out, and
+    /// whether a stopped mailbox has become empty with them.
+    pub(super) fn settle(self) -> Poll<(usize, bool)> {
+        match self {
+            Self::Some(count, signals) => {
+                let emptied = signals.emptied;
+                signals.send();
+                Poll::Ready((count, emptied))
+            }
+            Self::Waits(before) => {
+                drop(before);
+                Poll::Pending
+            }
+        }
+    }
+}
+
 /// Whom to wake once the lock was given back.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
@@ -139,6 +157,15 @@ impl Mailbox {
         Taken::Some(taken, signals)
     }
 
+    /// Gives out the reply that ends the call, if it is the next one.
+    pub(super) fn take_last(&mut self) -> Option<Arc<Message>> {
+        let next = self.replies.first.as_ref()?;
+        if next.envelope.event_type.is_underway() || next.is_expired() {
+            return None;
+        }
+        self.replies.pop()
+    }
+
     fn take_nothing(&mut self, cx: &Context<'_>, mut give: impl FnMut(Received)) -> Taken {
         if std::mem::take(&mut self.lost) {
             give(Received::Lost);
@@ -177,5 +204,14 @@ impl Mailbox {
 
     pub(super) const fn is_empty(&self) -> bool {
         self.replies.is_empty()
+    }
+
+    /// Ends it for good. Most of those that go are those of calls that got their one reply, and
+    /// nobody has to be told.
+    pub(super) fn farewell(mut self) -> Signals {
+        if self.is_empty() && self.receiver.is_none() && self.room.is_none() {
+            return Signals::default();
+        }
+        self.end().1
     }
 }

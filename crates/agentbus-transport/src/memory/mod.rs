@@ -34,7 +34,8 @@ use crate::{
     Ordering as MessageOrdering, PublishOptions, Receipt, Subscribe, Subscription, Transport,
     TransportError, limits,
 };
-use inbox::{InboxSource, Inboxes};
+pub(crate) use inbox::InboxSource;
+use inbox::Inboxes;
 use queue::{Queue, QueueOptions};
 use registry::Registry;
 use source::MemorySource;
@@ -77,6 +78,7 @@ pub(crate) struct Broker {
     registry: Registry,
     /// Once set, no publish is taken any more.
     closed: AtomicBool,
+    /// What went to subscriptions; replies are counted by the inboxes.
     published: AtomicU64,
     common: Arc<Common>,
 }
@@ -157,9 +159,10 @@ impl Transport for MemoryTransport {
     }
 
     fn stats(&self) -> TransportStats {
+        let inboxes = &self.0.common.inboxes;
         TransportStats {
-            published: self.0.published.load(Ordering::Relaxed),
-            inboxes: self.0.common.inboxes.len(),
+            published: self.0.published.load(Ordering::Relaxed) + inboxes.replies(),
+            inboxes: inboxes.len(),
             queues: self
                 .0
                 .registry
@@ -203,7 +206,7 @@ impl Broker {
         let subject = Subject::inbox(rand::rng().random());
         let token = self.common.inboxes.open(&subject)?;
         let broker = Arc::clone(self);
-        Ok(Inbox::new(subject, InboxSource { broker, token }))
+        Ok(Inbox::in_memory(subject, InboxSource::new(broker, token)))
     }
 
     async fn close(&self, drain: Duration) -> Drained {

@@ -29,10 +29,10 @@ pub(super) fn publish(
         let subject = message.subject.clone();
         return Completion::ready(Err(TransportError::Expired { subject }));
     }
-    broker.published.fetch_add(1, Ordering::Relaxed);
     if message.subject.is_inbox() {
         return publish_reply(broker, message);
     }
+    broker.published.fetch_add(1, Ordering::Relaxed);
     let known = broker.registry.route(&message.subject);
     let handed_out = hand_out(broker, &known.route, message, options);
     known.remember();
