@@ -126,6 +126,12 @@ impl Subject {
         Ok(Self(crate::copied(text)))
     }
 
+    /// Clones a subject of the hot path; see [`copied`](crate::copied).
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        Self(crate::copied(&self.0))
+    }
+
     /// The subject as it is written into a field of an envelope, without a copy.
     #[must_use]
     pub fn text(&self) -> &Text {
@@ -389,6 +395,12 @@ impl SubjectSpace {
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
+    }
+
+    /// What subjects of this space begin with: the prefix, and the tenant if there is one.
+    #[must_use]
+    pub fn root(&self) -> &Text {
+        &self.root
     }
 
     /// The tenant, empty in the tenant-less space.

@@ -48,10 +48,16 @@ impl Timestamp {
         let Ok(since) = time.duration_since(std::time::UNIX_EPOCH) else {
             return Self(jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::MIN));
         };
-        // The usual case, without the calendar library's checks of what a span can be. The
-        // nanoseconds of a second always fit; seconds that do not are beyond its years as well.
-        let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-        let nanos = i32::try_from(since.subsec_nanos()).unwrap_or_default();
+        // The usual case, without the calendar library's checks of what a span can be.
+        Self::from_unix_parts(since.as_secs(), since.subsec_nanos())
+    }
+
+    /// Makes a timestamp from seconds since the Unix epoch and the nanoseconds of the next one.
+    #[must_use]
+    pub fn from_unix_parts(seconds: u64, nanos: u32) -> Self {
+        // The nanoseconds of a second always fit; seconds that do not are beyond all years as well.
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        let nanos = i32::try_from(nanos).unwrap_or_default();
         Self(jiff::Timestamp::new(seconds, nanos).unwrap_or(jiff::Timestamp::MAX))
     }
 

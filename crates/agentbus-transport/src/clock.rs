@@ -13,7 +13,13 @@ const FAR_AWAY: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 /// The moment after `span`, however long that is.
 #[must_use]
 pub fn moment_in(span: Duration) -> tokio::time::Instant {
-    tokio::time::Instant::now() + span.min(FAR_AWAY)
+    after(tokio::time::Instant::now(), span)
+}
+
+/// The moment `span` after another one, however long that is.
+#[must_use]
+pub fn after(moment: tokio::time::Instant, span: Duration) -> tokio::time::Instant {
+    moment + span.min(FAR_AWAY)
 }
 
 /// The wall-clock time in milliseconds since 1970.

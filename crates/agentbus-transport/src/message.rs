@@ -19,10 +19,15 @@ pub struct Message {
     pub expires_at: Option<Instant>,
 }
 
-impl Message {
-    /// The room for a message; see [`Envelope::BLANK`].
-    pub const BLANK: Self = Self::new(Subject::UNSET, Envelope::BLANK);
+/// The room for a message; see [`Envelope::BLANK`].
+impl Default for Message {
+    #[inline]
+    fn default() -> Self {
+        Self::new(Subject::UNSET, Envelope::BLANK)
+    }
+}
 
+impl Message {
     /// Makes a message of normal priority that does not expire.
     #[must_use]
     #[inline]

@@ -158,11 +158,6 @@ impl Inbox {
         &self.subject
     }
 
-    /// Polls for the next reply; see [`Source::poll_next`].
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
-        self.replies.0.source().poll_next(cx)
-    }
-
     /// Receives the next reply; `None` when the transport closed. Cancel-safe.
     pub async fn receive(&mut self) -> Option<Received> {
         self.replies.receive().await

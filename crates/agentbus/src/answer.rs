@@ -84,7 +84,7 @@ fn publish(
     write: impl FnOnce(&mut Envelope),
 ) -> Result<Sent, Error> {
     let subject = address(bus, request)?;
-    let mut message = Arc::new(Message::BLANK);
+    let mut message = Arc::<Message>::default();
     let blank = Arc::make_mut(&mut message);
     blank.subject = subject;
     write(&mut blank.envelope);

@@ -1,23 +1,24 @@
 //! Calls that wait for one reply.
 
+use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use agentbus_protocol::{
-    Envelope, ErrorPayload, EventType, FrameKind, Subject, SubjectError, SubjectSpace, Text, copied,
-};
+use agentbus_protocol::{Envelope, ErrorPayload, Text};
 use agentbus_transport::{
-    Completion, Inbox, Message, PublishOptions, Receipt, Received, TransportError,
+    BoxFuture, Completion, Message, PublishOptions, Receipt, Received, Subscription, TransportError,
 };
+
+use tokio::time::Instant;
 
 use crate::bus::PreparedPayload;
 use crate::deadline::Deadline;
-use crate::draft::{Draft, draft_setters};
+use crate::draft::{Draft, Purpose, draft_setters};
 use crate::telemetry::OpenSpan;
-use crate::{Bus, Error, cancel, mint};
+use crate::{Bus, Error, cancel};
 
 /// A request must find somebody at once, or its caller would wait for nothing.
 pub(crate) const REQUEST: PublishOptions = PublishOptions {
@@ -31,19 +32,13 @@ pub(crate) const REQUEST: PublishOptions = PublishOptions {
 #[must_use = "nothing is sent until this is awaited"]
 pub struct Invoke<'a> {
     draft: Draft<'a>,
-    target: Text,
     timeout: Option<Duration>,
 }
 
 impl<'a> Invoke<'a> {
     pub(crate) fn new(bus: &'a Bus, target: Text, payload: PreparedPayload) -> Self {
-        let draft = Draft::new(bus, payload, |request| {
-            let from = copied(bus.agent_id_text());
-            request.become_request(mint::stamp(), from, copied(&target));
-        });
         Self {
-            draft,
-            target,
+            draft: Draft::new(bus, Purpose::Call(target), payload),
             timeout: bus.inner().invoke_timeout,
         }
     }
@@ -80,13 +75,7 @@ impl<'a> Invoke<'a> {
     /// [`Error::NoHandler`] at once when nobody serves the target, [`Error::Remote`] when the
     /// handler answered with an error, [`Error::Timeout`] when it did not answer in time.
     pub fn send(self) -> Calling<'a> {
-        Exchange::begin(
-            self.draft,
-            self.timeout,
-            self.target,
-            true,
-            SubjectSpace::invoke,
-        )
+        Exchange::begin(self.draft, self.timeout, true)
     }
 }
 
@@ -109,11 +98,8 @@ pub struct TopicRequest<'a> {
 
 impl<'a> TopicRequest<'a> {
     pub(crate) fn new(bus: &'a Bus, topic: Text, payload: PreparedPayload) -> Self {
-        let draft = Draft::new(bus, payload, |request| {
-            request.become_event(mint::stamp(), EventType::new(topic));
-        });
         Self {
-            draft,
+            draft: Draft::new(bus, Purpose::Event(topic), payload),
             timeout: bus.inner().invoke_timeout,
         }
     }
@@ -132,10 +118,7 @@ impl<'a> TopicRequest<'a> {
     /// # Errors
     /// As [`Invoke::send`]; without a subscriber it fails at once.
     pub fn send(self) -> Calling<'a> {
-        let topic = self.draft.envelope().event_type.as_str().into();
-        Exchange::begin(self.draft, self.timeout, topic, false, |space, topic| {
-            space.events(topic)
-        })
+        Exchange::begin(self.draft, self.timeout, false)
     }
 }
 
@@ -149,9 +132,15 @@ impl<'a> IntoFuture for TopicRequest<'a> {
 }
 
 /// A call under way; ready with its reply. Dropping it before that tells the handler to stop.
-#[derive(Debug)]
 #[must_use = "a call that nobody waits for is cancelled"]
 pub struct Calling<'a>(Result<Exchange<'a>, Option<Error>>);
+
+impl fmt::Debug for Calling<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let request = self.0.as_ref().map(|exchange| &exchange.request.subject);
+        f.debug_tuple("Calling").field(&request).finish()
+    }
+}
 
 impl Future for Calling<'_> {
     type Output = Result<Envelope, Error>;
@@ -159,7 +148,7 @@ impl Future for Calling<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             Ok(exchange) => match ready!(exchange.poll_reply(cx)) {
-                Ok(reply) => Poll::Ready(Ok(own(reply))),
+                Ok(reply) => Poll::Ready(Ok(Arc::unwrap_or_clone(reply).envelope)),
                 Err(error) => Poll::Ready(Err(error)),
             },
             Err(refused) => match refused.take() {
@@ -170,30 +159,21 @@ impl Future for Calling<'_> {
     }
 }
 
-/// Takes the envelope out of a reply, straight to where it is wanted if nobody else has the reply.
-fn own(mut reply: Arc<Message>) -> Envelope {
-    match Arc::get_mut(&mut reply) {
-        Some(message) => std::mem::replace(&mut message.envelope, Envelope::BLANK),
-        None => reply.envelope.clone(),
-    }
-}
-
 /// A request that was sent, and the wait for its reply.
 ///
 /// Written by hand because every call is one: the envelope is in the carrier's hands by now, and
 /// an async function would keep the room for it.
-#[derive(Debug)]
 struct Exchange<'a> {
     bus: &'a Bus,
-    /// Whom an error names: the target or the topic.
-    target: Text,
-    /// Set until the carrier has taken the request.
-    sending: Option<Completion<Result<Receipt, TransportError>>>,
-    inbox: Inbox,
+    /// Set until the carrier has taken the request, if it makes it wait.
+    sending: Option<BoxFuture<'static, Result<Receipt, TransportError>>>,
+    replies: Subscription,
     request: Arc<Message>,
     /// Whether the handlers are to be told when nobody waits for the reply any more.
     cancels: bool,
     timeout: Option<Duration>,
+    /// When the request was made, if that is known without another look at the clock.
+    made_at: Option<Instant>,
     /// Set up only when there is something to wait for.
     deadline: Option<Deadline<'a>>,
     span: OpenSpan,
@@ -201,74 +181,86 @@ struct Exchange<'a> {
 
 impl<'a> Exchange<'a> {
     /// Sends the request.
-    fn begin(
-        draft: Draft<'a>,
-        timeout: Option<Duration>,
-        target: Text,
-        cancels: bool,
-        resolve: fn(&SubjectSpace, &str) -> Result<Subject, SubjectError>,
-    ) -> Calling<'a> {
+    fn begin(draft: Draft<'a>, timeout: Option<Duration>, cancels: bool) -> Calling<'a> {
         let bus = draft.bus;
         let sent = bus.transport().open_inbox().map_err(Error::from);
         let sent = sent.and_then(|inbox| {
-            let resolve = |space: &SubjectSpace, _: &Envelope| resolve(space, &target);
-            let (request, span) = draft.into_message(Some(inbox.subject()), resolve)?;
-            Ok((inbox, request, span))
+            let finished = draft.finish(Some(inbox.subject()))?;
+            Ok((inbox, finished))
         });
-        let (inbox, request, span) = match sent {
+        let (inbox, finished) = match sent {
             Ok(sent) => sent,
             Err(error) => return Calling(Err(Some(error))),
         };
-        let sending = bus.transport().publish(Arc::clone(&request), REQUEST);
-        Calling(Ok(Self {
+        let request = finished.message;
+        let sent = bus.transport().publish(Arc::clone(&request), REQUEST);
+        let mut exchange = Self {
             bus,
-            target,
-            sending: Some(sending),
-            inbox,
+            sending: None,
+            replies: inbox.into_parts().1,
             request,
             cancels,
             timeout,
+            made_at: finished.made_at,
             deadline: None,
-            span,
-        }))
+            span: finished.span,
+        };
+        match sent {
+            Completion::Ready(Some(Err(error))) => {
+                return Calling(Err(exchange.conclude(Err(error.into())).err()));
+            }
+            Completion::Ready(_) => {}
+            Completion::Waiting(sending) => {
+                // From the first poll on, when it sets out.
+                exchange.made_at = None;
+                exchange.sending = Some(sending);
+            }
+        }
+        Calling(Ok(exchange))
     }
 
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Message>, Error>> {
-        let outcome = match self.poll_answer(cx) {
-            Poll::Ready(answer) => {
-                self.cancels = false;
-                accept(answer, &self.target)
+        Poll::Ready(match self.poll_answer(cx) {
+            Poll::Ready(answer) => self.conclude(answer),
+            Poll::Pending => {
+                let error = Err(ready!(self.poll_deadline(cx)));
+                self.span.end(error.as_ref());
+                error
             }
-            Poll::Pending => Err(ready!(self.poll_deadline(cx))),
-        };
+        })
+    }
+
+    /// Ends the call with its answer.
+    fn conclude(&mut self, answer: Result<Arc<Message>, Error>) -> Result<Arc<Message>, Error> {
+        self.cancels = false;
+        let outcome = self.accept(answer);
         self.span.end(outcome.as_ref());
-        Poll::Ready(outcome)
+        outcome
     }
 
     /// Waits for the reply; frames that only lead up to one, from a target that streams, are
     /// skipped.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Message>, Error>> {
         if let Some(sending) = &mut self.sending {
-            let sent = ready!(Pin::new(sending).poll(cx));
+            let sent = ready!(sending.as_mut().poll(cx));
             self.sending = None;
             sent?;
         }
         loop {
-            match ready!(self.inbox.poll_next(cx)) {
+            match ready!(self.replies.poll_reply(cx)) {
                 Some(Received::Live(delivery)) => {
                     let (message, _) = delivery.into_parts();
-                    let kind = message.envelope.event_type.frame_kind();
-                    if !matches!(kind, Some(FrameKind::Started | FrameKind::Delta)) {
+                    if !message.envelope.event_type.is_underway() {
                         return Poll::Ready(Ok(message));
                     }
                 }
                 Some(Received::Expired(_)) => {}
                 Some(Received::Lost) => {
-                    let target = self.target.to_string();
+                    let target = self.asked();
                     return Poll::Ready(Err(Error::Abandoned { target }));
                 }
                 Some(Received::NoResponder) => {
-                    let target = self.target.to_string();
+                    let target = self.asked();
                     return Poll::Ready(Err(Error::NoHandler { target }));
                 }
                 None => return Poll::Ready(Err(TransportError::Closed.into())),
@@ -282,11 +274,32 @@ impl<'a> Exchange<'a> {
             return Poll::Pending;
         };
         let deadlines = &self.bus.inner().deadlines;
-        let deadline = self.deadline.get_or_insert_with(|| deadlines.after(after));
+        let made_at = self.made_at;
+        let begin = || deadlines.after(made_at.unwrap_or_else(Instant::now), after);
+        let deadline = self.deadline.get_or_insert_with(begin);
         ready!(Pin::new(deadline).poll(cx));
         self.cancel();
-        let target = self.target.to_string();
+        let target = self.asked();
         Poll::Ready(Error::Timeout { target, after })
+    }
+
+    /// Turns an error reply and the notice that nobody listens into errors.
+    fn accept(&self, reply: Result<Arc<Message>, Error>) -> Result<Arc<Message>, Error> {
+        let reply = reply.map_err(|error| unserved(error, || self.asked()))?;
+        match ErrorPayload::of(&reply.envelope) {
+            Some(error) => Err(Error::Remote(error)),
+            None => Ok(reply),
+        }
+    }
+
+    /// Whom an error names: the target or the topic.
+    fn asked(&self) -> String {
+        let space = self.bus.subjects();
+        let target = space.tenant_and_target_of(&self.request.subject);
+        let asked = target.map(|(_, target)| target);
+        asked
+            .unwrap_or(self.request.envelope.event_type.as_str())
+            .to_owned()
     }
 
     fn cancel(&mut self) {
@@ -303,21 +316,13 @@ impl Drop for Exchange<'_> {
     }
 }
 
-/// Turns an error reply and the notice that nobody listens into errors.
-fn accept(reply: Result<Arc<Message>, Error>, target: &str) -> Result<Arc<Message>, Error> {
-    let reply = reply.map_err(|error| unserved(error, target))?;
-    match ErrorPayload::of(&reply.envelope) {
-        Some(error) => Err(Error::Remote(error)),
-        None => Ok(reply),
-    }
-}
-
 /// Names the target in the carrier's notice that nobody listens.
-pub(crate) fn unserved(error: Error, target: &str) -> Error {
+pub(crate) fn unserved(error: Error, target: impl FnOnce() -> String) -> Error {
     match error {
-        Error::Transport(TransportError::NoResponder { .. }) => Error::NoHandler {
-            target: target.to_owned(),
-        },
+        Error::Transport(TransportError::NoResponder { .. }) => {
+            let target = target();
+            Error::NoHandler { target }
+        }
         other => other,
     }
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use agentbus_transport::clock::moment_in;
+use agentbus_transport::clock::after;
 use parking_lot::Mutex;
 use slab::Slab;
 use tokio::sync::Notify;
@@ -49,10 +49,10 @@ struct State {
 
 impl Deadlines {
     /// Makes a deadline; it is watched from its first poll on.
-    pub(crate) fn after(&self, span: Duration) -> Deadline<'_> {
+    pub(crate) fn after(&self, moment: Instant, span: Duration) -> Deadline<'_> {
         Deadline {
             shared: &self.shared,
-            at: moment_in(span),
+            at: after(moment, span),
             place: None,
         }
     }
@@ -207,7 +207,7 @@ mod tests {
         let begun = Instant::now();
         let spans = [50, 10, 30, 10, 40, 20];
         let all = spans.map(|ms| {
-            let deadline = deadlines.after(Duration::from_millis(ms));
+            let deadline = deadlines.after(Instant::now(), Duration::from_millis(ms));
             async move {
                 deadline.await;
                 assert_eq!(begun.elapsed().as_millis(), u128::from(ms));
@@ -220,9 +220,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_is_dropped_is_forgotten_before_and_after_a_look() {
         let deadlines = Deadlines::default();
-        let mut early = deadlines.after(Duration::from_millis(1));
-        let mut late = deadlines.after(Duration::from_secs(60));
-        let mut later = deadlines.after(Duration::from_secs(61));
+        let mut early = deadlines.after(Instant::now(), Duration::from_millis(1));
+        let mut late = deadlines.after(Instant::now(), Duration::from_secs(60));
+        let mut later = deadlines.after(Instant::now(), Duration::from_secs(61));
         for deadline in [&mut early, &mut late, &mut later] {
             assert!(watch(deadline).await.is_pending());
         }
@@ -238,8 +238,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_is_polled_again_stands_once() {
         let deadlines = Deadlines::default();
-        let mut early = deadlines.after(Duration::from_millis(1));
-        let mut late = deadlines.after(Duration::from_millis(9));
+        let mut early = deadlines.after(Instant::now(), Duration::from_millis(1));
+        let mut late = deadlines.after(Instant::now(), Duration::from_millis(9));
         assert!(watch(&mut late).await.is_pending());
         assert!(watch(&mut late).await.is_pending());
         assert!(watch(&mut early).await.is_pending());

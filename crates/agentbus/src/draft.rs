@@ -1,95 +1,91 @@
 //! An outgoing envelope while it is being refined.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agentbus_protocol::{
-    Envelope, FrameKind, PayloadError, Subject, SubjectError, SubjectSpace, copied,
+    Envelope, EventType, FrameKind, Subject, SubjectError, SubjectSpace, Text, copied,
 };
 use agentbus_transport::{Message, Priority};
+use tokio::time::Instant;
 
 use crate::bus::PreparedPayload;
 use crate::telemetry::OpenSpan;
-use crate::{Bus, Error};
+use crate::{Bus, Error, address, mint};
 
 /// What all calls and publishes share; the builders only add what is theirs.
 #[derive(Debug)]
 pub(crate) struct Draft<'a> {
     pub(crate) bus: &'a Bus,
-    /// In the place where it will travel, because an envelope is large and every move of the
-    /// builder would copy it. Nobody shares it yet.
-    message: Arc<Message>,
-    /// Why there is no payload, though there should be one.
-    unpayable: Option<Box<PayloadError>>,
+    purpose: Purpose,
+    payload: PreparedPayload,
+    /// What was said beyond the usual, in the place where it will travel: an envelope is large, and
+    /// every move of the builder would copy it. Most messages say nothing of the kind, and theirs is
+    /// made when they are sent. Nobody shares it yet.
+    message: Option<Arc<Message>>,
+    /// Whether the envelope came from elsewhere and stays what it is.
+    forwarded: bool,
     pub(crate) priority: Priority,
     pub(crate) ttl: Option<Duration>,
 }
 
+/// What a message is sent for.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    /// A request to a target.
+    Call(Text),
+    /// Something for all who listen to this type of event.
+    Event(Text),
+}
+
+impl Purpose {
+    /// The subject that it is sent to.
+    fn subject(&self, space: &SubjectSpace, envelope: &Envelope) -> Result<Subject, SubjectError> {
+        match self {
+            Self::Call(target) => address::of_target(space, target),
+            Self::Event(_) => space.events(envelope.event_type.as_str()),
+        }
+    }
+}
+
 impl<'a> Draft<'a> {
-    /// Begins with what `write` makes of a blank envelope.
-    pub(crate) fn new(
-        bus: &'a Bus,
-        payload: PreparedPayload,
-        write: impl FnOnce(&mut Envelope),
-    ) -> Self {
-        let mut message = Arc::new(Message::BLANK);
-        let envelope = &mut Arc::make_mut(&mut message).envelope;
-        write(envelope);
-        let unpayable = match payload {
-            Ok(payload) => {
-                envelope.payload = payload;
-                None
-            }
-            Err(error) => Some(Box::new(error)),
-        };
+    pub(crate) const fn new(bus: &'a Bus, purpose: Purpose, payload: PreparedPayload) -> Self {
         Self {
             bus,
-            message,
-            unpayable,
+            purpose,
+            payload,
+            message: None,
+            forwarded: false,
             priority: Priority::Normal,
             ttl: None,
         }
     }
 
-    pub(crate) fn envelope(&self) -> &Envelope {
-        &self.message.envelope
-    }
-
     pub(crate) fn envelope_mut(&mut self) -> &mut Envelope {
-        &mut Arc::make_mut(&mut self.message).envelope
+        let message = self.message.get_or_insert_default();
+        &mut Arc::make_mut(message).envelope
     }
 
     /// Takes over a request that came from elsewhere; its payload counts unless it has none, and
     /// only what it leaves empty is filled in.
     pub(crate) fn forward(&mut self, envelope: Envelope) {
-        if envelope.payload.is_some() {
-            self.unpayable = None;
-        }
-        let draft = self.envelope_mut();
-        let mut before = std::mem::replace(draft, envelope);
-        if draft.payload.is_none() {
-            draft.payload = before.payload.take();
-        }
-        if draft.to.is_empty() {
-            draft.to = before.to;
-        }
-        if draft.frame_type.is_empty() {
-            draft.frame_type = FrameKind::Request.text();
-        }
+        *self.envelope_mut() = envelope;
+        self.forwarded = true;
     }
 
     /// Completes the envelope, addresses it and begins its span.
-    pub(crate) fn into_message(
-        mut self,
-        reply_to: Option<&Subject>,
-        resolve: impl FnOnce(&SubjectSpace, &Envelope) -> Result<Subject, SubjectError>,
-    ) -> Result<(Arc<Message>, OpenSpan), Error> {
+    pub(crate) fn finish(self, reply_to: Option<&Subject>) -> Result<Finished, Error> {
         self.bus.check_open()?;
-        if let Some(error) = self.unpayable {
-            return Err((*error).into());
-        }
-        let message = Arc::make_mut(&mut self.message);
+        let mut sent = self.message.unwrap_or_default();
+        let message = Arc::make_mut(&mut sent);
         let envelope = &mut message.envelope;
+        if envelope.payload.is_none() {
+            envelope.payload = self.payload?;
+        }
+        let made_at = match self.forwarded {
+            true => complete(envelope, &self.purpose),
+            false => begin(envelope, &self.purpose),
+        };
         if let Some(inbox) = reply_to {
             envelope.reply_to = copied(inbox.text());
         }
@@ -99,12 +95,60 @@ impl<'a> Draft<'a> {
             true => OpenSpan::publish(sink, envelope),
             false => OpenSpan::call(sink, envelope),
         };
+        let purpose = &self.purpose;
+        let resolve = |space: &SubjectSpace, envelope: &Envelope| purpose.subject(space, envelope);
         message.subject = self.bus.subject(envelope, resolve)?;
         message.priority = self.priority;
-        message.expires_at = self.ttl.and_then(|ttl| Instant::now().checked_add(ttl));
-        let span = span.addressed(message.subject.as_str());
-        Ok((self.message, span))
+        message.expires_at = self
+            .ttl
+            .and_then(|ttl| std::time::Instant::now().checked_add(ttl));
+        Ok(Finished {
+            span: span.addressed(message.subject.as_str()),
+            message: sent,
+            made_at,
+        })
     }
+}
+
+/// What is ready to be sent.
+pub(crate) struct Finished {
+    pub(crate) message: Arc<Message>,
+    pub(crate) span: OpenSpan,
+    /// The moment of its time stamp, if it got that here.
+    pub(crate) made_at: Option<Instant>,
+}
+
+/// Makes an envelope of our own what its purpose asks for.
+fn begin(envelope: &mut Envelope, purpose: &Purpose) -> Option<Instant> {
+    let mut made_at = None;
+    if envelope.event_id.is_absent() {
+        let (stamp, now) = mint::stamp_and_moment();
+        envelope.event_id = stamp.event_id;
+        envelope.occurred_at = stamp.occurred_at;
+        made_at = Some(now);
+    }
+    match purpose {
+        Purpose::Call(target) => {
+            envelope.event_type = EventType::MESSAGE_RECEIVED;
+            envelope.frame_type = FrameKind::Request.text();
+            envelope.to = copied(target);
+        }
+        Purpose::Event(event_type) => envelope.event_type = EventType::new(copied(event_type)),
+    }
+    made_at
+}
+
+/// Fills in what an envelope from elsewhere leaves empty.
+fn complete(envelope: &mut Envelope, purpose: &Purpose) -> Option<Instant> {
+    if let Purpose::Call(target) = purpose
+        && envelope.to.is_empty()
+    {
+        envelope.to = copied(target);
+    }
+    if envelope.frame_type.is_empty() {
+        envelope.frame_type = FrameKind::Request.text();
+    }
+    None
 }
 
 /// The refinements that every builder around a [`Draft`] offers.

@@ -27,7 +27,8 @@ impl<S: Service<Request, Response = Reply, Error = Error>> Handler for S {}
 
 /// One message on its way through the middleware to a handler. Cloning is cheap.
 #[derive(Clone)]
-pub struct Request(Arc<Inner>);
+// Counted without weak references, because every request is one of these.
+pub struct Request(triomphe::Arc<Inner>);
 
 #[derive(Clone)]
 struct Inner {
@@ -54,7 +55,7 @@ impl Request {
         attempt: u32,
         stream: Option<StreamWriter>,
     ) -> Self {
-        Self(Arc::new(Inner {
+        Self(triomphe::Arc::new(Inner {
             message,
             served,
             attempt,
@@ -65,7 +66,7 @@ impl Request {
 
     /// An event that expired before its handler took it: no work, so no limit counts it.
     pub(crate) fn late(message: Arc<Message>, served: Arc<Served>, attempt: u32) -> Self {
-        Self(Arc::new(Inner {
+        Self(triomphe::Arc::new(Inner {
             message,
             served,
             attempt,
@@ -148,7 +149,7 @@ impl Request {
         let key = agentbus_protocol::Metadata::RETRY_ATTEMPT;
         let _ = message.envelope.metadata.insert(key, &attempt);
         changed.attempt = attempt;
-        Self(Arc::new(changed))
+        Self(triomphe::Arc::new(changed))
     }
 
     /// The same request with its envelope changed.
@@ -156,7 +157,7 @@ impl Request {
     pub fn map_envelope(&self, change: impl FnOnce(&mut Envelope)) -> Self {
         let mut changed = (*self.0).clone();
         change(&mut Arc::make_mut(&mut changed.message).envelope);
-        Self(Arc::new(changed))
+        Self(triomphe::Arc::new(changed))
     }
 }
 

@@ -46,6 +46,7 @@
 //! What it does not do: it never looks into a payload, and it adds no guarantee to what the
 //! transport gives.
 
+mod address;
 mod answer;
 pub mod bridge;
 mod builder;

@@ -4,14 +4,14 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use agentbus_protocol::{EventType, Stamp, Text};
+use agentbus_protocol::{Stamp, Text};
 use agentbus_transport::{Completion, PublishOptions, Receipt, TransportError};
 use tokio::task::coop;
 
 use crate::bus::PreparedPayload;
-use crate::draft::{Draft, draft_setters};
+use crate::draft::{Draft, Finished, Purpose, draft_setters};
 use crate::telemetry::OpenSpan;
-use crate::{Bus, Error, mint};
+use crate::{Bus, Error};
 
 /// An event about to be published.
 #[derive(Debug)]
@@ -23,11 +23,8 @@ pub struct Publish<'a> {
 
 impl<'a> Publish<'a> {
     pub(crate) fn new(bus: &'a Bus, event_type: Text, payload: PreparedPayload) -> Self {
-        let draft = Draft::new(bus, payload, |event| {
-            event.become_event(mint::stamp(), EventType::new(event_type));
-        });
         Self {
-            draft,
+            draft: Draft::new(bus, Purpose::Event(event_type), payload),
             options: PublishOptions::default(),
         }
     }
@@ -70,9 +67,7 @@ impl<'a> Publish<'a> {
 
     fn start(self) -> Result<Sent, Error> {
         let bus = self.draft.bus;
-        let (message, span) = self.draft.into_message(None, |space, envelope| {
-            space.events(envelope.event_type.as_str())
-        })?;
+        let Finished { message, span, .. } = self.draft.finish(None)?;
         let completion = bus.transport().publish(message, self.options);
         Ok(Sent { completion, span })
     }

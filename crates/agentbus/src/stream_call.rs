@@ -14,9 +14,9 @@ use tokio::time::{Sleep, sleep};
 use crate::bus::PreparedPayload;
 use crate::call::{REQUEST, unserved};
 use crate::cancel::CancelOnDrop;
-use crate::draft::{Draft, draft_setters};
+use crate::draft::{Draft, Finished, Purpose, draft_setters};
 use crate::telemetry::OpenSpan;
-use crate::{Bus, Error, limits, mint};
+use crate::{Bus, Error, limits};
 
 /// A streaming call, about to be made.
 #[derive(Debug)]
@@ -31,12 +31,8 @@ pub struct StreamCall<'a> {
 
 impl<'a> StreamCall<'a> {
     pub(crate) fn new(bus: &'a Bus, target: Text, payload: PreparedPayload) -> Self {
-        let draft = Draft::new(bus, payload, |request| {
-            let from = bus.agent_id_text().clone();
-            request.become_request(mint::stamp(), from, target.clone());
-        });
         Self {
-            draft,
+            draft: Draft::new(bus, Purpose::Call(target.clone()), payload),
             target,
             timeout: None,
             idle_timeout: Some(limits::STREAM_IDLE_TIMEOUT),
@@ -84,15 +80,15 @@ impl<'a> StreamCall<'a> {
         let bus = self.draft.bus;
         let target = self.target;
         let inbox = bus.transport().open_inbox()?;
-        let (message, mut span) = self
-            .draft
-            .into_message(Some(inbox.subject()), |space, _| space.invoke(&target))?;
+        let Finished {
+            message, mut span, ..
+        } = self.draft.finish(Some(inbox.subject()))?;
         let mut cancel = CancelOnDrop::new(bus, &message);
         let request = message.envelope.event_id.clone();
         let published = bus.transport().publish(message, REQUEST).await;
         if let Err(error) = published {
             cancel.disarm();
-            let error = unserved(error.into(), &target);
+            let error = unserved(error.into(), || target.to_string());
             span.end::<()>(Err(&error));
             return Err(error);
         }
