@@ -22,6 +22,7 @@ mod joining;
 pub mod limits;
 mod line;
 mod link;
+mod listing;
 mod member;
 mod names;
 mod publish;

@@ -64,6 +64,9 @@ pub const KEY_WINDOW: Duration = Duration::from_secs(24 * 3600);
 /// millisecond.
 pub const COPY_ENTRIES: usize = 500;
 
+/// Durable names of a list for which the server answers in one step, for the same reason.
+pub const LISTED_NAMES: usize = 100;
+
 /// How often a client shows that it is alive.
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
 

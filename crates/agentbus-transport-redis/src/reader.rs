@@ -222,7 +222,7 @@ async fn admit(member: &Arc<Member>, entries: Vec<Entry>) -> bool {
         }
     }
     member.put(taken);
-    if let Err(error) = member.finish(&over).await {
+    if let Err(error) = member.finish_woken(&over).await {
         tracing::warn!(%error, "entries could not be removed from a queue");
     }
     woken

@@ -98,6 +98,12 @@ impl Routes {
         queues
     }
 
+    /// The queues of durable names.
+    pub(crate) fn durable(&self) -> impl Iterator<Item = &str> {
+        let queues = self.queues.iter().map(|(queue, ..)| &**queue);
+        queues.filter(|queue| queue.starts_with("d:"))
+    }
+
     /// The route of a queue.
     pub(crate) fn get(&self, queue: &str) -> Option<&Route> {
         let found = self.queues.iter().find(|(name, ..)| **name == *queue);

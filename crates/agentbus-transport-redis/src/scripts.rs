@@ -33,6 +33,7 @@ scripts! {
     BEAT = "queues.lua" "beat.lua";
     DROP = "queues.lua" "drop.lua";
     REMOVE = "queues.lua" "remove.lua";
+    LIST = "list.lua";
 }
 
 /// One script.

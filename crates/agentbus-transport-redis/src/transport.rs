@@ -6,9 +6,9 @@ use std::time::Duration;
 use agentbus_protocol::Pattern;
 use agentbus_protocol::limits::ENVELOPE_BYTES_MAX;
 use agentbus_transport::{
-    BoxFuture, Capabilities, Completion, Confirmation, Drained, Durability, Inbox, Message,
-    Ordering, PublishOptions, Receipt, Start, Subscribe, Subscription, Transport, TransportError,
-    TransportStats,
+    BoxFuture, Capabilities, Completion, Confirmation, Drained, Durability, DurableInfo, Inbox,
+    Message, Ordering, PublishOptions, Receipt, Start, Subscribe, Subscription, Transport,
+    TransportError, TransportStats,
 };
 
 use crate::address::Address;
@@ -16,7 +16,7 @@ use crate::commands::NAME;
 use crate::feed::{Feed, FeedSource};
 use crate::link::Link;
 use crate::member::Member;
-use crate::{publish, removal};
+use crate::{listing, publish, removal};
 
 /// What Redis gives. A server that writes no file keeps messages in memory only, and says so when
 /// it is asked.
@@ -31,7 +31,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     replay: true,
     durable: true,
     durable_removal: true,
-    durable_listing: false,
+    durable_listing: true,
     lease: true,
     dead_letters: true,
     idempotency: true,
@@ -112,6 +112,10 @@ impl Transport for RedisTransport {
 
     fn remove_durable<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), TransportError>> {
         Box::pin(removal::remove(&self.0, name))
+    }
+
+    fn durables(&self) -> BoxFuture<'_, Result<Vec<DurableInfo>, TransportError>> {
+        Box::pin(listing::list(&self.0))
     }
 }
 

@@ -11,7 +11,7 @@ use agentbus_transport::dead_letter::{self, Death};
 use agentbus_transport::{
     Completion, Message, PublishOptions, Settle, TransportError, Verdict, limits as common,
 };
-use redis::Value;
+use redis::{Pipeline, Value};
 use tokio::sync::oneshot;
 
 use crate::commands::Order;
@@ -73,9 +73,25 @@ impl Member {
 
     /// Settles entries for good.
     pub(crate) async fn finish(&self, entries: &[String]) -> Settled {
+        match entries {
+            [] => Ok(()),
+            _ => self.run(self.ending(entries)).await,
+        }
+    }
+
+    /// Settles entries for good of which some may only have woken this member.
+    pub(crate) async fn finish_woken(&self, entries: &[String]) -> Settled {
         if entries.is_empty() {
             return Ok(());
         }
+        let mut all = self.ending(entries);
+        let wakes = self.link.names().key("wakes", &self.plan.queue);
+        all.cmd("SREM").arg(wakes).arg(entries);
+        self.run(all).await
+    }
+
+    /// The end of entries, as one step.
+    fn ending(&self, entries: &[String]) -> Pipeline {
         let (names, queue) = (self.link.names(), &self.plan.queue);
         let stream = names.key("queue", queue);
         let mut all = redis::pipe();
@@ -84,6 +100,10 @@ impl Member {
         all.cmd("XDEL").arg(&stream).arg(entries);
         all.cmd("ZREM").arg(names.key("due", queue)).arg(entries);
         all.cmd("ZREM").arg(names.key("hold", queue)).arg(entries);
+        all
+    }
+
+    async fn run(&self, all: Pipeline) -> Settled {
         let commands = self.link.commands();
         let done = commands.patiently(Order::Many(all), limits::SETTLE_TIMEOUT);
         done.await.map(drop)

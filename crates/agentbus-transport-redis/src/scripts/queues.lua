@@ -21,12 +21,14 @@ end
 local function remove(queue)
   redis.call('HDEL', base .. 'routes', queue)
   redis.call('HDEL', base .. 'copying', queue)
-  redis.call('DEL', key('queue', queue), key('due', queue), key('hold', queue), key('members', queue))
+  redis.call('DEL', key('queue', queue), key('due', queue), key('hold', queue), key('members', queue), key('wakes', queue))
 end
 
--- An entry without a message: whoever reads it looks for deliveries that are due.
+-- An entry without a message: whoever reads it looks for deliveries that are due. It is noted until
+-- it is settled, so that a list of names can count messages only.
 local function wake(queue)
-  redis.call('XADD', key('queue', queue), '*', 'w', '1')
+  local entry = redis.call('XADD', key('queue', queue), '*', 'w', '1')
+  redis.call('SADD', key('wakes', queue), entry)
 end
 
 -- Whether a delivery is still what this member was given; returns the attempt.
