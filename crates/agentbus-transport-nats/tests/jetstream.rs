@@ -15,11 +15,12 @@ use agentbus_protocol::{
     Envelope, EventId, EventType, Pattern, Payload, Stamp, Subject, Timestamp,
 };
 use agentbus_transport::{
-    Delivery, Durability, Message, Overflow, PublishOptions, Received, Start, Subscribe,
-    Subscription, Transport, TransportError,
+    Delivery, Durability, DurableInfo, Message, Overflow, PublishOptions, Received, Start,
+    Subscribe, Subscription, Transport, TransportError,
 };
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use futures_util::TryStreamExt;
 use support::Server;
 
 const GUARD: Duration = Duration::from_secs(120);
@@ -447,4 +448,86 @@ async fn a_consumer_of_another_program_is_not_removed() {
     let error = transport.remove_durable("theirs").await.unwrap_err();
     assert!(error.to_string().contains("another program"), "{error}");
     stream.consumer_info("theirs").await.unwrap();
+}
+
+/// What is listed, once as much as this is still before the one name there is.
+async fn the_one(transport: &Arc<dyn Transport>, before_it: u64) -> DurableInfo {
+    let counted = async {
+        loop {
+            let mut listed = transport.durables().await.unwrap();
+            assert_eq!(listed.len(), 1, "{listed:?}");
+            let told = listed.remove(0);
+            if told.behind + told.unsettled as u64 == before_it {
+                break told;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(GUARD, counted).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_are_listed_as_they_were_said_and_those_of_others_are_not() {
+    let server = Server::start();
+    let (here, there) = (
+        open(&server.jetstream()).await,
+        open(&server.jetstream()).await,
+    );
+    publish(&here, EVENTS, 1..=3).await;
+    publish(&here, "acp.v1.events.other", [4]).await;
+    let said = "jobs of \"Ann\" of the group x";
+    let mut request = durable(EVENTS, said);
+    request.group = Some("g of h".into());
+    let mut used = there.subscribe(request.clone()).await.unwrap();
+    // Neither the consumer of a group without a name nor that of another program is one.
+    let mut group = all_of(EVENTS);
+    group.group = Some("passing".into());
+    let _passing = there.subscribe(group).await.unwrap();
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let streams = async_nats::jetstream::new(client);
+    let stream = streams.get_stream("AGENTBUS").await.unwrap();
+    let theirs = async_nats::jetstream::consumer::pull::Config {
+        durable_name: Some("theirs".to_owned()),
+        description: Some("something".to_owned()),
+        ..Default::default()
+    };
+    stream.create_consumer(theirs).await.unwrap();
+    let told = DurableInfo {
+        name: said.to_owned(),
+        group: Some("g of h".to_owned()),
+        pattern: EVENTS.to_owned(),
+        members: None,
+        unsettled: 0,
+        seen: 0,
+        behind: 3,
+    };
+    assert_eq!(the_one(&here, 3).await, told);
+    assert_eq!(next(&mut used).await, 1);
+    let told = the_one(&here, 2).await;
+    // It may have looked past the fourth, which is not for it.
+    assert_eq!(told.seen.min(3) + told.behind, 3, "{told:?}");
+    // The name does not hide where its group begins.
+    request.group = Some("another".into());
+    let error = here.subscribe(request).await.unwrap_err();
+    assert!(error.to_string().contains("another group"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_does_not_say_its_name_is_told_it_when_it_is_used() {
+    let server = Server::start();
+    let transport = open(&server.jetstream()).await;
+    publish(&transport, EVENTS, [1]).await;
+    let request = durable(EVENTS, "my jobs");
+    drop(transport.subscribe(request.clone()).await.unwrap());
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let streams = async_nats::jetstream::new(client);
+    let stream = streams.get_stream("AGENTBUS").await.unwrap();
+    let kept = stream.consumers().try_next().await.unwrap().unwrap();
+    let mut earlier = kept.config;
+    earlier.description = Some("AgentBus subscription".to_owned());
+    stream.create_consumer(earlier).await.unwrap();
+    assert_eq!(the_one(&transport, 1).await.name, kept.name);
+    let mut used = transport.subscribe(request).await.unwrap();
+    assert_eq!(the_one(&transport, 1).await.name, "my jobs");
+    assert_eq!(next(&mut used).await, 1);
 }

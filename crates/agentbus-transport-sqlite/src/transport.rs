@@ -438,7 +438,7 @@ fn info(consumer: &Consumer, last: u64) -> Option<DurableInfo> {
         name,
         group: consumer.identity.group.as_ref().map(ToString::to_string),
         pattern: consumer.identity.pattern.to_string(),
-        members: state.ledger.members(),
+        members: Some(state.ledger.members()),
         unsettled: state.ledger.unsettled(),
         seen,
         behind: last.saturating_sub(seen),

@@ -9,12 +9,13 @@ pub struct DurableInfo {
     pub group: Option<String>,
     /// What it listens on.
     pub pattern: String,
-    /// Subscriptions that use the name now.
-    pub members: usize,
+    /// Subscriptions that use the name now; `None` where the carrier does not know.
+    pub members: Option<usize>,
     /// Messages that it has received and not settled.
     pub unsettled: usize,
     /// The newest message in the log that it has looked past.
     pub seen: u64,
-    /// Messages in the log behind that one, whether they are for it or not.
+    /// Messages in the log behind that one, whether they are for it or not; only those that are
+    /// where the carrier knows which.
     pub behind: u64,
 }

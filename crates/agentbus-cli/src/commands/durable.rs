@@ -29,10 +29,11 @@ fn name(durable: &Value) -> String {
         "" => String::new(),
         group => format!(" in the group {group}"),
     };
-    let users = match number("members") {
-        0 => "nobody uses it".to_owned(),
-        1 => "1 subscriber".to_owned(),
-        members => format!("{members} subscribers"),
+    let users = match durable["members"].as_u64() {
+        None => "subscribers not known".to_owned(),
+        Some(0) => "nobody uses it".to_owned(),
+        Some(1) => "1 subscriber".to_owned(),
+        Some(members) => format!("{members} subscribers"),
     };
     let (name, pattern) = (text("name"), text("pattern"));
     plain::line(&format!(
@@ -41,4 +42,26 @@ fn name(durable: &Value) -> String {
         number("seen"),
         number("behind"),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_shown_with_what_is_known_of_it() {
+        for (members, users) in [
+            (json!(null), "subscribers not known"),
+            (json!(0), "nobody uses it"),
+            (json!(1), "1 subscriber"),
+            (json!(2), "2 subscribers"),
+        ] {
+            let shown = name(&json!({
+                "name": "jobs", "pattern": "a.*", "group": "g", "members": members,
+                "unsettled": 3, "seen": 20, "behind": 4,
+            }));
+            let rest = "3 unsettled, looked at up to 20, 4 behind";
+            assert_eq!(shown, format!("jobs  a.* in the group g: {users}, {rest}"));
+        }
+    }
 }

@@ -27,13 +27,14 @@ pub(super) struct DurableName {
     /// The subjects that it listens on.
     pattern: String,
     group: Option<String>,
-    /// Subscriptions that use it now.
-    members: usize,
+    /// Subscriptions that use it now; `null` where the transport does not know.
+    members: Option<usize>,
     /// Messages that it has received and not settled.
     unsettled: usize,
     /// The newest message in the log that it has looked past.
     seen: u64,
-    /// Messages in the log behind that one, whether they are for it or not.
+    /// Messages in the log behind that one, whether they are for it or not; only those that are
+    /// where the transport knows which.
     behind: u64,
 }
 

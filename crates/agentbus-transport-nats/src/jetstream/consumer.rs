@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limits;
 
-use super::names;
+use super::names::{self, Described};
 use super::store::Store;
 
 /// What a subscription needs to know to open its consumer, again and again.
@@ -54,7 +54,10 @@ impl Plan {
         let config = Config {
             durable_name: durable.then(|| name.clone()),
             name: Some(name),
-            description: Some(names::description(request.group.as_deref())),
+            description: Some(names::description(
+                request.durable.as_deref(),
+                request.group.as_deref(),
+            )),
             filter_subject: pattern.to_owned(),
             deliver_policy: deliver_policy(store, request.start).await?,
             ack_policy: AckPolicy::Explicit,
@@ -219,16 +222,20 @@ pub(super) async fn open(store: &Store, plan: &Plan) -> Result<(), TransportErro
             "listens on `{listens}` already; use another name for another pattern"
         )));
     }
-    let (was, wanted) = (&found.description, &plan.config.description);
     // One that somebody else has made says nothing about groups.
-    let ours = was.as_deref().is_some_and(names::is_description);
-    if plan.sharing == Sharing::Durable && ours && was != wanted {
+    let said = found.description.as_deref().and_then(names::described);
+    let said = said.filter(|_| plan.sharing == Sharing::Durable);
+    let another = |said: &Described| said.group.as_deref() != plan.group.as_deref();
+    if said.as_ref().is_some_and(another) {
         return Err(plan.misuse(
             "was first used with another group, or with none; keep to that, or use another name"
                 .to_owned(),
         ));
     }
-    if found.ack_wait == plan.config.ack_wait {
+    // One of an earlier version does not say its name, which a list needs.
+    let nameless = said.is_some_and(|said| said.name.is_none())
+        && found.description != plan.config.description;
+    if found.ack_wait == plan.config.ack_wait && !nameless {
         return Ok(());
     }
     // Where it began cannot be changed, and need not be.

@@ -12,6 +12,7 @@ mod ack;
 mod consumer;
 mod history;
 mod leaving;
+mod listing;
 mod member;
 mod names;
 mod publish;
@@ -24,9 +25,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentbus_transport::{
-    BoxFuture, Capabilities, Capability, Completion, Confirmation, Drained, Durability, Inbox,
-    Message, Ordering, Overflow, PublishOptions, Receipt, Start, Subscribe, Subscription,
-    Transport, TransportError, TransportStats,
+    BoxFuture, Capabilities, Capability, Completion, Confirmation, Drained, Durability,
+    DurableInfo, Inbox, Message, Ordering, Overflow, PublishOptions, Receipt, Start, Subscribe,
+    Subscription, Transport, TransportError, TransportStats,
 };
 
 use crate::address::{Address, Scheme, StreamSettings, invalid};
@@ -46,7 +47,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     replay: true,
     durable: true,
     durable_removal: true,
-    durable_listing: false,
+    durable_listing: true,
     lease: true,
     dead_letters: true,
     idempotency: true,
@@ -165,6 +166,15 @@ impl Transport for JetStreamTransport {
                 return Err(TransportError::Closed);
             }
             removal::remove(&self.store, name).await
+        })
+    }
+
+    fn durables(&self) -> BoxFuture<'_, Result<Vec<DurableInfo>, TransportError>> {
+        Box::pin(async move {
+            if self.link.is_closed() {
+                return Err(TransportError::Closed);
+            }
+            listing::list(&self.store).await
         })
     }
 }

@@ -25,17 +25,45 @@ pub(super) fn group_prefix(name: &str) -> String {
 /// How the description of every consumer of ours begins.
 const DESCRIPTION: &str = "AgentBus subscription";
 
-/// What a consumer says about itself: the group of a durable name is kept nowhere else.
-pub(super) fn description(group: Option<&str>) -> String {
-    match group {
-        Some(group) => format!("{DESCRIPTION} of the group {group}"),
-        None => DESCRIPTION.to_owned(),
+/// What stands before the group in a description.
+const OF_THE_GROUP: &str = " of the group ";
+
+/// What a consumer says about itself: the group of a durable name is kept nowhere else, nor is a
+/// name that differs from its consumer's.
+pub(super) fn description(name: Option<&str>, group: Option<&str>) -> String {
+    let mut text = DESCRIPTION.to_owned();
+    if let Some(name) = name.filter(|name| durable(name) != **name) {
+        // In quotes, so that it is seen where it ends, whatever it holds.
+        let quoted = serde_json::Value::from(name);
+        text = format!("{text} {quoted}");
     }
+    if let Some(group) = group {
+        text = format!("{text}{OF_THE_GROUP}{group}");
+    }
+    text
 }
 
-/// Whether a description is one of ours.
-pub(super) fn is_description(text: &str) -> bool {
-    text.starts_with(DESCRIPTION)
+/// What a description says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Described {
+    /// The durable name, where it differs from the consumer's.
+    pub(super) name: Option<String>,
+    pub(super) group: Option<String>,
+}
+
+/// Reads a description; `None` where it is none of ours.
+pub(super) fn described(text: &str) -> Option<Described> {
+    let rest = text.strip_prefix(DESCRIPTION)?;
+    let (name, rest) = match rest.strip_prefix(' ') {
+        Some(quoted) if quoted.starts_with('"') => {
+            let mut read = serde_json::Deserializer::from_str(quoted).into_iter::<String>();
+            let name = read.next()?.ok()?;
+            (Some(name), quoted.get(read.byte_offset()..)?)
+        }
+        _ => (None, rest),
+    };
+    let group = rest.strip_prefix(OF_THE_GROUP).map(str::to_owned);
+    Some(Described { name, group })
 }
 
 /// The name of a consumer that one subscription uses alone.
@@ -83,7 +111,7 @@ pub(super) fn covers(wide: &str, narrow: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{covers, durable, group, group_prefix};
+    use super::{Described, covers, described, description, durable, group, group_prefix};
 
     #[test]
     fn a_pattern_contains_what_is_narrower() {
@@ -101,6 +129,41 @@ mod tests {
             (">", "a", true),
         ] {
             assert_eq!(covers(wide, narrow), expect, "{wide} {narrow}");
+        }
+    }
+
+    #[test]
+    fn a_description_says_what_a_consumer_is_for() {
+        let (odd, group) = ("a \"b\".* of the group c", Some("g of the group h"));
+        for (name, group, text) in [
+            (None, None, "AgentBus subscription"),
+            (
+                None,
+                group,
+                "AgentBus subscription of the group g of the group h",
+            ),
+            (
+                Some(odd),
+                None,
+                r#"AgentBus subscription "a \"b\".* of the group c""#,
+            ),
+            (
+                Some(odd),
+                group,
+                r#"AgentBus subscription "a \"b\".* of the group c" of the group g of the group h"#,
+            ),
+        ] {
+            assert_eq!(description(name, group), text);
+            let said = Described {
+                name: name.map(str::to_owned),
+                group: group.map(str::to_owned),
+            };
+            assert_eq!(described(text), Some(said), "{text}");
+        }
+        // The consumer's own name says it.
+        assert_eq!(description(Some("a-1"), None), "AgentBus subscription");
+        for theirs in ["", "something", r#"AgentBus subscription "a"#] {
+            assert_eq!(described(theirs), None, "{theirs}");
         }
     }
 

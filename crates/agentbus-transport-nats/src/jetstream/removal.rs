@@ -54,8 +54,8 @@ async fn find(store: &Store, name: &str, kept: &str) -> Result<Info, TransportEr
     if info.config.durable_name.is_none() {
         return Err(unknown(name));
     }
-    let described = info.config.description.as_deref();
-    if !described.is_some_and(names::is_description) {
+    let description = info.config.description.as_deref();
+    if description.and_then(names::described).is_none() {
         return Err(wrong(
             name,
             "is a consumer that another program made; remove it with `nats consumer rm`",
