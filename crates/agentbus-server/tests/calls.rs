@@ -537,3 +537,21 @@ async fn a_goodbye_is_answered() {
     assert!(matches!(last, Some(Ok(Message::Close(_)))), "{last:?}");
     server.shutdown().await;
 }
+
+/// What the carrier cannot do is an error of that question, and the connection goes on.
+#[tokio::test]
+async fn a_list_of_durable_names_that_there_cannot_be_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = Bus::builder("host").connect().await.unwrap();
+    let server = open_server(dir.path(), bus).await;
+    let mut socket = Socket::open(&server).await;
+    for id in [1_u64, 2] {
+        let refused = socket.asks(&json!({ "list_durables": { "id": id } })).await;
+        assert_eq!(refused["error"]["id"], id, "{refused}");
+        let error = &refused["error"]["error"];
+        assert_eq!(error["code"], "INVALID_REQUEST", "{refused}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("sqlite://PATH"), "{refused}");
+    }
+    server.shutdown().await;
+}

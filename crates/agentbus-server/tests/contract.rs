@@ -12,10 +12,13 @@ use agentbus::protocol::{Pattern, Subject};
 use agentbus::transport::{Message, PublishOptions, Subscribe, TransportError};
 use agentbus::{Bus, Envelope};
 use agentbus_server::{AuthMode, Server, ServerConfig};
-use agentbus_transport::{Transport, contract_tests};
+use agentbus_transport::{Capability, Transport, contract_tests};
 use agentbus_transport_ws::WsTransport;
 use agentbus_transport_ws::wire::OPERATIONS_MAX;
 use futures_util::future::poll_immediate;
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::Message as SocketMessage;
 
 /// Longest time that anything may take. Nothing waits this long unless it is broken.
 const GUARD: Duration = Duration::from_secs(60);
@@ -62,6 +65,46 @@ mod durable {
     async fn a_durable_name_can_be_removed_from_afar() {
         assert!(open().await.capabilities().durable_removal);
     }
+
+    /// Likewise.
+    #[tokio::test]
+    async fn durable_names_can_be_listed_from_afar() {
+        assert!(open().await.capabilities().durable_listing);
+    }
+}
+
+/// A bus from before there were lists takes the question for no frame and hangs up, so it is not
+/// asked.
+#[tokio::test]
+async fn a_bus_that_does_not_list_durable_names_is_not_asked() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let bus = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+        let hello = socket.next().await.unwrap().unwrap();
+        assert!(hello.to_text().unwrap().contains("hello"), "{hello}");
+        let welcome = r#"{"welcome":{"agent":"me","prefix":"acp.v1","tenant":"","frame_bytes_max":5308416,"carrier":{"durable":true,"durable_removal":true}}}"#;
+        socket.send(SocketMessage::text(welcome)).await.unwrap();
+        let mut said = Vec::new();
+        while let Some(Ok(message)) = socket.next().await {
+            if let SocketMessage::Text(text) = message {
+                said.push(text.to_string());
+            }
+        }
+        assert!(said.is_empty(), "{said:?}");
+    };
+    let client = async {
+        let transport = WsTransport::connect(&url, "me").await.unwrap();
+        let refused = transport.durables().await.unwrap_err();
+        let TransportError::Unsupported { capability, .. } = refused else {
+            panic!("{refused}");
+        };
+        assert_eq!(capability, Capability::DurableListing);
+        transport.close(Duration::ZERO).await;
+    };
+    let both = async { tokio::join!(bus, client) };
+    tokio::time::timeout(GUARD, both).await.unwrap();
 }
 
 /// A socket speaks for itself: it cannot have its replies sent into others' requests, nor end the

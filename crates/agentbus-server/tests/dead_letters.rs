@@ -186,6 +186,28 @@ async fn a_durable_name_is_removed_where_the_transport_can() {
     server.shutdown().await;
 }
 
+/// A bus that joins another one has no names of its own, and shows those of the one behind it.
+#[tokio::test]
+async fn durable_names_are_listed_through_the_bus_in_front() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", dir.path().join("bus.db").display());
+    let bus = Bus::builder("t").transport(url).connect().await.unwrap();
+    let behind = open_server(&dir.path().join("behind"), bus).await;
+    let bus = Bus::builder("front").transport(behind.url());
+    let bus = bus.connect().await.unwrap();
+    let front = open_server(&dir.path().join("front"), bus.clone()).await;
+    let jobs = bus.subscribe("job.*").durable("jobs").await.unwrap();
+    let (status, listed) = send(&front, "GET", "/v1/durables").await;
+    assert_eq!(status, 200, "{listed}");
+    assert_eq!(listed["durables"][0]["name"], "jobs", "{listed}");
+    assert_eq!(listed["durables"][0]["members"], 1, "{listed}");
+    let (_, kept) = send(&behind, "GET", "/v1/durables").await;
+    assert_eq!(kept["durables"][0]["name"], "jobs", "{kept}");
+    drop(jobs);
+    front.shutdown().await;
+    behind.shutdown().await;
+}
+
 /// Letters have no tenant, so who looks after the bus has those of all.
 #[tokio::test]
 async fn a_letter_of_a_tenant_is_sent_to_that_tenant_again() {

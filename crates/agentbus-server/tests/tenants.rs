@@ -218,3 +218,39 @@ async fn an_event_from_a_websocket_names_its_tenant() {
     );
     server.shutdown().await;
 }
+
+/// A name has no tenant: whoever is let in is told those of all, as over HTTP.
+#[tokio::test]
+async fn durable_names_of_all_tenants_are_listed_to_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", dir.path().join("bus.db").display());
+    let bus = Bus::builder("test").transport(url).connect().await.unwrap();
+    let server = open_server(dir.path(), bus.clone()).await;
+    let own = bus.subscribe("order.*").durable("own").await.unwrap();
+    let (mut acme, welcome) = socket(&server, "acme").await;
+    let carrier = &welcome["welcome"]["carrier"];
+    assert_eq!(carrier["durable_listing"], true, "{welcome}");
+    let subscribe =
+        json!({ "subscribe": { "id": 1, "sub": 7, "pattern": "order.*", "durable": "theirs" } });
+    assert_eq!(asks(&mut acme, &subscribe).await["ok"]["id"], 1);
+    let listed = asks(&mut acme, &json!({ "list_durables": { "id": 2 } })).await;
+    assert_eq!(listed["durables"]["id"], 2, "{listed}");
+    let host = server.local_addr();
+    let request =
+        format!("GET /v1/durables HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{ACME}\r\n");
+    let (status, answer) = ask(&server, &request).await;
+    assert_eq!(status, 200, "{answer}");
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let over_http: Value = serde_json::from_str(body).unwrap();
+    for listed in [&listed["durables"], &over_http] {
+        let durables = listed["durables"].as_array().unwrap().iter();
+        let told = durables.map(|it| (it["name"].clone(), it["pattern"].clone()));
+        let expected = [
+            (json!("own"), json!("acp.v1.events.order.*")),
+            (json!("theirs"), json!("acp.v1.acme.events.order.*")),
+        ];
+        assert_eq!(told.collect::<Vec<_>>(), expected, "{listed}");
+    }
+    drop(own);
+    server.shutdown().await;
+}

@@ -17,6 +17,9 @@ pub struct Carrier {
     /// Whether such a name can be removed.
     #[serde(default)]
     pub durable_removal: bool,
+    /// Whether the names there are can be listed.
+    #[serde(default)]
+    pub durable_listing: bool,
     /// Whether a subscription can start in the past.
     #[serde(default)]
     pub replay: bool,
@@ -39,6 +42,7 @@ impl Carrier {
             durability: transport.durability.into(),
             durable: transport.durable,
             durable_removal: transport.durable_removal,
+            durable_listing: transport.durable_listing,
             replay: transport.replay,
             lease: transport.lease,
             dead_letters: transport.dead_letters,
@@ -52,6 +56,7 @@ impl Carrier {
             durability: self.durability.into(),
             durable: self.durable,
             durable_removal: self.durable_removal,
+            durable_listing: self.durable_listing,
             replay: self.replay,
             lease: self.lease,
             dead_letters: self.dead_letters,
@@ -147,4 +152,36 @@ impl From<StartAt> for Start {
 
 pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test that cannot go on should say where"
+    )]
+
+    use super::*;
+    use crate::transport::CAPABILITIES;
+
+    #[test]
+    fn what_a_bus_does_not_say_it_cannot_do() {
+        let said = r#"{"durability":"disk","durable":true,"durable_removal":true}"#;
+        let said: Carrier = serde_json::from_str(said).unwrap();
+        let able = said.extend(CAPABILITIES);
+        assert!(able.durable && able.durable_removal);
+        assert!(!able.durable_listing && !able.replay);
+    }
+
+    #[test]
+    fn what_a_transport_adds_arrives() {
+        let log = Capabilities {
+            durable: true,
+            durable_listing: true,
+            ..CAPABILITIES
+        };
+        let said = serde_json::to_string(&Carrier::of(&log)).unwrap();
+        let said: Carrier = serde_json::from_str(&said).unwrap();
+        assert_eq!(said.extend(CAPABILITIES), log);
+    }
 }

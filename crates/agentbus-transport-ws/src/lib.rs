@@ -9,6 +9,7 @@
 pub mod carrier;
 mod connect;
 pub mod credentials;
+pub mod durable;
 mod link;
 mod listener;
 mod source;

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use agentbus_protocol::{Envelope, ErrorCode, ErrorPayload, Subject, Timestamp};
 use agentbus_transport::{
-    Completion, Delivery, Message, Priority, Receipt, Received, Settle, TransportError, Verdict,
+    Completion, Delivery, DurableInfo, Message, Priority, Receipt, Received, Settle,
+    TransportError, Verdict,
 };
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
@@ -30,7 +31,39 @@ const OUTGOING: usize = 1024;
 /// ones, which need no verdict.
 const INCOMING: usize = 2 * UNSETTLED_MAX;
 
-type Answer = Result<Receipt, ErrorPayload>;
+type Answer = Result<Done, ErrorPayload>;
+
+/// What a server says when it has done what it was asked.
+#[derive(Debug)]
+pub(crate) enum Done {
+    Receipt(Receipt),
+    Durables(Vec<DurableInfo>),
+}
+
+impl Done {
+    /// What a publish is answered with.
+    pub(crate) fn receipt(self) -> Result<Receipt, TransportError> {
+        match self {
+            Self::Receipt(receipt) => Ok(receipt),
+            Self::Durables(_) => Err(mistaken()),
+        }
+    }
+
+    /// What a request for the durable names is answered with.
+    pub(crate) fn durables(self) -> Result<Vec<DurableInfo>, TransportError> {
+        match self {
+            Self::Durables(durables) => Ok(durables),
+            Self::Receipt(_) => Err(mistaken()),
+        }
+    }
+}
+
+fn mistaken() -> TransportError {
+    failed(
+        "the bus answered something else than what it was asked; run the same version of agentbus at both ends"
+            .to_owned(),
+    )
+}
 
 /// What the transport, its receivers and its two tasks share.
 #[derive(Debug)]
@@ -184,7 +217,11 @@ impl Link {
                 let mut receipt = Receipt::new(durability.into(), receivers);
                 receipt.sequence = sequence;
                 receipt.duplicate = duplicate;
-                self.answer(id, Ok(receipt));
+                self.answer(id, Ok(Done::Receipt(receipt)));
+            }
+            ServerFrame::Durables { id, durables } => {
+                let durables = durables.into_iter().map(DurableInfo::from).collect();
+                self.answer(id, Ok(Done::Durables(durables)));
             }
             ServerFrame::Error {
                 id: Some(id),

@@ -6,9 +6,9 @@ use std::time::Duration;
 use agentbus_protocol::limits::ENVELOPE_BYTES_MAX;
 use agentbus_protocol::{ErrorCode, ErrorPayload, Pattern, Subject, SubjectSpace, Text};
 use agentbus_transport::{
-    BoxFuture, Capabilities, Capability, Completion, Confirmation, Drained, Durability, Inbox,
-    Message, Ordering, Overflow, PublishOptions, Receipt, Subscribe, Subscription, Transport,
-    TransportError,
+    BoxFuture, Capabilities, Capability, Completion, Confirmation, Drained, Durability,
+    DurableInfo, Inbox, Message, Ordering, Overflow, PublishOptions, Receipt, Subscribe,
+    Subscription, Transport, TransportError,
 };
 
 use crate::Builder;
@@ -125,9 +125,9 @@ impl Transport for WsTransport {
         }
         let answer = self.link.ask(id, frame);
         Completion::waiting(async move {
-            answer
-                .await?
-                .map_err(|error| explain(error, &message.subject))
+            let answer = answer.await?;
+            let done = answer.map_err(|error| explain(error, &message.subject))?;
+            done.receipt()
         })
     }
 
@@ -166,6 +166,10 @@ impl Transport for WsTransport {
     fn remove_durable<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), TransportError>> {
         Box::pin(self.forget(name))
     }
+
+    fn durables(&self) -> BoxFuture<'_, Result<Vec<DurableInfo>, TransportError>> {
+        Box::pin(self.list())
+    }
 }
 
 impl WsTransport {
@@ -180,6 +184,17 @@ impl WsTransport {
         let answer = self.link.ask(id, frame).await?;
         answer.map_err(TransportError::Remote)?;
         Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<DurableInfo>, TransportError> {
+        if self.link.is_closed() {
+            return Err(TransportError::Closed);
+        }
+        self.capabilities.require(Capability::DurableListing)?;
+        let id = self.link.number();
+        let frame = wire::encode(&ClientFrame::ListDurables { id });
+        let answer = self.link.ask(id, frame).await?;
+        answer.map_err(TransportError::Remote)?.durables()
     }
 
     async fn open(&self, request: Subscribe) -> Result<Subscription, TransportError> {

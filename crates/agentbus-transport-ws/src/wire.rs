@@ -2,8 +2,8 @@
 //!
 //! Every frame is an object with one member that names the operation, for example
 //! `{"invoke":{"id":1,"target":"echo","payload":"hi"}}`. A client numbers its operations with `id`s of its own choosing, which
-//! mean something on this connection only; the server answers each with `ok`, `reply` or `error`
-//! of the same `id`. Subscriptions and inboxes are numbered by the client with `sub`.
+//! mean something on this connection only; the server answers each with `ok`, `durables`, `reply` or
+//! `error` of the same `id`. Subscriptions and inboxes are numbered by the client with `sub`.
 //!
 //! Replies never travel to a subject that a client made up: a request names a numbered inbox, the
 //! server opens a real one for it, and no connection can listen on another's.
@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::carrier::{Carrier, Level, StartAt};
+use crate::durable::DurableName;
 
-/// Largest text frame in bytes, in both directions: one envelope and what is around it.
+/// Largest text frame in bytes, in both directions: one envelope and what is around it. A list of
+/// durable names that is longer is an error.
 pub const FRAME_BYTES_MAX: usize = agentbus_protocol::limits::ENVELOPE_BYTES_MAX + 64 * 1024;
 
 /// Most deliveries of one subscription that wait for their verdict before the server sends more.
@@ -162,6 +164,12 @@ pub enum ClientFrame {
         /// The durable name.
         name: String,
     },
+    /// Asks for the durable names there are, those of all tenants. Answered with `durables` or
+    /// `error`.
+    ListDurables {
+        /// Number of the operation.
+        id: u64,
+    },
     /// Calls a target. Answered with `reply` or `error`.
     Invoke {
         /// Number of the operation.
@@ -247,6 +255,13 @@ pub enum ServerFrame {
         /// Where the message is now; in memory, if it is not said.
         #[serde(default, skip_serializing_if = "Level::is_memory")]
         durability: Level,
+    },
+    /// All durable names there are, in the order of the names.
+    Durables {
+        /// Number of the operation.
+        id: u64,
+        /// Each, and how far it has come.
+        durables: Vec<DurableName>,
     },
     /// An operation failed; without `id`, the connection itself is in error and ends.
     Error {

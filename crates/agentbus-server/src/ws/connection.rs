@@ -278,6 +278,7 @@ impl Connection {
             ClientFrame::Publish { .. } => self.publish(frame).await,
             ClientFrame::Subscribe { .. } => self.subscribe(frame).await,
             ClientFrame::RemoveDurable { id, name } => self.remove_durable(id, &name).await,
+            ClientFrame::ListDurables { id } => self.list_durables(id).await,
             ClientFrame::Invoke { .. } | ClientFrame::Stream { .. } => self.call(frame).await,
         }
     }

@@ -6,6 +6,7 @@
 
 mod calls;
 mod connection;
+mod durables;
 mod parting;
 mod publish;
 mod subscriptions;
