@@ -351,11 +351,10 @@ impl Drop for InboxSource {
 
 #[cfg(test)]
 mod tests {
-    use rand::RngExt;
-
     use std::task::Waker;
 
     use agentbus_protocol::{Envelope, EventType};
+    use rand::RngExt;
 
     use super::*;
 
