@@ -1,6 +1,6 @@
 //! Where ids and times come from.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, SystemTime};
 
 use agentbus_protocol::{EventId, Stamp, Timestamp, TraceParent};
@@ -73,13 +73,29 @@ impl Reading {
 }
 
 fn stamp_of(occurred_at: Timestamp) -> Stamp {
-    // Taken as one number: the generator would make a whole word for each single byte.
-    let random = rand::rng().random::<u128>().to_le_bytes();
+    let random = random().to_le_bytes();
     let (random, _) = random.split_first_chunk().unwrap_or((&[0; 10], &[]));
     Stamp {
         event_id: EventId::v7(occurred_at.unix_millis(), random),
         occurred_at,
     }
+}
+
+/// A random number of the thread's generator. It makes many at once: each time it is asked, it looks
+/// whether it is there and whether its seed is old.
+fn random() -> u128 {
+    const MADE: usize = 32;
+    thread_local! {
+        static NEXT: RefCell<(usize, [u128; MADE])> = const { RefCell::new((0, [0; MADE])) };
+    }
+    NEXT.with_borrow_mut(|(left, made)| {
+        if *left == 0 {
+            rand::rng().fill(made);
+            *left = MADE;
+        }
+        *left -= 1;
+        std::mem::take(&mut made[*left])
+    })
 }
 
 /// Starts a new trace.
@@ -114,6 +130,17 @@ mod tests {
             wall,
         };
         assert_eq!(later.at(moment), None, "a clock of another runtime");
+    }
+
+    #[test]
+    fn no_two_stamps_have_the_same_id() {
+        let minted = || {
+            let many = (0..1000).map(|_| stamp().event_id);
+            many.collect::<Vec<_>>()
+        };
+        let other = std::thread::spawn(minted).join().unwrap();
+        let ids: std::collections::HashSet<_> = minted().into_iter().chain(other).collect();
+        assert_eq!(ids.len(), 2000);
     }
 
     #[test]
