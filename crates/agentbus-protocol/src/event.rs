@@ -65,9 +65,10 @@ impl EventType {
     /// streams do for a caller who wants one reply.
     #[must_use]
     pub fn is_underway(&self) -> bool {
+        // Asked of every reply, so nothing is looked up.
         matches!(
-            self.frame_kind(),
-            Some(FrameKind::Started | FrameKind::Delta)
+            self.as_str(),
+            "agent.response.started" | "agent.response.delta"
         )
     }
 

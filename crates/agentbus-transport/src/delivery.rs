@@ -88,7 +88,9 @@ pub struct Delivery {
 /// [`Verdict::Abandoned`].
 #[derive(Debug)]
 pub struct Settlement {
-    token: u128,
+    /// In words: as one number it would have each delivery aligned to 16 bytes, and its outcome
+    /// looked up in as many.
+    token: [u64; 2],
     /// Taken with the verdict; `None` from the start where the transport hears none.
     settle: Option<Arc<dyn Settle>>,
 }
@@ -101,10 +103,20 @@ impl Settlement {
             _ => self.settle.take(),
         };
         match settle {
-            Some(settle) => settle.settle(self.token, verdict),
+            Some(settle) => settle.settle(joined(self.token), verdict),
             None => Completion::ready(Ok(())),
         }
     }
+}
+
+/// A number of 128 bits as two words, the lower one first.
+const fn split(number: u128) -> [u64; 2] {
+    [number as u64, (number >> 64) as u64]
+}
+
+/// The number that was split.
+const fn joined([low, high]: [u64; 2]) -> u128 {
+    (high as u128) << 64 | low as u128
 }
 
 impl Drop for Settlement {
@@ -126,7 +138,7 @@ impl Delivery {
             missed: 0,
             sequence: None,
             settlement: Settlement {
-                token: 0,
+                token: [0; 2],
                 settle: None,
             },
         }
@@ -136,7 +148,7 @@ impl Delivery {
     #[must_use]
     pub fn settled_by(mut self, settle: Arc<dyn Settle>, token: u128) -> Self {
         self.settlement = Settlement {
-            token,
+            token: split(token),
             settle: Some(settle),
         };
         self

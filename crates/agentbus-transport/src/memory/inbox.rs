@@ -1,7 +1,7 @@
 //! Private subjects for replies.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::iter::Sum;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -36,8 +36,39 @@ struct Mailboxes {
 #[repr(align(128))]
 struct Shard(Mutex<Mailboxes>);
 
-/// The name of an inbox within this broker.
-pub(super) type Token = u128;
+/// The name of an inbox within this broker. Not one number of 128 bits: whatever holds one is
+/// aligned to as many, and is slow to look into when it was written in words.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Token {
+    high: u64,
+    low: u64,
+}
+
+impl Token {
+    pub(super) const fn from_number(number: u128) -> Self {
+        Self {
+            high: (number >> 64) as u64,
+            low: number as u64,
+        }
+    }
+
+    pub(super) const fn number(self) -> u128 {
+        (self.high as u128) << 64 | self.low as u128
+    }
+
+    /// Spreads it over all bits. Letters and digits have few that differ; multiplied, these reach
+    /// the upper half, which becomes the lower one, by which a map chooses.
+    const fn mixed(self) -> u64 {
+        let halves = self.high ^ self.low;
+        halves.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32)
+    }
+}
+
+impl Hash for Token {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.mixed());
+    }
+}
 
 /// Takes the token of an inbox for its hash: it is random, and nobody but us chooses one that
 /// becomes a key.
@@ -45,9 +76,14 @@ pub(super) type Token = u128;
 struct AsItIs(u64);
 
 impl Hasher for AsItIs {
-    fn write(&mut self, token: &[u8]) {
-        let token = token.try_into().unwrap_or_default();
-        self.0 = mixed(u128::from_ne_bytes(token));
+    fn write_u64(&mut self, mixed: u64) {
+        self.0 = mixed;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes
+            .iter()
+            .for_each(|byte| self.0 = self.0 << 8 | u64::from(*byte));
     }
 
     fn finish(&self) -> u64 {
@@ -55,16 +91,10 @@ impl Hasher for AsItIs {
     }
 }
 
-/// Spreads a token over all bits. Letters and digits have few that differ; multiplied, these reach
-/// the upper half, which becomes the lower one, by which a map chooses.
-const fn mixed(token: Token) -> u64 {
-    let halves = (token >> 64) as u64 ^ token as u64;
-    halves.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32)
-}
-
 /// The token in the subject of an inbox that was made here; `None` for any other.
 pub(super) fn token(subject: &str) -> Option<Token> {
-    Subject::inbox_token(subject).map(u128::from_ne_bytes)
+    let token = Subject::inbox_token(subject)?;
+    Some(Token::from_number(u128::from_ne_bytes(token)))
 }
 
 impl Mailboxes {
@@ -243,7 +273,7 @@ impl Inboxes {
     /// Inboxes spread evenly over the locks because their tokens are random, once they are mixed.
     fn shard(&self, token: Token) -> &Mutex<Mailboxes> {
         // Bits by which the map behind the lock does not choose.
-        &self.shards[(mixed(token) >> 48) as usize % SHARDS].0
+        &self.shards[(token.mixed() >> 48) as usize % SHARDS].0
     }
 }
 

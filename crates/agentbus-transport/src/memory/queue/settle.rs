@@ -73,11 +73,11 @@ impl Drop for DelayedPlace {
 /// The number by which a delivery's verdict finds the caller who waits for it: the token of its
 /// inbox, or 0, which is no token, when nobody does.
 pub(super) fn asked_by(asker: Option<inbox::Token>) -> u128 {
-    asker.unwrap_or_default()
+    asker.unwrap_or_default().number()
 }
 
 fn asker(token: u128) -> Option<inbox::Token> {
-    (token != 0).then_some(token)
+    (token != 0).then(|| inbox::Token::from_number(token))
 }
 
 impl Queue {
