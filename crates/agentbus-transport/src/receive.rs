@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use agentbus_protocol::Subject;
+use tokio::time::Instant;
 
 use crate::Received;
 use crate::memory::InboxSource;
@@ -28,12 +29,6 @@ pub trait Source: fmt::Debug + Send + Sync {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
         let mut one = Vec::with_capacity(1);
         self.poll_receive(cx, &mut one, 1).map(|_| one.pop())
-    }
-
-    /// Takes the next reply to a call of one reply. Nobody asks any more after the one that ends it,
-    /// so a source may close with that one. Cancel-safe.
-    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
-        self.poll_next(cx)
     }
 
     /// Takes no new messages from now on; what is queued can still be received.
@@ -100,12 +95,24 @@ impl Subscription {
         self.0.source().poll_receive(cx, batch, max)
     }
 
-    /// Polls for the reply to a call of one reply; see [`Source::poll_reply`].
-    pub fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+    /// Polls for the next reply to a call of one reply; `None` when no more will ever come. Nobody
+    /// asks any more after the one that ends the call, so the receiving end may close with it. Where
+    /// it [keeps the time](Self::keeps_time), a caller who waits is woken when it is due.
+    pub fn poll_reply(
+        &mut self,
+        cx: &mut Context<'_>,
+        due: Option<Instant>,
+    ) -> Poll<Option<Received>> {
         match &mut self.0 {
-            Ends::Inbox(source) => source.poll_reply(cx),
-            Ends::Other(source) => source.poll_reply(cx),
+            Ends::Inbox(source) => source.poll_reply(cx, due),
+            Ends::Other(source) => source.poll_next(cx),
         }
+    }
+
+    /// Whether a caller who waits for a reply is woken when it is due, and needs no timer.
+    #[must_use]
+    pub const fn keeps_time(&self) -> bool {
+        matches!(self.0, Ends::Inbox(_))
     }
 
     /// Takes no new messages from now on; what is queued can still be received.

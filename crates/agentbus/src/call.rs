@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use agentbus_protocol::{Envelope, ErrorPayload, Text};
 use agentbus_transport::{
-    BoxFuture, Completion, Message, PublishOptions, Receipt, Received, Subscription, TransportError,
+    BoxFuture, Completion, Message, PublishOptions, Receipt, Received, Subscription,
+    TransportError, clock::after,
 };
-
 use tokio::time::Instant;
 
 use crate::bus::PreparedPayload;
@@ -148,7 +148,11 @@ impl Future for Calling<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             Ok(exchange) => match ready!(exchange.poll_reply(cx)) {
-                Ok(reply) => Poll::Ready(Ok(Arc::unwrap_or_clone(reply).envelope)),
+                // Not `unwrap_or_clone`, which moves a whole message once more.
+                Ok(reply) => Poll::Ready(Ok(match Arc::try_unwrap(reply) {
+                    Ok(reply) => reply.envelope,
+                    Err(shared) => shared.envelope.clone(),
+                })),
                 Err(error) => Poll::Ready(Err(error)),
             },
             Err(refused) => match refused.take() {
@@ -172,10 +176,11 @@ struct Exchange<'a> {
     /// Whether the handlers are to be told when nobody waits for the reply any more.
     cancels: bool,
     timeout: Option<Duration>,
-    /// When the request was made, if that is known without another look at the clock.
-    made_at: Option<Instant>,
-    /// Set up only when there is something to wait for.
-    deadline: Option<Deadline<'a>>,
+    /// When that is over; not known yet where it counts from the first poll on.
+    due: Option<Instant>,
+    waits: bool,
+    /// Only where the carrier does not keep the time.
+    deadline: Option<Box<Deadline<'a>>>,
     span: OpenSpan,
 }
 
@@ -201,7 +206,8 @@ impl<'a> Exchange<'a> {
             request,
             cancels,
             timeout,
-            made_at: finished.made_at,
+            due: ends(finished.made_at, timeout),
+            waits: false,
             deadline: None,
             span: finished.span,
         };
@@ -212,7 +218,7 @@ impl<'a> Exchange<'a> {
             Completion::Ready(_) => {}
             Completion::Waiting(sending) => {
                 // From the first poll on, when it sets out.
-                exchange.made_at = None;
+                exchange.due = None;
                 exchange.sending = Some(sending);
             }
         }
@@ -220,10 +226,14 @@ impl<'a> Exchange<'a> {
     }
 
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Message>, Error>> {
+        if self.due.is_none() && self.timeout.is_some() {
+            self.due = ends(Some(Instant::now()), self.timeout);
+        }
         Poll::Ready(match self.poll_answer(cx) {
             Poll::Ready(answer) => self.conclude(answer),
             Poll::Pending => {
-                let error = Err(ready!(self.poll_deadline(cx)));
+                ready!(self.poll_overdue(cx));
+                let error = Err(self.give_up());
                 self.span.end(error.as_ref());
                 error
             }
@@ -247,7 +257,7 @@ impl<'a> Exchange<'a> {
             sent?;
         }
         loop {
-            match ready!(self.replies.poll_reply(cx)) {
+            match ready!(self.replies.poll_reply(cx, self.due)) {
                 Some(Received::Live(delivery)) => {
                     let (message, _) = delivery.into_parts();
                     if !message.envelope.event_type.is_underway() {
@@ -268,19 +278,33 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Ready with the error once the time is over; the handlers are told at once.
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        let Some(after) = self.timeout else {
+    /// Ready once the time is over.
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(due) = self.due else {
             return Poll::Pending;
         };
+        if self.deadline.is_none() && self.sending.is_none() && self.replies.keeps_time() {
+            // Just begun, it cannot be over; the clock is asked only when something woke us.
+            let woken = std::mem::replace(&mut self.waits, true);
+            return match woken && Instant::now() >= due {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            };
+        }
         let deadlines = &self.bus.inner().deadlines;
-        let made_at = self.made_at;
-        let begin = || deadlines.after(made_at.unwrap_or_else(Instant::now), after);
-        let deadline = self.deadline.get_or_insert_with(begin);
-        ready!(Pin::new(deadline).poll(cx));
+        let deadline = self
+            .deadline
+            .get_or_insert_with(|| Box::new(deadlines.at(due)));
+        Pin::new(&mut **deadline).poll(cx)
+    }
+
+    /// Ends the call without an answer; the handlers are told at once.
+    fn give_up(&mut self) -> Error {
         self.cancel();
-        let target = self.asked();
-        Poll::Ready(Error::Timeout { target, after })
+        Error::Timeout {
+            target: self.asked(),
+            after: self.timeout.unwrap_or_default(),
+        }
     }
 
     /// Turns an error reply and the notice that nobody listens into errors.
@@ -314,6 +338,11 @@ impl Drop for Exchange<'_> {
         // Before the inbox goes, which the cancellation names.
         self.cancel();
     }
+}
+
+/// When the time of a call is over that was made at that moment.
+fn ends(made_at: Option<Instant>, timeout: Option<Duration>) -> Option<Instant> {
+    Some(after(made_at?, timeout?))
 }
 
 /// Names the target in the carrier's notice that nobody listens.

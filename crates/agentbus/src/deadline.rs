@@ -1,4 +1,4 @@
-//! One timer for all calls of a bus.
+//! One timer for all calls of a bus whose carrier keeps no time for them.
 //!
 //! A timer of the runtime's own for each call would be the first in an empty wheel nearly every
 //! time, and each first timer wakes the runtime's driver, which sleeps on another core. Here the
@@ -11,9 +11,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use agentbus_transport::clock::after;
 use parking_lot::Mutex;
 use slab::Slab;
 use tokio::sync::Notify;
@@ -49,10 +47,10 @@ struct State {
 
 impl Deadlines {
     /// Makes a deadline; it is watched from its first poll on.
-    pub(crate) fn after(&self, moment: Instant, span: Duration) -> Deadline<'_> {
+    pub(crate) const fn at(&self, at: Instant) -> Deadline<'_> {
         Deadline {
             shared: &self.shared,
-            at: after(moment, span),
+            at,
             place: None,
         }
     }
@@ -207,7 +205,7 @@ mod tests {
         let begun = Instant::now();
         let spans = [50, 10, 30, 10, 40, 20];
         let all = spans.map(|ms| {
-            let deadline = deadlines.after(Instant::now(), Duration::from_millis(ms));
+            let deadline = deadlines.at(Instant::now() + Duration::from_millis(ms));
             async move {
                 deadline.await;
                 assert_eq!(begun.elapsed().as_millis(), u128::from(ms));
@@ -220,9 +218,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_is_dropped_is_forgotten_before_and_after_a_look() {
         let deadlines = Deadlines::default();
-        let mut early = deadlines.after(Instant::now(), Duration::from_millis(1));
-        let mut late = deadlines.after(Instant::now(), Duration::from_secs(60));
-        let mut later = deadlines.after(Instant::now(), Duration::from_secs(61));
+        let mut early = deadlines.at(Instant::now() + Duration::from_millis(1));
+        let mut late = deadlines.at(Instant::now() + Duration::from_secs(60));
+        let mut later = deadlines.at(Instant::now() + Duration::from_secs(61));
         for deadline in [&mut early, &mut late, &mut later] {
             assert!(watch(deadline).await.is_pending());
         }
@@ -238,8 +236,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_is_polled_again_stands_once() {
         let deadlines = Deadlines::default();
-        let mut early = deadlines.after(Instant::now(), Duration::from_millis(1));
-        let mut late = deadlines.after(Instant::now(), Duration::from_millis(9));
+        let mut early = deadlines.at(Instant::now() + Duration::from_millis(1));
+        let mut late = deadlines.at(Instant::now() + Duration::from_millis(9));
         assert!(watch(&mut late).await.is_pending());
         assert!(watch(&mut late).await.is_pending());
         assert!(watch(&mut early).await.is_pending());

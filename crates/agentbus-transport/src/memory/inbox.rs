@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::iter::Sum;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 
 use agentbus_protocol::Subject;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
-use super::mailbox::{Mailbox, Posted, Signals};
+use super::alarm::Alarm;
+use super::mailbox::{Mailbox, Posted, Signals, Taken};
 use super::{Broker, NAME};
 use crate::{Delivery, Message, Received, Source, TransportError, limits};
 
@@ -29,6 +31,8 @@ struct Mailboxes {
     open: HashMap<Token, Mailbox, BuildHasherDefault<AsItIs>>,
     /// How many replies were put into them, and into those before them.
     replies: u64,
+    /// No caller behind this lock is to be woken before this moment, which the alarm is set for.
+    watched: Option<Instant>,
 }
 
 /// Alone on its cache lines, so that two locks do not slow one another.
@@ -98,6 +102,26 @@ pub(super) fn token(subject: &str) -> Option<Token> {
 }
 
 impl Mailboxes {
+    /// What the alarm has to be set for, now that a caller waits until then.
+    fn watch(&mut self, due: Option<Instant>) -> Option<Instant> {
+        let due = due?;
+        if self.watched.is_some_and(|watched| watched <= due) {
+            return None;
+        }
+        self.watched = Some(due);
+        self.watched
+    }
+
+    /// Takes out the callers whose time is over by now. Also returns when the next one's is, and how
+    /// many inboxes were looked at.
+    fn overdue(&mut self, now: Instant) -> (Vec<Waker>, Option<Instant>, usize) {
+        let mailboxes = self.open.values_mut();
+        let overdue = mailboxes.filter_map(|mailbox| mailbox.overdue(now));
+        let overdue = overdue.collect();
+        self.watched = self.open.values().filter_map(Mailbox::due).min();
+        (overdue, self.watched, self.open.len())
+    }
+
     fn remove(&mut self, token: Token) -> Option<Mailbox> {
         let closed = self.open.remove(&token);
         if self.open.is_empty() && self.open.capacity() > SHARD_KEPT {
@@ -190,28 +214,55 @@ impl Inboxes {
         let Some(mailbox) = mailboxes.open.get_mut(&token) else {
             return Poll::Ready((0, false));
         };
-        let taken = mailbox.take(cx, max, give);
+        let taken = mailbox.take(cx, None, max, give);
         drop(mailboxes);
         taken.settle()
     }
 
     /// Gives out the next reply to a call. The one that ends the call closes the inbox.
-    fn poll_reply(&self, token: Token, cx: &Context<'_>) -> Poll<Reply> {
+    fn poll_reply(&self, token: Token, cx: &Context<'_>, due: Option<Instant>) -> Reply {
         let mut mailboxes = self.shard(token).lock();
         let Some(mailbox) = mailboxes.open.get_mut(&token) else {
-            return Poll::Ready(Reply::Other(None, false));
+            return Reply::Other(None, false);
         };
         if let Some(last) = mailbox.take_last() {
             let closed = mailboxes.remove(token);
             drop(mailboxes);
             farewell(closed);
-            return Poll::Ready(Reply::Last(last));
+            return Reply::Last(last);
         }
         let mut next = None;
-        let taken = mailbox.take(cx, 1, |reply| next = Some(reply));
+        let taken = mailbox.take(cx, due, 1, |reply| next = Some(reply));
+        let unwatched = match taken {
+            Taken::Waits(_) => mailboxes.watch(due),
+            Taken::Some(..) => None,
+        };
         drop(mailboxes);
-        let settled = taken.settle();
-        settled.map(|(_, emptied)| Reply::Other(next, emptied))
+        match taken.settle() {
+            Poll::Ready((_, emptied)) => Reply::Other(next, emptied),
+            Poll::Pending => Reply::Waits { unwatched },
+        }
+    }
+
+    /// Wakes the callers whose time is over by now; returns when the next one's is.
+    pub(super) async fn wake_due(&self, now: Instant) -> Option<Instant> {
+        let mut next = None;
+        for shard in &self.shards {
+            let (overdue, watched, looked_at) = shard.0.lock().overdue(now);
+            next = [next, watched].into_iter().flatten().min();
+            overdue.into_iter().for_each(Waker::wake);
+            if looked_at > SHARD_KEPT {
+                tokio::task::yield_now().await;
+            }
+        }
+        next
+    }
+
+    /// Forgets what the alarm was set for, so that whoever waits next sets it.
+    pub(super) fn forget_watch(&self) {
+        for shard in &self.shards {
+            shard.0.lock().watched = None;
+        }
     }
 
     fn stop(&self, token: Token) {
@@ -288,6 +339,8 @@ fn farewell(closed: Option<Mailbox>) {
 enum Reply {
     /// The reply that ends it; the inbox is closed.
     Last(Arc<Message>),
+    /// Nothing yet. The alarm has to be set, if that is a moment.
+    Waits { unwatched: Option<Instant> },
     /// Anything else, `None` when no more will come, and whether a stopped inbox has become empty
     /// with it.
     Other(Option<Received>, bool),
@@ -332,6 +385,37 @@ impl InboxSource {
     }
 }
 
+impl InboxSource {
+    /// Takes the next reply to a call of one reply. A caller who waits is woken by then, if that is
+    /// a moment; the caller looks at the clock.
+    pub(crate) fn poll_reply(
+        &mut self,
+        cx: &Context<'_>,
+        due: Option<Instant>,
+    ) -> Poll<Option<Received>> {
+        let common = &self.broker.common;
+        Poll::Ready(match common.inboxes.poll_reply(self.token, cx, due) {
+            Reply::Last(last) => {
+                self.over = true;
+                self.gone();
+                Some(Received::Live(Delivery::new(last, 1)))
+            }
+            Reply::Other(next, emptied) => {
+                if emptied {
+                    common.emptied.notify_waiters();
+                }
+                next
+            }
+            Reply::Waits { unwatched } => {
+                if let Some(due) = unwatched {
+                    Alarm::set(common, due);
+                }
+                return Poll::Pending;
+            }
+        })
+    }
+}
+
 impl Source for InboxSource {
     fn poll_receive(
         &mut self,
@@ -346,23 +430,6 @@ impl Source for InboxSource {
         let mut next = None;
         let polled = self.poll(cx, 1, |reply| next = Some(reply));
         polled.map(|_| next)
-    }
-
-    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
-        let reply = self.broker.common.inboxes.poll_reply(self.token, cx);
-        Poll::Ready(match ready!(reply) {
-            Reply::Last(last) => {
-                self.over = true;
-                self.gone();
-                Some(Received::Live(Delivery::new(last, 1)))
-            }
-            Reply::Other(next, emptied) => {
-                if emptied {
-                    self.broker.common.emptied.notify_waiters();
-                }
-                next
-            }
-        })
     }
 
     fn stop(&mut self) {
@@ -399,19 +466,19 @@ mod tests {
         let inboxes = Inboxes::default();
         let token = inboxes.open(&Subject::inbox([1, 2])).unwrap();
         let cx = Context::from_waker(Waker::noop());
-        let poll = || inboxes.poll_reply(token, &cx);
-        assert!(poll().is_pending());
+        let poll = || inboxes.poll_reply(token, &cx, None);
+        assert!(matches!(poll(), Reply::Waits { unwatched: None }));
         for event_type in [EventType::RESPONSE_DELTA, EventType::RESPONSE_FINAL] {
             let posted = inboxes.post(token, reply(event_type));
             assert!(matches!(posted, Posted::Taken));
         }
-        assert!(matches!(poll(), Poll::Ready(Reply::Other(Some(_), false))));
+        assert!(matches!(poll(), Reply::Other(Some(_), false)));
         assert_eq!(inboxes.len(), 1);
-        assert!(matches!(poll(), Poll::Ready(Reply::Last(_))));
+        assert!(matches!(poll(), Reply::Last(_)));
         assert_eq!((inboxes.len(), inboxes.replies()), (0, 2));
         let posted = inboxes.post(token, reply(EventType::RESPONSE_FINAL));
         assert!(matches!(posted, Posted::Gone(_)));
-        assert!(matches!(poll(), Poll::Ready(Reply::Other(None, false))));
+        assert!(matches!(poll(), Reply::Other(None, false)));
     }
 
     #[test]

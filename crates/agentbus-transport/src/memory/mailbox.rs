@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::Phase;
 use crate::{Message, Received, limits};
@@ -18,6 +19,8 @@ pub(super) struct Mailbox {
     phase: Phase,
     replies: Replies,
     receiver: Option<Waker>,
+    /// When the receiver is to be woken though there is nothing for it.
+    due: Option<Instant>,
     /// Wakes repliers when there is room again; there once the mailbox was full.
     room: Option<Arc<Notify>>,
     repliers_waiting: bool,
@@ -29,13 +32,18 @@ pub(super) struct Mailbox {
 #[derive(Debug, Default)]
 struct Replies {
     first: Option<Arc<Message>>,
-    /// Empty while there is no first.
-    rest: VecDeque<Arc<Message>>,
+    /// Empty while there is no first, and apart from the mailbox, which is moved whenever one is
+    /// opened or closed.
+    rest: Option<Box<Rest>>,
 }
+
+#[derive(Debug, Default)]
+struct Rest(VecDeque<Arc<Message>>);
 
 impl Replies {
     fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.len()
+        let rest = self.rest.as_ref().map_or(0, |rest| rest.0.len());
+        usize::from(self.first.is_some()) + rest
     }
 
     const fn is_empty(&self) -> bool {
@@ -46,12 +54,12 @@ impl Replies {
         if self.first.is_none() {
             self.first = Some(reply);
         } else {
-            self.rest.push_back(reply);
+            self.rest.get_or_insert_default().0.push_back(reply);
         }
     }
 
     fn pop(&mut self) -> Option<Arc<Message>> {
-        let next = self.rest.pop_front();
+        let next = self.rest.as_mut().and_then(|rest| rest.0.pop_front());
         std::mem::replace(&mut self.first, next)
     }
 }
@@ -133,14 +141,16 @@ impl Mailbox {
         self.receiver.take()
     }
 
-    /// Gives out up to `max` replies.
+    /// Gives out up to `max` replies, or remembers whom to wake for one, and by when.
     pub(super) fn take(
         &mut self,
         cx: &Context<'_>,
+        due: Option<Instant>,
         max: usize,
         mut give: impl FnMut(Received),
     ) -> Taken {
         if self.replies.is_empty() {
+            self.due = due;
             return self.take_nothing(cx, give);
         }
         let taken = max.min(self.replies.len());
@@ -164,6 +174,17 @@ impl Mailbox {
             return None;
         }
         self.replies.pop()
+    }
+
+    /// The receiver, to be woken, if its time is over by now.
+    pub(super) fn overdue(&mut self, now: Instant) -> Option<Waker> {
+        self.due.take_if(|due| *due <= now)?;
+        self.receiver.take()
+    }
+
+    /// When the receiver is to be woken at the latest.
+    pub(super) const fn due(&self) -> Option<Instant> {
+        self.due
     }
 
     fn take_nothing(&mut self, cx: &Context<'_>, mut give: impl FnMut(Received)) -> Taken {

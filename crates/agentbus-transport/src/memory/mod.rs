@@ -9,6 +9,7 @@
 //! their queues. A member that takes no more than it can start therefore holds nothing that an idle
 //! one could handle, and what waits in the queue is not lost when a member leaves.
 
+mod alarm;
 mod confirm;
 mod inbox;
 mod mailbox;
@@ -34,6 +35,7 @@ use crate::{
     Ordering as MessageOrdering, PublishOptions, Receipt, Subscribe, Subscription, Transport,
     TransportError, limits,
 };
+use alarm::Alarm;
 pub(crate) use inbox::InboxSource;
 use inbox::Inboxes;
 use queue::{Queue, QueueOptions};
@@ -87,6 +89,7 @@ pub(crate) struct Broker {
 #[derive(Debug, Default)]
 pub(crate) struct Common {
     inboxes: Inboxes,
+    alarm: Alarm,
     /// Redeliveries that wait for their time.
     tasks: TaskTracker,
     /// Ends the waiting; whatever still waits is given up.
@@ -231,5 +234,11 @@ impl Broker {
         self.common.tasks.close();
         self.common.tasks.wait().await;
         Drained { abandoned }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.common.alarm.end();
     }
 }
