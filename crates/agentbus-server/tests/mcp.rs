@@ -285,3 +285,28 @@ async fn the_older_transport_and_plain_requests_have_spans_too() {
     drop(stream);
     host.server.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_plain_request_for_what_there_is_not_has_a_span_too() {
+    let (host, spans) = observed().await;
+    let who = format!("{}traceparent: {HEADER}\r\n", host.token);
+    for (method, field, key) in [
+        ("prompts/get", "name", "gen_ai.prompt.name"),
+        ("resources/read", "uri", "mcp.resource.uri"),
+    ] {
+        let asked = request(method, &json!({ field: "nope" }));
+        let answer = host.ask("POST", "/mcp/messages/", &who, &asked).await;
+        assert!(
+            (400..500).contains(&answer.status),
+            "{method}: {}",
+            answer.body
+        );
+        let span = spans.soon(method).await;
+        check_carried(&span, None);
+        assert_eq!(attribute(&span, key), Some("nope"));
+        let code = attribute(&span, "rpc.response.status_code");
+        assert_eq!(code, Some("-32602"));
+        assert_eq!(span.failure.unwrap().kind, "-32602");
+    }
+    host.server.shutdown().await;
+}

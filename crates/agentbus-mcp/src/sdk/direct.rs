@@ -64,10 +64,13 @@ pub(crate) async fn call(
     arguments: Map<String, Value>,
 ) -> Result<Value, Fault> {
     let Some(entry) = shared.catalog.tool(name) else {
-        let span = spans::alone(shared, &visitor, Method::UnknownTool, name);
         let fault = Fault::Invalid(format!("Unknown tool: {name}"));
-        spans::end_unknown(span, Some(&fault));
-        return Err(fault);
+        return Err(unknown(
+            shared,
+            &visitor,
+            (Method::UnknownTool, name),
+            fault,
+        ));
     };
     let _running = shared.running.begin();
     let work = |call: Call| async move { entry.call(call, arguments).await };
@@ -137,6 +140,18 @@ where
     worked
 }
 
+/// Tells of a request for what there is not; the fault that its caller hears.
+fn unknown(
+    shared: &Shared,
+    visitor: &Visitor,
+    (method, name): (Method, &str),
+    fault: Fault,
+) -> Fault {
+    let span = spans::alone(shared, visitor, method, name);
+    spans::end_unknown(span, method, Some(&fault));
+    fault
+}
+
 fn opened(shared: &Shared, visitor: Visitor, name: &str, trace: Option<TraceParent>) -> Call {
     Call::new(CallParts {
         client: Arc::new(Waiting),
@@ -179,7 +194,8 @@ fn templates(shared: &Shared) -> Result<Value, Fault> {
 
 async fn read(shared: &Shared, visitor: Visitor, uri: String) -> Result<Value, Fault> {
     let Some((entry, values)) = shared.catalog.resource(&uri) else {
-        return Err(Fault::NoResource(uri));
+        let fault = Fault::NoResource(uri.clone());
+        return Err(unknown(shared, &visitor, (Method::Resource, &uri), fault));
     };
     let _running = shared.running.begin();
     let name = uri.clone();
@@ -200,8 +216,15 @@ async fn fill(
     name: &str,
     values: Map<String, Value>,
 ) -> Result<Value, Fault> {
-    let entry = shared.catalog.prompt(name);
-    let entry = entry.ok_or_else(|| Fault::Invalid(format!("Unknown prompt: {name}")))?;
+    let Some(entry) = shared.catalog.prompt(name) else {
+        let fault = Fault::Invalid(format!("Unknown prompt: {name}"));
+        return Err(unknown(
+            shared,
+            &visitor,
+            (Method::UnknownPrompt, name),
+            fault,
+        ));
+    };
     let _running = shared.running.begin();
     let work = |call: Call| async move { entry.fill(call, run::texts(values)).await };
     let filled = spanned(shared, visitor, (Method::Prompt, name), work).await?;

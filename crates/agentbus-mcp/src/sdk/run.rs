@@ -70,7 +70,7 @@ pub(super) async fn tool(
     let Some(entry) = handler.shared.catalog.tool(&request.name) else {
         let span = spans::begin(handler, &context, Method::UnknownTool, &request.name);
         let answer = unknown(&request.name, is_modern(&context));
-        spans::end_unknown(span, answer.as_ref().err());
+        spans::end_unknown(span, Method::UnknownTool, answer.as_ref().err());
         return Ok(convert::reply(answer?).into());
     };
     let arguments = request.arguments.unwrap_or_default();
@@ -111,8 +111,12 @@ pub(super) async fn prompt(
     request: GetPromptRequestParams,
     context: RequestContext<RoleServer>,
 ) -> Result<GetPromptResponse, Fault> {
-    let entry = handler.shared.catalog.prompt(&request.name);
-    let entry = entry.ok_or_else(|| Fault::Invalid(format!("Unknown prompt: {}", request.name)))?;
+    let Some(entry) = handler.shared.catalog.prompt(&request.name) else {
+        let span = spans::begin(handler, &context, Method::UnknownPrompt, &request.name);
+        let fault = Fault::Invalid(format!("Unknown prompt: {}", request.name));
+        spans::end_unknown(span, Method::UnknownPrompt, Some(&fault));
+        return Err(fault);
+    };
     let values = request.arguments.unwrap_or_default();
     let brought = Brought {
         method: Method::Prompt,
@@ -156,7 +160,10 @@ pub(super) async fn resource(
 ) -> Result<ReadResourceResponse, Fault> {
     let uri = request.uri;
     let Some((entry, values)) = handler.shared.catalog.resource(&uri) else {
-        return Err(Fault::NoResource(uri));
+        let span = spans::begin(handler, &context, Method::Resource, &uri);
+        let fault = Fault::NoResource(uri);
+        spans::end_unknown(span, Method::Resource, Some(&fault));
+        return Err(fault);
     };
     let brought = Brought {
         method: Method::Resource,

@@ -1,4 +1,5 @@
-//! Spans of what is served: one for each call of a tool, each prompt and each resource that is read.
+//! Spans of what is served: one for each call of a tool, each prompt and each resource that is read,
+//! also where there is none of that name.
 //!
 //! Names and attributes are those of the OpenTelemetry conventions for MCP. Arguments and answers
 //! are never told, nor is what a tool says of its failure, which may repeat them. A bus that collects
@@ -24,6 +25,9 @@ pub(super) enum Method {
     /// A call of a tool that there is not: clients make up such names.
     UnknownTool,
     Prompt,
+    /// A prompt that there is not, of which clients make up the name too.
+    UnknownPrompt,
+    /// Also one that there is not: no resource names its span.
     Resource,
 }
 
@@ -31,8 +35,17 @@ impl Method {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Tool | Self::UnknownTool => "tools/call",
-            Self::Prompt => "prompts/get",
+            Self::Prompt | Self::UnknownPrompt => "prompts/get",
             Self::Resource => "resources/read",
+        }
+    }
+
+    /// What is said of a request for what there is not. It repeats nothing of what was made up.
+    const fn missing(self) -> &'static str {
+        match self {
+            Self::Tool | Self::UnknownTool => "there is no tool of this name",
+            Self::Prompt | Self::UnknownPrompt => "there is no prompt of this name",
+            Self::Resource => "there is no resource of this URI",
         }
     }
 
@@ -43,7 +56,7 @@ impl Method {
         // Of resources and of made up names there is no end, and the name of a span should be one
         // of few.
         let title = match self {
-            Self::Resource | Self::UnknownTool => method.to_owned(),
+            Self::Resource | Self::UnknownTool | Self::UnknownPrompt => method.to_owned(),
             Self::Tool | Self::Prompt => format!("{method} {name}"),
         };
         match self {
@@ -51,7 +64,7 @@ impl Method {
                 attributes.push(("gen_ai.operation.name", "execute_tool".to_owned()));
                 attributes.push(("gen_ai.tool.name", name));
             }
-            Self::Prompt => attributes.push(("gen_ai.prompt.name", name)),
+            Self::Prompt | Self::UnknownPrompt => attributes.push(("gen_ai.prompt.name", name)),
             Self::Resource => attributes.push(("mcp.resource.uri", name)),
         }
         Served {
@@ -152,9 +165,9 @@ pub(super) fn end(mut span: ServerSpan, outcome: Result<bool, &Fault>) {
     }
 }
 
-/// Ends the span of a call of a tool that there is not. Some revisions know this as a fault; where
-/// it is an answer, that says what is wrong.
-pub(super) fn end_unknown(mut span: ServerSpan, fault: Option<&Fault>) {
+/// Ends the span of a request for what there is not. For tools some revisions know this as a fault;
+/// where it is an answer, that says what is wrong.
+pub(super) fn end_unknown(mut span: ServerSpan, method: Method, fault: Option<&Fault>) {
     if !span.is_told() {
         return;
     }
@@ -162,7 +175,7 @@ pub(super) fn end_unknown(mut span: ServerSpan, fault: Option<&Fault>) {
         Some(fault) => refused(&mut span, fault),
         None => "tool_error".to_owned(),
     };
-    let message = "there is no tool of this name".to_owned();
+    let message = method.missing().to_owned();
     span.end(Some(Failure { kind, message }));
 }
 

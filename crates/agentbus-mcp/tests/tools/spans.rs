@@ -7,6 +7,7 @@ use agentbus::contract::{Collected, check_child};
 use agentbus::protocol::TraceParent;
 use agentbus::telemetry::{Span, SpanKind};
 use agentbus::{Bus, Request};
+use agentbus_mcp::limits::SPAN_TEXT_MAX;
 use agentbus_mcp::{Call, Fault, Reply, Tool};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -137,6 +138,40 @@ async fn a_tool_that_there_is_not_names_no_span() {
     let failure = unknown.failure.unwrap();
     assert_eq!(failure.kind, "tool_error");
     assert_eq!(failure.message, "there is no tool of this name");
+}
+
+/// A request for what there is not has a span that is called as its method, whatever a client makes
+/// up, and tells no more of that than of other texts.
+async fn check_unknown(method: &str, (field, key): (&str, &str), message: &str) {
+    let (mut client, spans) = client().await;
+    let made_up = "x".repeat(SPAN_TEXT_MAX + 1);
+    let asked = json!({ field: made_up, "_meta": { "traceparent": THEIRS } });
+    let answer = client.request(method, asked).await;
+    assert_eq!(answer["error"]["code"], -32602, "{answer}");
+    let unknown = spans.soon(method).await;
+    assert_eq!(unknown.parent, TraceParent::parse(THEIRS));
+    let own = [
+        ("mcp.method.name", method),
+        (key, &made_up[..SPAN_TEXT_MAX]),
+        ("rpc.response.status_code", "-32602"),
+    ];
+    check_attributes(&unknown, &own);
+    let failure = unknown.failure.unwrap();
+    assert_eq!(failure.kind, "-32602");
+    assert_eq!(failure.message, message);
+}
+
+#[tokio::test]
+async fn a_prompt_that_there_is_not_names_no_span() {
+    let fields = ("name", "gen_ai.prompt.name");
+    check_unknown("prompts/get", fields, "there is no prompt of this name").await;
+}
+
+#[tokio::test]
+async fn a_resource_that_there_is_not_names_no_span() {
+    let fields = ("uri", "mcp.resource.uri");
+    let message = "there is no resource of this URI";
+    check_unknown("resources/read", fields, message).await;
 }
 
 #[tokio::test]
