@@ -18,7 +18,7 @@ use agentbus::{Priority, Start};
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::config::{Config, Guarded};
+use crate::config::{Config, Guarded, Subjects};
 use crate::failure::{EXIT_CODES, Failure};
 
 pub(crate) use acp::{AcpArgs, AgentVerb, AttachArgs, DecisionVerb};
@@ -199,14 +199,9 @@ impl Serve {
         self.data_dir.clone()
     }
 
-    /// The prefix that was named.
-    pub(crate) fn subject_prefix(&self) -> Option<&str> {
-        self.space.subject_prefix()
-    }
-
-    /// The tenant to speak in at a bus that runs already; `None` for that of the bus.
-    pub(crate) fn tenant_there(&self, config: Guarded<'_>) -> Result<Option<String>, Failure> {
-        self.space.tenant_or(|| config.tenant())
+    /// Under which subjects to speak at a bus that runs already.
+    pub(crate) fn subjects_there<'a>(&self, config: Guarded<'a>) -> Result<Subjects<'a>, Failure> {
+        self.space.over(|| config.subjects())
     }
 
     /// Lays flags and environment over the file's values.

@@ -227,6 +227,44 @@ fn a_bus_of_a_tenant_takes_those_who_join_it_into_its_subjects() {
 }
 
 #[test]
+fn the_prefix_in_a_file_that_was_named_is_that_of_the_bus_or_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let corp = ["--subject-prefix", "corp.bus"];
+    let (dir, server) = (dir.path(), serve(dir.path(), &corp));
+    let url = &server.url;
+    let handle = ["handle", "count", "--", "wc", "-w"];
+    let _agent = background(dir, url, &handle, "serving count");
+    let write = |file: &str, text: &str| std::fs::write(dir.join(file), text).unwrap();
+    let counts = |args: &[&str]| {
+        let counted = counted_over_mcp(dir, url, args);
+        assert!(counted.contains(r#""reply":3"#), "{args:?}: {counted}");
+    };
+    write("open.toml", "drain_s = 1");
+    write("same.toml", "subject_prefix = \"corp.bus\"");
+    counts(&["--config", "open.toml", "mcp"]);
+    counts(&["--config", "same.toml", "mcp"]);
+    // What a file writes down is meant, also where it is the usual prefix.
+    for prefix in ["corp.other", "acp.v1"] {
+        write("other.toml", &format!("subject_prefix = {prefix:?}"));
+        let why = format!(
+            "has the subject prefix `corp.bus`, which is set where that bus is started, and takes nothing under \
+             `{prefix}`, the `subject_prefix` in other.toml; leave it out there"
+        );
+        for verb in ["mcp", "acp"] {
+            let asked = ["--config", "other.toml", verb];
+            fails(dir, url, &asked, 3, &why);
+            // A tenant that is named does not decide about the prefix.
+            let within = [&asked[..], &["--tenant", "acme"]].concat();
+            fails(dir, url, &within, 3, &why);
+        }
+        counts(&[&["--config", "other.toml", "mcp"][..], &corp].concat());
+    }
+    // A file that nobody named has no say in it.
+    write("agentbus.toml", "subject_prefix = \"corp.other\"");
+    counts(&["mcp"]);
+}
+
+#[test]
 fn a_log_is_read_in_the_tenant_and_under_the_prefix_that_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

@@ -8,6 +8,7 @@ use agentbus::Builder;
 use agentbus::protocol::{SubjectError, SubjectSpace};
 use agentbus_server::quoted;
 
+use crate::config::{Prefix, Subjects};
 use crate::failure::Failure;
 
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -45,16 +46,23 @@ impl Space {
         flags.collect()
     }
 
-    /// The tenant that was named, also an empty one; otherwise that of a file.
-    pub(super) fn tenant_or(
+    /// What was named, also an empty tenant, over what a file says, which is read only where it
+    /// decides something.
+    pub(super) fn over<'a>(
         &self,
-        file: impl FnOnce() -> Result<String, Failure>,
-    ) -> Result<Option<String>, Failure> {
-        let tenant = match &self.tenant {
-            Some(named) => named.clone(),
-            None => file()?,
+        file: impl FnOnce() -> Result<Subjects<'a>, Failure>,
+    ) -> Result<Subjects<'a>, Failure> {
+        let mut subjects = match (&self.tenant, &self.subject_prefix) {
+            (Some(_), Some(_)) => Subjects::default(),
+            _ => file()?,
         };
-        Ok(Some(tenant).filter(|name| !name.is_empty()))
+        if let Some(tenant) = &self.tenant {
+            subjects.tenant.clone_from(tenant);
+        }
+        if let Some(name) = self.subject_prefix.clone() {
+            subjects.prefix = Some(Prefix { name, file: None });
+        }
+        Ok(subjects)
     }
 
     /// Lays what was named over the values of a file.

@@ -10,7 +10,7 @@ use agentbus_transport_ws::WsTransport;
 use super::Api;
 use super::serve::{Beside, start};
 use crate::args::Serve;
-use crate::config::{Config, Guarded};
+use crate::config::{Config, Guarded, Prefix, Subjects};
 use crate::failure::{Exit, Failure};
 use crate::log::Log;
 use crate::output::Output;
@@ -77,9 +77,9 @@ pub(super) async fn join(
 /// The bus that runs. It has its transport already, and it may well be the one that was named: when
 /// two editors say the same, one of them runs the bus and the other joins it.
 async fn join_running(serve: &Serve, config: Guarded<'_>, api: &Api) -> Result<Joined, Failure> {
-    let tenant = serve.tenant_there(config)?;
-    if let Some(prefix) = serve.subject_prefix() {
-        check_prefix(prefix, api).await?;
+    let Subjects { tenant, prefix } = serve.subjects_there(config)?;
+    if let Some(prefix) = prefix {
+        check_prefix(&prefix, api).await?;
     }
     if config.transport.is_some() {
         config.output.note(&format!(
@@ -88,22 +88,40 @@ async fn join_running(serve: &Serve, config: Guarded<'_>, api: &Api) -> Result<J
             api.url()
         ));
     }
+    let tenant = Some(tenant).filter(|name| !name.is_empty());
     Ok(Joined::Running(tenant))
 }
 
 /// Refuses another prefix than the bus that runs has; only the bus itself can say which that is.
-async fn check_prefix(prefix: &str, api: &Api) -> Result<(), Failure> {
+async fn check_prefix(prefix: &Prefix<'_>, api: &Api) -> Result<(), Failure> {
     let there = WsTransport::builder(api.url(), "join").token(api.token()?);
     let there = there.connect().await.map_err(Error::from)?;
     let space = there.subjects();
     there.close(Duration::ZERO).await;
     match space {
-        Some(space) if space.prefix() != prefix => Err(Failure::usage(format!(
-            "the bus that runs at {} has the subject prefix `{}`, which is set where that bus is started, and takes nothing \
-             under `{prefix}`; leave the prefix out, or run a bus of your own with --embedded",
-            api.url(),
-            space.prefix()
-        ))),
+        Some(space) if space.prefix() != prefix.name => {
+            Err(refused(prefix, space.prefix(), api.url()))
+        }
         _ => Ok(()),
+    }
+}
+
+fn refused(prefix: &Prefix<'_>, there: &str, url: &str) -> Failure {
+    let name = &prefix.name;
+    let has = format!(
+        "the bus that runs at {url} has the subject prefix `{there}`, which is set where that bus is started, and takes \
+         nothing under `{name}`"
+    );
+    match prefix.file {
+        None => Failure::usage(format!(
+            "{has}; leave the prefix out, or run a bus of your own with --embedded"
+        )),
+        Some(file) => Failure::new(
+            Exit::Configuration,
+            format!(
+                "{has}, the `subject_prefix` in {}; leave it out there, or run a bus of your own with --embedded",
+                file.display()
+            ),
+        ),
     }
 }

@@ -153,22 +153,55 @@ pub(crate) struct Guarded<'a> {
     pub(crate) output: &'a Output,
 }
 
-impl Guarded<'_> {
+/// Under which subjects to speak at a bus that runs already.
+#[derive(Debug, Default)]
+pub(crate) struct Subjects<'a> {
+    /// Empty for the one of the bus.
+    pub(crate) tenant: String,
+    /// What the bus must have, where somebody says it.
+    pub(crate) prefix: Option<Prefix<'a>>,
+}
+
+/// A subject prefix that somebody wants.
+#[derive(Debug)]
+pub(crate) struct Prefix<'a> {
+    pub(crate) name: String,
+    /// Where it stands; `None` for the command line and the environment.
+    pub(crate) file: Option<&'a Path>,
+}
+
+impl<'a> Guarded<'a> {
     /// All of it, for a bus of its own.
     pub(crate) fn load(self) -> Result<Config, Failure> {
         load_guarded(self.named, self.output)?.in_this_environment()
     }
 
-    /// The tenant, which is all that counts at a bus that runs already. A file that nobody named
-    /// has no say in it, so that it is not even read.
-    pub(crate) fn tenant(self) -> Result<String, Failure> {
-        if self.named.is_none() {
-            return Ok(String::new());
-        }
-        let config = self.load()?;
+    /// The tenant and the prefix, which are all that counts at a bus that runs already. A file that
+    /// nobody named has no say in it, so that it is not even read.
+    pub(crate) fn subjects(self) -> Result<Subjects<'a>, Failure> {
+        let Some(path) = self.named else {
+            return Ok(Subjects::default());
+        };
+        let (text, config) = read(self.named)?;
+        let config = config.in_this_environment()?;
         config.check_subjects()?;
-        Ok(config.tenant)
+        // A file that leaves the prefix open takes that of the bus; one that writes down the usual
+        // prefix wants it.
+        let prefix = sets(&text, "subject_prefix").then_some(Prefix {
+            name: config.subject_prefix,
+            file: Some(path),
+        });
+        Ok(Subjects {
+            tenant: config.tenant,
+            prefix,
+        })
     }
+}
+
+/// Whether a file says something of a key, be it what counts without it.
+fn sets(text: &str, key: &str) -> bool {
+    let table = text.parse::<toml::Table>();
+    table.is_ok_and(|table| table.contains_key(key))
 }
 
 fn without(keys: &[&str], text: &str) -> Result<Config, toml::de::Error> {
