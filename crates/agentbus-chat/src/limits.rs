@@ -142,8 +142,9 @@ pub const WAL_HARD_PAGES: u64 = 16_384;
 /// [`BUSY_TIMEOUT`] each time: 65 536, which is 256 MiB.
 pub const WAL_LAST_PAGES: u64 = 65_536;
 
-/// How long a connection to PostgreSQL may take, and how long the handshake of one that is encrypted,
-/// with the question whether it is.
+/// How long a connection to PostgreSQL may take, how long the handshake of one that is encrypted,
+/// with the question whether it is, and how long the login. That over a socket in the file system
+/// is not bounded: the driver lets nobody come between.
 pub const POSTGRES_CONNECT: Duration = Duration::from_secs(5);
 
 /// How long a node waits for another one that writes, how long one may stand still in the middle of

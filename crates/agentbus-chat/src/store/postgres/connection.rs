@@ -5,9 +5,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use postgres::config::Host;
 use postgres::{Client, Config, NoTls, Statement};
 
-use super::handshake::Encryption;
+use super::handshake::{Encrypted, Encryption};
+use super::login::{Login, Plain};
 use super::tls;
 use crate::limits;
 use crate::store::StoreError;
@@ -18,6 +20,8 @@ pub(super) struct Target {
     config: Config,
     /// `None` where nothing is encrypted.
     tls: Option<Encryption>,
+    /// How long each login may take.
+    login: Duration,
 }
 
 impl Target {
@@ -41,14 +45,31 @@ impl Target {
             config.application_name("agentbus");
         }
         let tls = tls::connector(&mut config, authority)?;
-        Ok(Self { config, tls })
+        let login = config.get_connect_timeout().copied();
+        let login = login.unwrap_or(limits::POSTGRES_CONNECT);
+        Ok(Self { config, tls, login })
     }
 
     fn connect(&self) -> Result<Client, StoreError> {
-        match &self.tls {
-            Some(tls) => self.config.connect(tls.clone()).map_err(tls::explained),
-            None => Ok(self.config.connect(NoTls)?),
-        }
+        self.dial().map_err(tls::explained)
+    }
+
+    /// Connects and logs in.
+    fn dial(&self) -> Result<Client, postgres::Error> {
+        let login = Login::new(self.login);
+        let hosts = self.config.get_hosts();
+        let client = match self.tls.clone() {
+            Some(how) => self.config.connect(Encrypted {
+                how,
+                login: login.clone(),
+            }),
+            None if hosts.iter().any(|host| matches!(host, Host::Unix(_))) => {
+                self.config.connect(NoTls)
+            }
+            None => Plain::config(&self.config).connect(Plain(login.clone())),
+        }?;
+        login.end();
+        Ok(client)
     }
 }
 
@@ -143,28 +164,81 @@ fn millis(duration: Duration) -> u128 {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
+    use std::path::Path;
+    use std::sync::Arc;
     use std::thread;
+
+    use rustls::crypto::ring;
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::{ServerConfig, ServerConnection};
 
     use super::*;
 
     /// Longest time that the server waits for the client to hang up; nothing here takes so long.
     const GUARD: Duration = Duration::from_secs(20);
 
-    /// Answers the question of one connection whether it is to be encrypted, and then says nothing.
-    fn falls_silent(answer: &'static [u8]) -> (u16, thread::JoinHandle<()>) {
+    /// Has the first connection to a port, with a limit on its reads.
+    fn accepts(then: impl FnOnce(TcpStream) + Send + 'static) -> (u16, thread::JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = thread::spawn(move || {
-            let (mut socket, _) = listener.accept().unwrap();
+            let (socket, _) = listener.accept().unwrap();
             socket.set_read_timeout(Some(GUARD)).unwrap();
+            then(socket);
+        });
+        (port, server)
+    }
+
+    /// Answers the first eight bytes, which ask whether a connection is to be encrypted where that is
+    /// asked, and then says nothing.
+    fn falls_silent(answer: &'static [u8]) -> (u16, thread::JoinHandle<()>) {
+        accepts(move |mut socket| {
             let mut asked = [0; 8];
             socket.read_exact(&mut asked).unwrap();
             socket.write_all(answer).unwrap();
             let _ = socket.read_to_end(&mut Vec::new());
-        });
-        (port, server)
+        })
     }
+
+    /// Encrypts, and then says nothing. Its certificate is left in a file.
+    fn encrypts_and_falls_silent(authority: &Path) -> (u16, thread::JoinHandle<()>) {
+        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        std::fs::write(authority, made.cert.pem()).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        accepts(move |mut socket| {
+            let mut asked = [0; 8];
+            socket.read_exact(&mut asked).unwrap();
+            socket.write_all(b"S").unwrap();
+            let mut tls = ServerConnection::new(Arc::new(config)).unwrap();
+            while tls.is_handshaking() {
+                tls.complete_io(&mut socket).unwrap();
+            }
+            let _ = socket.read_to_end(&mut Vec::new());
+        })
+    }
+
+    /// Gives up on the login soon, and says how.
+    fn logs_in(url: &str) -> String {
+        let mut target = Target::parse(url).unwrap();
+        // Only the login: that the handshake before it takes longer is no fault here.
+        target.login = Duration::from_millis(20);
+        let error = target.connect().map(|_| ()).unwrap_err();
+        assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
+        error.to_string()
+    }
+
+    /// That the login was done.
+    const ADMITTED: &[u8] = b"R\0\0\0\x08\0\0\0\0";
+
+    /// That the server waits for a statement.
+    const READY: &[u8] = b"Z\0\0\0\x05I";
 
     #[test]
     fn a_server_that_falls_silent_in_the_handshake_or_before_is_not_waited_for() {
@@ -179,5 +253,53 @@ mod tests {
             assert!(error.to_string().contains("within 20ms"), "{error}");
             server.join().unwrap();
         }
+    }
+
+    #[test]
+    fn a_server_that_falls_silent_in_the_login_is_not_waited_for() {
+        let silent = "the login did not end within 20ms";
+        // Before the first word of the login, and in the midst of it.
+        for answer in [b"".as_slice(), ADMITTED] {
+            let (port, server) = falls_silent(answer);
+            let error = logs_in(&format!("postgresql://u@127.0.0.1:{port}/d"));
+            assert!(error.contains(silent), "{error}");
+            server.join().unwrap();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let authority = folder.path().join("cert.pem");
+        let (port, server) = encrypts_and_falls_silent(&authority);
+        let error = logs_in(&format!(
+            "postgresql://u@127.0.0.1:{port}/d?sslrootcert={}",
+            authority.display()
+        ));
+        assert!(error.contains(silent), "{error}");
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn the_time_of_the_login_does_not_end_what_comes_after_it() {
+        let login = Duration::from_millis(500);
+        let (port, server) = accepts(move |mut socket| {
+            let mut length = [0; 4];
+            socket.read_exact(&mut length).unwrap();
+            let mut rest = vec![0; u32::from_be_bytes(length) as usize - 4];
+            socket.read_exact(&mut rest).unwrap();
+            socket.write_all(&[ADMITTED, READY].concat()).unwrap();
+            // A statement without a word, which takes longer than the login may.
+            let mut asked = [0; 6];
+            socket.read_exact(&mut asked).unwrap();
+            thread::sleep(login + Duration::from_millis(100));
+            let done = b"I\0\0\0\x04".as_slice();
+            socket.write_all(&[done, READY].concat()).unwrap();
+            let _ = socket.read_to_end(&mut Vec::new());
+        });
+        // Named by its address alone, for which the driver has no name to compare.
+        let url = format!("postgresql://u@/d?hostaddr=127.0.0.1&port={port}");
+        let mut target = Target::parse(&url).unwrap();
+        target.login = login;
+        let mut client = target.connect().unwrap();
+        client.batch_execute("").unwrap();
+        drop(client);
+        server.join().unwrap();
     }
 }

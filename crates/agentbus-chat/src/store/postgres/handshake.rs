@@ -4,7 +4,7 @@
 //! take to say whether it encrypts, nor to agree on a secret: one that accepts and then says nothing
 //! would be waited for for ever, and with it whoever writes, reads or listens. So the question is
 //! asked here, and the driver is told that there is none. What comes after the secret, the login,
-//! is the driver's, and has no limit.
+//! has a time of its own.
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use postgres::Socket;
 use postgres::config::SslNegotiation;
-use postgres::tls::{MakeTlsConnect, TlsConnect};
+use postgres::tls::{MakeTlsConnect, TlsConnect, TlsStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::login::{Login, Timed, unfinished};
 
 /// Asks a server of PostgreSQL whether it encrypts: the length of the question, and its number.
 const QUESTION: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
@@ -26,7 +28,7 @@ const YES: u8 = b'S';
 type Inner = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
 type Stream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
-/// Makes connections encrypted.
+/// How connections are encrypted.
 #[derive(Clone)]
 pub(super) struct Encryption {
     inner: MakeRustlsConnect,
@@ -50,17 +52,24 @@ impl Encryption {
     }
 }
 
-impl MakeTlsConnect<Socket> for Encryption {
-    type Stream = Stream;
+/// Makes connections encrypted, and has their login end in time.
+pub(super) struct Encrypted {
+    pub(super) how: Encryption,
+    pub(super) login: Login,
+}
+
+impl MakeTlsConnect<Socket> for Encrypted {
+    type Stream = Timed<Stream>;
     type TlsConnect = Handshake;
     type Error = Infallible;
 
     fn make_tls_connect(&mut self, host: &str) -> Result<Handshake, Infallible> {
-        let inner = MakeTlsConnect::<Socket>::make_tls_connect(&mut self.inner, host)?;
+        let inner = MakeTlsConnect::<Socket>::make_tls_connect(&mut self.how.inner, host)?;
         Ok(Handshake {
             inner,
-            negotiation: self.negotiation,
-            limit: self.limit,
+            negotiation: self.how.negotiation,
+            limit: self.how.limit,
+            login: self.login.clone(),
         })
     }
 }
@@ -70,6 +79,7 @@ pub(super) struct Handshake {
     inner: Inner,
     negotiation: SslNegotiation,
     limit: Duration,
+    login: Login,
 }
 
 impl Handshake {
@@ -82,15 +92,16 @@ impl Handshake {
 }
 
 impl TlsConnect<Socket> for Handshake {
-    type Stream = Stream;
+    type Stream = Timed<Stream>;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Timed<Stream>>> + Send>>;
 
     fn connect(self, socket: Socket) -> Self::Future {
-        let limit = self.limit;
+        let (limit, login) = (self.limit, self.login.clone());
         Box::pin(async move {
             let within = tokio::time::timeout(limit, self.agree(socket)).await;
-            within.unwrap_or_else(|_| Err(unfinished(limit)))
+            let stream = within.unwrap_or_else(|_| Err(unfinished("it", limit)))?;
+            Ok(login.begin(stream, TlsStream::channel_binding))
         })
     }
 }
@@ -107,13 +118,4 @@ async fn ask(socket: &mut Socket) -> io::Result<()> {
             "server does not support TLS",
         )),
     }
-}
-
-/// Not an error of the certificate: the same server may well answer the next time.
-fn unfinished(limit: Duration) -> io::Error {
-    let text = format!(
-        "it did not end within {limit:?}; look whether a database listens there, or give it longer \
-         with `?connect_timeout=SECONDS`"
-    );
-    io::Error::new(ErrorKind::TimedOut, text)
 }

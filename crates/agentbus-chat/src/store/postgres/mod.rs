@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod figures;
 mod handshake;
+mod login;
 mod messages;
 mod migrate;
 mod outcomes;
