@@ -20,6 +20,9 @@ mod killed;
 #[path = "postgres/nodes.rs"]
 mod nodes;
 
+#[path = "postgres/survey.rs"]
+mod survey;
+
 #[path = "postgres/tls.rs"]
 mod tls;
 

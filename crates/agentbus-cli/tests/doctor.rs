@@ -260,7 +260,8 @@ fn a_password_is_not_printed() {
     let found = Found::run(&mut doctor);
     assert_eq!(found.code(), Some(UNWELL));
     found.is("transport", "wrong", "redis://");
-    found.is("store of conversations", "warning", "127.0.0.1:1/bus");
+    found.is("store of conversations", "wrong", "127.0.0.1:1/bus");
+    found.is("store of conversations", "wrong", "nobody listens there");
     let Output { stdout, stderr, .. } = &found.output;
     let said = [stdout.as_slice(), stderr.as_slice()].concat();
     assert!(!String::from_utf8_lossy(&said).contains("hunter2"));

@@ -29,7 +29,7 @@ pub use feed::{Effects, Feed, ThreadWatch};
 pub use figures::Figures;
 pub(crate) use job::{look, perform, perform_detached};
 #[cfg(feature = "postgres")]
-pub use postgres::PostgresStore;
+pub use postgres::{Obstacle, PostgresStore, Survey};
 pub use rows::{
     AgentRows, EventRows, MessageQuery, MessageRows, OutcomeRows, SearchRows, SyncRows,
     TemplateRows, ThreadRows, Tx, WaitRun,

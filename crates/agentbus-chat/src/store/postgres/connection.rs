@@ -54,8 +54,12 @@ impl Target {
         self.dial().map_err(tls::explained)
     }
 
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Connects and logs in.
-    fn dial(&self) -> Result<Client, postgres::Error> {
+    pub(super) fn dial(&self) -> Result<Client, postgres::Error> {
         let login = Login::new(self.login);
         let hosts = self.config.get_hosts();
         let client = match self.tls.clone() {

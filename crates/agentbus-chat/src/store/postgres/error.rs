@@ -53,7 +53,7 @@ pub(super) fn io_cause(error: &postgres::Error) -> Option<&std::io::Error> {
 }
 
 /// An error with its causes, which it does not tell by itself.
-fn told(error: &postgres::Error) -> String {
+pub(super) fn told(error: &postgres::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(this) = cause {

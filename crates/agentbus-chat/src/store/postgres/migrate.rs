@@ -3,6 +3,8 @@
 //! What each step was is remembered with a fingerprint, so that a changed step cannot pass for one
 //! that was taken. Nodes that start together take turns.
 
+use postgres::Row;
+
 use super::connection::Connection;
 use super::tx::Result;
 use crate::secret;
@@ -16,6 +18,9 @@ const STEPS: [(&str, &str); 3] = [
     ("cards", include_str!("migrations/0002_cards.sql")),
     ("profiles", include_str!("migrations/0003_profiles.sql")),
 ];
+
+/// Asks for the steps that were taken.
+pub(super) const TAKEN: &str = "SELECT fingerprint FROM agentbus_steps ORDER BY step";
 
 /// Held while steps are taken. The number only has to be the same in every node.
 const TURN: &str = "SELECT pg_advisory_xact_lock(7340032)";
@@ -33,30 +38,11 @@ pub(super) fn up(connection: &mut Connection) -> Result<()> {
         "CREATE TABLE IF NOT EXISTS agentbus_steps (step INT PRIMARY KEY, name TEXT NOT NULL, \
          fingerprint TEXT NOT NULL)",
     )?;
-    let taken = tx.query("SELECT fingerprint FROM agentbus_steps ORDER BY step", &[])?;
-    if taken.len() > STEPS.len() {
-        return Err(StoreError::Newer {
-            found: taken.len() as i64,
-            known: STEPS.len() as i64,
-        });
-    }
-    for (number, (name, statements)) in (1_i32..).zip(STEPS) {
-        let fingerprint = secret::fingerprint(statements);
-        match taken.get(number as usize - 1) {
-            Some(row) if row.try_get::<_, String>(0)? == fingerprint => {}
-            Some(_) => {
-                return Err(StoreError::Damaged {
-                    reason: format!(
-                        "step {number} of its layout is not the one that this version knows"
-                    ),
-                });
-            }
-            None => {
-                tx.batch_execute(statements)?;
-                let sql = "INSERT INTO agentbus_steps VALUES ($1, $2, $3)";
-                tx.execute(sql, &[&number, &name, &fingerprint])?;
-            }
-        }
+    let taken = taken(&tx.query(TAKEN, &[])?)?;
+    for (number, (name, statements)) in (1_i32..).zip(STEPS).skip(taken) {
+        tx.batch_execute(statements)?;
+        let sql = "INSERT INTO agentbus_steps VALUES ($1, $2, $3)";
+        tx.execute(sql, &[&number, &name, &secret::fingerprint(statements)])?;
     }
     // A counter behind the messages would give numbers out twice.
     tx.batch_execute(
@@ -64,4 +50,29 @@ pub(super) fn up(connection: &mut Connection) -> Result<()> {
          event = greatest(event, (SELECT coalesce(max(id), 0) FROM events))",
     )?;
     Ok(tx.commit()?)
+}
+
+/// How many steps there are.
+pub(super) const fn known() -> usize {
+    STEPS.len()
+}
+
+/// How many steps a database has taken, which have to be those that are known.
+pub(super) fn taken(rows: &[Row]) -> Result<usize> {
+    if rows.len() > STEPS.len() {
+        return Err(StoreError::Newer {
+            found: rows.len() as i64,
+            known: STEPS.len() as i64,
+        });
+    }
+    for (number, (row, (_, statements))) in (1..).zip(rows.iter().zip(STEPS)) {
+        if row.try_get::<_, String>(0)? != secret::fingerprint(statements) {
+            return Err(StoreError::Damaged {
+                reason: format!(
+                    "step {number} of its layout is not the one that this version knows"
+                ),
+            });
+        }
+    }
+    Ok(rows.len())
 }

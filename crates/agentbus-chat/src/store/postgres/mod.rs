@@ -23,6 +23,7 @@ mod query;
 mod reader;
 mod relay;
 mod search;
+mod survey;
 mod sync;
 mod templates;
 mod threads;
@@ -40,6 +41,7 @@ use crate::store::{Feed, ReadJob, Store, StoreError, Tx, WriteJob};
 use connection::{Connection, Seat, Target};
 use reader::Readers;
 use relay::Listener;
+pub use survey::{Obstacle, Survey};
 
 /// The store in a PostgreSQL database.
 pub struct PostgresStore {
@@ -61,6 +63,18 @@ impl PostgresStore {
         opening
             .await
             .unwrap_or_else(|gone| Err(StoreError::Failed(gone.to_string())))
+    }
+
+    /// Looks at a database as a bus would find it now, and changes nothing in it.
+    ///
+    /// # Errors
+    /// Fails when a bus could not keep its conversations there, and says what to do.
+    pub async fn survey(url: impl Into<String>) -> Result<Survey, Obstacle> {
+        let url = url.into();
+        let looking = tokio::task::spawn_blocking(move || survey::survey(&url));
+        looking
+            .await
+            .unwrap_or_else(|gone| Err(Obstacle::new(gone.to_string(), "try again")))
     }
 
     fn open_here(url: &str) -> Result<Self, StoreError> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use agentbus::transport::remote::hidden;
 use agentbus::transport::{Capabilities, Capability};
 use agentbus::transports::{self, without_secrets};
+use agentbus_chat::store::{PostgresStore, Survey};
 use tokio::time::timeout;
 
 use super::Check;
@@ -16,7 +17,7 @@ use crate::config::Config;
 const TRANSPORT: &str = "transport";
 const STORE: &str = "store of conversations";
 
-/// How long a broker may take to answer.
+/// How long a broker, or the server of a store, may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What people ask a transport for.
@@ -54,11 +55,7 @@ pub(super) async fn transport(url: &str) -> Check {
             let hint = "start its server, or name another with --transport";
             Check::wrong(TRANSPORT, format!("{shown}: {said}"), hint)
         }
-        Err(_) => {
-            let detail = format!("{shown} does not answer in {} s", PATIENCE.as_secs());
-            let hint = "look whether its server runs and can be reached from here";
-            Check::wrong(TRANSPORT, detail, hint)
-        }
+        Err(_) => silent(TRANSPORT, &shown),
     }
 }
 
@@ -99,16 +96,58 @@ fn describe(capabilities: &Capabilities) -> String {
     )
 }
 
-/// A store in a file is a database, and checked as one.
-pub(super) fn store(config: &Config) -> Option<Check> {
+/// Logs in to the store of the configuration and makes no tables. A store in a file is a database,
+/// and checked as one.
+pub(super) async fn store(config: &Config) -> Option<Check> {
     let url = config.chat_store.as_deref()?;
     if file_of(url).is_some() {
         return None;
     }
-    let detail = format!(
-        "{} was not opened, because that brings its tables up to date",
-        without_secrets(&hidden(url))
-    );
-    let hint = "`psql` with this URL says whether it can be reached; a bus says so when it starts";
-    Some(Check::warning(STORE, detail, hint))
+    let shown = without_secrets(&hidden(url));
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme))
+    {
+        let hint = "write sqlite://PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE";
+        return Some(Check::wrong(
+            STORE,
+            format!("{shown} names no store that there is"),
+            hint,
+        ));
+    }
+    Some(match timeout(PATIENCE, PostgresStore::survey(url)).await {
+        Ok(Ok(survey)) => Check::ok(STORE, format!("{shown} is {}", surveyed(&survey))),
+        Ok(Err(obstacle)) => {
+            Check::wrong(STORE, format!("{shown}: {}", obstacle.found), obstacle.next)
+        }
+        Err(_) => silent(STORE, &shown),
+    })
+}
+
+/// What a database says of itself, as the end of a sentence.
+fn surveyed(survey: &Survey) -> String {
+    let Survey {
+        version,
+        layout,
+        known,
+        ..
+    } = survey;
+    let encrypted = match survey.is_encrypted {
+        true => "over an encrypted connection",
+        false => "over a connection that is not encrypted",
+    };
+    let tables = match *layout {
+        0 => "it has no tables yet, and a bus makes them when it starts".to_owned(),
+        layout if layout < *known => format!(
+            "its tables have the layout {layout}, and a bus brings them to {known} when it starts"
+        ),
+        layout => format!("its tables have the layout {layout}, which is that of this version"),
+    };
+    format!("PostgreSQL {version}, {encrypted}; {tables}")
+}
+
+fn silent(check: &str, shown: &str) -> Check {
+    let detail = format!("{shown} does not answer in {} s", PATIENCE.as_secs());
+    let hint = "look whether its server runs and can be reached from here";
+    Check::wrong(check, detail, hint)
 }

@@ -2,7 +2,7 @@
 //!
 //! It repairs nothing, takes no lock of a bus and makes no file; a database that is in use is read as
 //! SQLite lets its readers. A broker it connects to as every command
-//! does that is given its URL.
+//! does that is given its URL, and to the server of a store as a bus does, without making tables.
 
 mod address;
 mod carriers;
@@ -118,7 +118,7 @@ pub(crate) async fn doctor(
         }
     }
     report.say(carriers::transport(&config.transport).await)?;
-    report.all(carriers::store(&config))?;
+    report.all(carriers::store(&config).await)?;
     report.all(programs::checks(&config))?;
     report.end()
 }
