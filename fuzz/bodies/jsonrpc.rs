@@ -29,8 +29,8 @@ fn compare(line: &[u8], routing: &Routing<'_>, object: &Map<String, Value>) {
     assert_eq!(routing.session_id.as_deref(), text("sessionId"));
     assert_eq!(routing.pool.as_deref(), text("pool"));
     assert_eq!(routing.agent_id.as_deref(), text("agentId"));
-    assert_eq!(routing.has_result, object.contains_key("result"));
-    assert_eq!(routing.has_error, object.contains_key("error"));
+    assert_eq!(routing.result.is_some(), object.contains_key("result"));
+    assert_eq!(routing.error.is_some(), object.contains_key("error"));
     let written = routing
         .id_span()
         .map(|span| serde_json::from_slice(&line[span]).unwrap());

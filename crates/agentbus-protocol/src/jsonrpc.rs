@@ -145,10 +145,10 @@ pub struct Routing<'a> {
     pub pool: Option<Cow<'a, str>>,
     /// The `agentId`, if it is a string and not empty.
     pub agent_id: Option<Cow<'a, str>>,
-    /// Whether the key `result` is there, with any value.
-    pub has_result: bool,
-    /// Whether the key `error` is there, with any value.
-    pub has_error: bool,
+    /// Where the value of `result` stands in the line, if the key is there; it is not looked into.
+    pub result: Option<Range<usize>>,
+    /// The same of `error`.
+    pub error: Option<Range<usize>>,
     /// Where the value of `_ext` stands in the line, if the key is there; it is not looked into.
     pub extensions: Option<Range<usize>>,
 }
@@ -160,7 +160,7 @@ impl Routing<'_> {
     /// `"error":null` next to `"result"` and some echo the method.
     #[must_use]
     pub fn kind(&self) -> MessageKind {
-        let answers = self.has_result || self.has_error;
+        let answers = self.result.is_some() || self.error.is_some();
         match (self.id.is_some(), answers, self.method.is_some()) {
             (true, true, _) => MessageKind::Response,
             (true, false, true) => MessageKind::Request,
@@ -256,15 +256,16 @@ impl Found {
 
     fn decode<'a>(&self, line: &'a [u8]) -> Result<Routing<'a>, ScanError> {
         let id = self.id.as_ref();
+        let span = |value: &Option<Value>| value.as_ref().map(|value| value.span.clone());
         Ok(Routing {
             id: id.map(|value| decode_id(line, value)).transpose()?,
             method: routing_text(line, self.method.as_ref())?,
             session_id: routing_text(line, self.session_id.as_ref())?,
             pool: routing_text(line, self.pool.as_ref())?,
             agent_id: routing_text(line, self.agent_id.as_ref())?,
-            has_result: self.result.is_some(),
-            has_error: self.error.is_some(),
-            extensions: self.extensions.as_ref().map(|value| value.span.clone()),
+            result: span(&self.result),
+            error: span(&self.error),
+            extensions: span(&self.extensions),
         })
     }
 }

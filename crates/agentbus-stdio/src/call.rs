@@ -4,6 +4,7 @@
 //! task and no channel stands between.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,7 +12,6 @@ use std::task::{Context, Poll};
 use agentbus_protocol::jsonrpc::{Id, IdKind, MessageKind, Routing, scan};
 use bytes::Bytes;
 use futures_util::Stream;
-use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use smol_str::format_smolstr;
@@ -62,8 +62,9 @@ pub enum CallEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     line: Bytes,
-    result: Option<String>,
-    error: Option<String>,
+    /// Where they stand in the line; absent where they are `null`.
+    result: Option<Range<usize>>,
+    error: Option<Range<usize>>,
 }
 
 /// Why a call has no answer from a worker.
@@ -76,6 +77,11 @@ pub enum CallError {
     /// A member of the call is not JSON, or the method is empty.
     #[error("the call cannot be written as JSON-RPC: check its method and its members")]
     Malformed,
+    /// The worker answered, but not with a JSON-RPC answer that can be read.
+    #[error(
+        "the worker's answer cannot be read: let it write a result or an error that is JSON in UTF-8"
+    )]
+    Unreadable,
 }
 
 /// A call under way. Dropping it gives the call up.
@@ -215,25 +221,28 @@ fn named(name: Option<&str>) -> Option<Cow<'_, str>> {
 }
 
 impl Answer {
-    fn parse(line: Bytes) -> Self {
-        #[derive(Deserialize)]
-        struct Members<'a> {
-            #[serde(borrow)]
-            result: Option<&'a RawValue>,
-            #[serde(borrow)]
-            error: Option<&'a RawValue>,
+    /// Takes the line of an answer, in which these members were found. They have to be text;
+    /// whether they are JSON within is seen by whoever reads them.
+    fn new(
+        line: Bytes,
+        result: Option<Range<usize>>,
+        error: Option<Range<usize>>,
+    ) -> Result<Self, CallError> {
+        let text = |span: &Range<usize>| std::str::from_utf8(line.get(span.clone())?).ok();
+        let spans = [&result, &error].into_iter().flatten();
+        if spans.map(text).any(|text| text.is_none()) {
+            return Err(CallError::Unreadable);
         }
-        let members = serde_json::from_slice(&line).unwrap_or(Members {
-            result: None,
-            error: None,
-        });
-        let owned = |value: Option<&RawValue>| value.map(|value| value.get().to_owned());
-        let (result, error) = (owned(members.result), owned(members.error));
-        Self {
+        let says_something = |span: &Range<usize>| text(span) != Some("null");
+        Ok(Self {
+            result: result.filter(says_something),
+            error: error.filter(says_something),
             line,
-            result,
-            error,
-        }
+        })
+    }
+
+    fn member(&self, span: Option<&Range<usize>>) -> Option<&str> {
+        std::str::from_utf8(self.line.get(span?.clone())?).ok()
     }
 
     /// Returns the whole line.
@@ -242,16 +251,30 @@ impl Answer {
         &self.line
     }
 
-    /// Returns the result as JSON.
+    /// Returns the result, as the worker wrote it.
     #[must_use]
     pub fn result(&self) -> Option<&str> {
-        self.result.as_deref()
+        self.member(self.result.as_ref())
     }
 
-    /// Returns the error as JSON, one of the worker's or one of [`crate::codes`].
+    /// Returns the error: one of [`crate::codes`], or the worker's as it wrote it.
     #[must_use]
     pub fn error(&self) -> Option<&str> {
-        self.error.as_deref()
+        self.member(self.error.as_ref())
+    }
+}
+
+impl CallEvent {
+    fn of(line: Bytes) -> Result<Self, CallError> {
+        let routing = scan(&line).map_err(|_| CallError::Unreadable)?;
+        let (result, error) = (routing.result.clone(), routing.error.clone());
+        match routing.kind() {
+            MessageKind::Notification => Ok(Self::Notification(line)),
+            MessageKind::Request => Ok(Self::Request(line)),
+            MessageKind::Response | MessageKind::Invalid => {
+                Answer::new(line, result, error).map(Self::Final)
+            }
+        }
     }
 }
 
@@ -261,7 +284,7 @@ impl CallError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Bus(fault) => fault.is_retryable(),
-            Self::Malformed => false,
+            Self::Malformed | Self::Unreadable => false,
         }
     }
 }
@@ -354,7 +377,8 @@ impl CallStream {
     ///
     /// # Errors
     ///
-    /// [`CallError::Bus`] if the bus ended the call.
+    /// [`CallError::Bus`] if the bus ended the call, and [`CallError::Unreadable`] if the answer is
+    /// none.
     pub async fn finish(mut self) -> Result<Answer, CallError> {
         loop {
             match std::future::poll_fn(|cx| Pin::new(&mut self).poll_next(cx)).await {
@@ -401,15 +425,12 @@ impl Stream for CallStream {
                 return Poll::Ready(Some(Err(CallError::Bus(fault))));
             }
         };
-        let event = match scan(&line).map(|routing| routing.kind()) {
-            Ok(MessageKind::Notification) => CallEvent::Notification(line),
-            Ok(MessageKind::Request) => CallEvent::Request(line),
-            _ => {
-                self.ended = true;
-                CallEvent::Final(Answer::parse(line))
-            }
-        };
-        Poll::Ready(Some(Ok(event)))
+        let event = CallEvent::of(line);
+        self.ended = !matches!(
+            event,
+            Ok(CallEvent::Notification(_) | CallEvent::Request(_))
+        );
+        Poll::Ready(Some(event))
     }
 }
 

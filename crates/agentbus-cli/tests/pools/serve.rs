@@ -46,6 +46,23 @@ fn errors_of_workers_and_of_the_pool_are_error_replies() {
     assert_eq!(body["cause"]["code"], -32602);
 }
 
+/// Such a result was told as `null` before, as if the worker had nothing to say.
+#[test]
+fn a_result_that_is_no_json_or_no_text_is_the_workers_fault() {
+    for result in ["{bad}", r#""\xff""#] {
+        let script = r#"s/.*"id":\([0-9]*\).*/{"id":\1,"result":RESULT}/"#;
+        let script = script.replace("RESULT", result);
+        let host = Host::start(&format!(
+            "[[pools]]\nid = \"p\"\ncommand = \"sed\"\nargs = [\"-u\", '{script}']\ninstances = 1\n\
+             env = {{ LC_ALL = \"C\" }}\n"
+        ));
+        let (status, body) = host.http("POST", "/v1/agents/p/invoke", r#"{"method":"m"}"#);
+        assert_eq!(status, 502, "{result}: {body}");
+        let said = "answer cannot be read";
+        assert!(body.contains(said), "{result}: {body}");
+    }
+}
+
 #[test]
 fn a_payload_of_params_calls_the_pools_own_method() {
     let host = Host::start(&file(1, "method = \"echo\""));

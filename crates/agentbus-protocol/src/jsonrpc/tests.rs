@@ -29,10 +29,10 @@ fn summary(line: &[u8]) -> String {
             write!(text, " {name}={field}").unwrap();
         }
     }
-    if routing.has_result {
+    if routing.result.is_some() {
         text += " result";
     }
-    if routing.has_error {
+    if routing.error.is_some() {
         text += " error";
     }
     text
@@ -435,8 +435,11 @@ fn assert_agrees(line: &str) -> Result<(), TestCaseError> {
     prop_assert_eq!(routing.session_id.as_deref(), text("sessionId"));
     prop_assert_eq!(routing.pool.as_deref(), text("pool"));
     prop_assert_eq!(routing.agent_id.as_deref(), text("agentId"));
-    prop_assert_eq!(routing.has_result, value.get("result").is_some());
-    prop_assert_eq!(routing.has_error, value.get("error").is_some());
+    for (key, span) in [("result", &routing.result), ("error", &routing.error)] {
+        let read = span.clone().map(|span| &line[span]);
+        let read = read.map(|text| serde_json::from_str::<Value>(text).unwrap());
+        prop_assert_eq!(read.as_ref(), value.get(key));
+    }
     let written = routing
         .id_span()
         .map(|span| serde_json::from_str(&line[span]).unwrap());

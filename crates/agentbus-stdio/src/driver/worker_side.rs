@@ -163,7 +163,7 @@ impl WorkerSide {
             return false;
         }
         self.shaking = false;
-        let refused = routing.has_error && !routing.has_result;
+        let refused = routing.error.is_some() && routing.result.is_none();
         if refused {
             let answer = String::from_utf8_lossy(line).into_owned();
             let (pool, instance) = (self.pool.as_str(), self.instance);

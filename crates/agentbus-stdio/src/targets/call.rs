@@ -61,8 +61,10 @@ async fn finish(answer: &Answer, chunks: &Chunks, out: &StreamWriter) -> Result<
         return Err(refusal::of_worker(error));
     }
     let result = chunks.complete(answer.result().unwrap_or("null"));
-    out.finish_payload(Payload::from_bytes(&Bytes::from(result))?)
-        .await
+    // The bus does not look into what it moves, so it is here that a result is found to be no JSON.
+    let result = Payload::from_bytes(&Bytes::from(result))
+        .map_err(|_| refusal::of_bus(CallError::Unreadable))?;
+    out.finish_payload(result).await
 }
 
 /// Sends the call, once a worker has room for it.

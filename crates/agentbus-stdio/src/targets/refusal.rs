@@ -19,6 +19,11 @@ struct RpcError {
 pub(super) fn of_bus(error: CallError) -> Error {
     match error {
         CallError::Malformed => Error::invalid_request(error.to_string()),
+        CallError::Unreadable => {
+            let mut payload = ErrorPayload::new(ErrorCode::AgentUnavailable, error.to_string());
+            payload.retryable = error.is_retryable();
+            Error::Remote(payload)
+        }
         CallError::Bus(fault) => {
             let mut payload = ErrorPayload::new(code_of(fault), fault.row().sentence);
             payload.retryable = fault.is_retryable();
