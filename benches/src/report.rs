@@ -20,6 +20,19 @@ impl Report {
         );
     }
 
+    /// Adds a latency that was measured in several turns: the median of them, and the best, which
+    /// is nearer to the truth where neighbours are busy.
+    pub(crate) fn turns(&mut self, what: &str, ours: Vec<f64>, raw: Vec<f64>, goal: &str) {
+        let best = |turns: &[f64]| turns.iter().copied().fold(f64::INFINITY, f64::min);
+        let told = |turns: Vec<f64>| {
+            let best = best(&turns);
+            let middle = median(turns);
+            (middle, format!("{middle:.2} us, best {best:.2}"))
+        };
+        let ((us, ours), (base, raw)) = (told(ours), told(raw));
+        self.row(what, ours, raw, format!("{:.2}", us / base), goal);
+    }
+
     /// Adds a rate: larger is better.
     pub(crate) fn rate(&mut self, what: &str, ours: f64, raw: f64, goal: &str) {
         let mega = |rate: f64| {

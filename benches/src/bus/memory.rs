@@ -45,10 +45,10 @@ pub(crate) async fn publish_to_handler(report: &mut Report) {
         || raw_publishes(begun),
     )
     .await;
-    report.latency(
+    report.turns(
         "publish → handler, p50 (baseline: mpsc)",
-        middle(&ours, 50),
-        middle(&raw, 50),
+        each(&ours, 50),
+        each(&raw, 50),
         "≤ 0.5 us",
     );
     bus.shutdown().await;
@@ -73,10 +73,10 @@ where
     taken
 }
 
-/// The median of what a percentile was in each turn.
-fn middle(turns: &[Vec<Duration>], percent: usize) -> f64 {
+/// What a percentile was in each turn.
+fn each(turns: &[Vec<Duration>], percent: usize) -> Vec<f64> {
     let of = |turn: &Vec<Duration>| percentile(&mut turn.clone(), percent);
-    median(turns.iter().map(of).collect())
+    turns.iter().map(of).collect()
 }
 
 async fn publishes(
@@ -124,8 +124,7 @@ pub(crate) async fn request_reply(report: &mut Report) {
     let (ours, raw) = in_turns(|| calls(bus.clone()), raw_calls).await;
     for (percent, goal) in [(50, "≤ 1.0 us"), (99, "≤ 10 us")] {
         let what = format!("request → reply, p{percent} (baseline: mpsc and oneshot)");
-        let (us, base) = (middle(&ours, percent), middle(&raw, percent));
-        report.latency(&what, us, base, goal);
+        report.turns(&what, each(&ours, percent), each(&raw, percent), goal);
     }
     bus.shutdown().await;
 }
