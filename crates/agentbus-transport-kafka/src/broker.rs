@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agentbus_transport::TransportError;
 use agentbus_transport::clock::millis;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, GroupResult, NewTopic, TopicReplication};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{Consumer, ConsumerContext};
@@ -172,6 +172,42 @@ pub(crate) fn reader(address: &Address, group: &str) -> Result<Reader, Transport
         .map_err(|error| failed(&error))
 }
 
+/// The consumer group of a durable name.
+pub(crate) fn group_of(address: &Address, name: &str) -> String {
+    format!("{}.{name}", address.namespace)
+}
+
+/// Deletes a consumer group with its offsets. Returns whether it is gone, which one that was not
+/// there is; one with members by Kafka's own protocol stays, and ours are none of those.
+pub(crate) async fn delete_group(address: &Address, group: &str) -> Result<bool, TransportError> {
+    let admin: AdminClient<Quiet> = config(address)
+        .create_with_context(Quiet)
+        .map_err(|error| failed(&error))?;
+    let options = AdminOptions::new().request_timeout(Some(limits::RESPONSE_TIMEOUT));
+    let deadline = Instant::now() + limits::READY_TIMEOUT;
+    let outcome = loop {
+        let answer = admin.delete_groups(&[group], &options).await;
+        match is_deleted(answer).map_err(|error| failed(&error)) {
+            Err(TransportError::Carrier { .. }) if Instant::now() < deadline => {
+                sleep(limits::RETRY_PAUSE).await;
+            }
+            outcome => break outcome,
+        }
+    };
+    // Its end waits for a thread of the library.
+    let _ = tokio::task::spawn_blocking(move || drop(admin)).await;
+    outcome
+}
+
+fn is_deleted(answer: KafkaResult<Vec<GroupResult>>) -> KafkaResult<bool> {
+    match answer?.into_iter().next() {
+        Some(Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound))) => Ok(true),
+        Some(Err((_, RDKafkaErrorCode::NonEmptyGroup))) => Ok(false),
+        Some(Err((_, code))) => Err(KafkaError::AdminOp(code)),
+        None => Err(KafkaError::Canceled),
+    }
+}
+
 /// Asks whether anybody answers at the address. About one topic, because brokers may have thousands.
 pub(crate) async fn meet(address: &Address, reader: Reader) -> Result<Reader, TransportError> {
     let topic = Topics::new(&address.namespace).events;
@@ -255,7 +291,11 @@ pub(crate) fn carrier(reason: &str) -> TransportError {
 }
 
 pub(crate) fn failed(error: &KafkaError) -> TransportError {
-    match error.rdkafka_error_code() {
+    let code = match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        _ => error.rdkafka_error_code(),
+    };
+    match code {
         Some(
             code @ (RDKafkaErrorCode::TopicAuthorizationFailed
             | RDKafkaErrorCode::GroupAuthorizationFailed

@@ -57,6 +57,7 @@ impl Feed {
             pattern: self.pattern.as_str().to_owned(),
             group: self.group.clone(),
             durable: None,
+            removes: false,
         };
         self.link.announce(Key::Member(&self.id), &member).await
     }

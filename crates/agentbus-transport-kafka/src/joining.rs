@@ -3,6 +3,9 @@
 //! A durable name is a consumer group of Kafka's whose members assign themselves: its committed
 //! offsets say up to where all is settled, and any tool that shows how far a group is behind shows
 //! it. Its pattern and group stand in the table, where the first to use the name decides.
+//!
+//! A member stands in the line of its name before it looks where the name is: so nobody removes it
+//! in between.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +16,15 @@ use agentbus_transport::{Start, Subscribe, TransportError};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use tokio::time::{Instant, sleep};
 
 use crate::broker::{self, failed};
 use crate::keeper::{Keeper, Work};
 use crate::limits;
+use crate::line::{self, Standing};
 use crate::link::Link;
 use crate::member::{Member, MemberSource, Plan, misuse};
 use crate::reader::Reader;
-use crate::table::{self, Durable, Key, client_of};
+use crate::table::{self, Durable, Key};
 use crate::verdicts::partition_of;
 
 /// Takes part; when this returns, every later event reaches it.
@@ -30,27 +33,17 @@ pub(crate) async fn join(
     request: Subscribe,
 ) -> Result<MemberSource, TransportError> {
     let place = link.take_durable()?;
-    let (plan, number) = (Plan::of(&request), link.number());
-    let (reader, next, work) = match &plan.name {
-        Some(name) => enter(link, name, &plan, request.start).await?,
-        None => begin(link, &plan, request.start).await?,
-    };
-    let member = Member::new(link, number, plan, next);
+    let member = Member::new(link, link.number(), Plan::of(&request));
+    let (reader, from) = prepare(&member, request.start).await?;
     let seen: std::sync::Weak<dyn Drain> = Arc::downgrade(&member) as _;
-    link.enter(number, seen)?;
+    link.enter(member.number, seen)?;
     link.enter_member(&member);
-    let ready = async {
-        announce(&member).await?;
-        if let (Some(name), None) = (&member.plan.name, &member.plan.group) {
-            contest(link, name, &member.id).await?;
-        }
-        assign(&reader, link, next, work.as_ref())
-    };
-    if let Err(error) = ready.await {
-        link.leave(number);
-        link.retract(&member.id);
-        return Err(error);
-    }
+    let mut standing = Standing::new(link, member.number);
+    announce(&member).await?;
+    let (reader, next, work) = begin(&member, reader, from).await?;
+    member.begin(next);
+    assign(&reader, link, next, work.as_ref())?;
+    standing.keep();
     let keeper = Keeper::new(Arc::clone(&member), reader, work, place);
     link.spawn_lasting(keeper.run());
     Ok(MemberSource(member))
@@ -63,67 +56,101 @@ pub(crate) async fn announce(member: &Member) -> Result<(), TransportError> {
         pattern: plan.pattern.as_str().to_owned(),
         group: plan.group.clone(),
         durable: Some(plan.name.clone().unwrap_or_default()),
+        removes: false,
     };
     member.link.announce(Key::Member(&member.id), &record).await
 }
 
-type Begun = (Reader, i64, Option<Work>);
-
-/// Begins a replay.
-async fn begin(link: &Arc<Link>, plan: &Plan, start: Start) -> Result<Begun, TransportError> {
-    if let Some(group) = &plan.group {
-        let reason = "is a group without a durable name, and on Kafka only a durable name has a queue that waits; give the subscription a durable name";
-        return Err(misuse(group, reason.to_owned()));
-    }
-    let reader = broker::reader(&link.address, &link.inbox.client)?;
-    let (reader, next) = resolve(link, reader, start).await?;
-    Ok((reader, next, None))
+/// Opens a reader and finds out where a replay begins, and a name that is new. Before anybody hears
+/// of the member: what is published from then on is for it.
+async fn prepare(member: &Member, start: Start) -> Result<(Reader, i64), TransportError> {
+    let (link, plan) = (&member.link, &member.plan);
+    let group = match (&plan.name, &plan.group) {
+        (Some(name), _) => {
+            link.leaving.wait(name, limits::READY_TIMEOUT).await;
+            check(link, name, &wanted(plan))?;
+            broker::group_of(&link.address, name)
+        }
+        (None, Some(group)) => {
+            let reason = "is a group without a durable name, and on Kafka only a durable name has a queue that waits; give the subscription a durable name";
+            return Err(misuse(group, reason.to_owned()));
+        }
+        (None, None) => link.inbox.client.clone(),
+    };
+    resolve(link, broker::reader(&link.address, &group)?, start).await
 }
 
-/// Finds a durable name, or makes it. Returns where it goes on.
-async fn enter(
-    link: &Arc<Link>,
-    name: &str,
-    plan: &Plan,
-    start: Start,
-) -> Result<Begun, TransportError> {
-    link.leaving.wait(name, limits::READY_TIMEOUT).await;
-    let wanted = Durable {
-        pattern: plan.pattern.as_str().to_owned(),
-        group: plan.group.clone(),
+/// Where a member goes on, once the name is its to use.
+async fn begin(
+    member: &Member,
+    reader: Reader,
+    from: i64,
+) -> Result<(Reader, i64, Option<Work>), TransportError> {
+    let (link, plan) = (&member.link, &member.plan);
+    let Some(name) = &plan.name else {
+        return Ok((reader, from, None));
     };
-    let is_known = check(link, name, &wanted)?;
-    let group = format!("{}.{name}", link.address.namespace);
-    let mut reader = broker::reader(&link.address, &group)?;
-    let partition = partition_of(name);
-    if !is_known {
-        let (back, from) = resolve(link, reader, start).await?;
-        let (back, (_, end)) = broker::ends(back, &link.topics.work, partition).await?;
-        reader = commit(link, back, from, (partition, end)).await?;
-        link.announce(Key::Durable(name), &wanted).await?;
-        check(link, name, &wanted)?;
+    line::outwait(link, name, &member.id).await?;
+    if plan.group.is_none() && !line::is_first(link, name, &member.id).await {
+        let reason = "is in use; give it a group to share it, or use another name";
+        return Err(misuse(name, reason.to_owned()));
     }
+    let partition = partition_of(name);
+    let (reader, life) = find(member, name, reader, (partition, from)).await?;
     let (reader, (from, since)) = committed(link, reader, partition).await?;
     let (reader, (_, known_until)) = broker::ends(reader, &link.topics.work, partition).await?;
     let work = Work {
         partition,
         next: since,
         known_until,
+        life,
     };
     Ok((reader, from, Some(work)))
 }
 
-/// Whether a name is known; fails when it is known as something else.
-fn check(link: &Link, name: &str, wanted: &Durable) -> Result<bool, TransportError> {
-    let Some(known) = link.table.durable(name) else {
-        return Ok(false);
+/// Finds a durable name, or makes it. Returns which life of it this is.
+async fn find(
+    member: &Member,
+    name: &str,
+    reader: Reader,
+    (partition, from): (i32, i64),
+) -> Result<(Reader, i64), TransportError> {
+    let (link, wanted) = (&member.link, wanted(&member.plan));
+    if let Some(life) = check(link, name, &wanted)? {
+        return Ok((reader, life));
+    }
+    let (reader, (_, end)) = broker::ends(reader, &link.topics.work, partition).await?;
+    let reader = commit(link, reader, from, (partition, end)).await?;
+    link.announce(Key::Durable(name), &wanted).await?;
+    match check(link, name, &wanted)? {
+        Some(life) => Ok((reader, life)),
+        None => Err(TransportError::TooMany {
+            transport: broker::NAME,
+            what: "durable names",
+            limit: limits::TABLE_ENTRIES,
+        }),
+    }
+}
+
+/// What a member wants a durable name to be.
+fn wanted(plan: &Plan) -> Durable {
+    Durable {
+        pattern: plan.pattern.as_str().to_owned(),
+        group: plan.group.clone(),
+    }
+}
+
+/// Which life of a name this is, if it is known; fails when it is known as something else.
+fn check(link: &Link, name: &str, wanted: &Durable) -> Result<Option<i64>, TransportError> {
+    let Some((known, life)) = link.table.durable(name) else {
+        return Ok(None);
     };
     let described = |what: &Durable| match &what.group {
         Some(group) => format!("{} in the group `{group}`", what.pattern),
         None => format!("{} without a group", what.pattern),
     };
     if known == *wanted {
-        return Ok(true);
+        return Ok(Some(life));
     }
     let reason = format!(
         "is for {}, not for {}; use another name",
@@ -131,32 +158,6 @@ fn check(link: &Link, name: &str, wanted: &Durable) -> Result<bool, TransportErr
         described(wanted)
     );
     Err(misuse(name, reason))
-}
-
-/// Claims the one place of a name without a group. Whoever was there first keeps it, unless that
-/// client has ended without a word.
-async fn contest(link: &Link, name: &str, id: &str) -> Result<(), TransportError> {
-    let first = || link.table.members_of(name).into_iter().next();
-    let Some(holder) = first().filter(|first| **first != *id) else {
-        return Ok(());
-    };
-    let client = client_of(&holder);
-    let heard = link.table.last_heard(client);
-    let deadline = Instant::now() + limits::CLIENT_LIFE * 2;
-    while client != link.inbox.client && link.table.last_heard(client) == heard {
-        if first().is_none_or(|first| *first == *id) {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            break;
-        }
-        sleep(limits::RETRY_PAUSE).await;
-    }
-    if first().is_none_or(|first| *first == *id) {
-        return Ok(());
-    }
-    let reason = "is in use; give it a group to share it, or use another name";
-    Err(misuse(name, reason.to_owned()))
 }
 
 /// Which event a start means.

@@ -28,6 +28,8 @@ pub(crate) struct Work {
     /// Steps below it were there when the member came; before they are read it knows too little to
     /// claim anything.
     pub(crate) known_until: i64,
+    /// The life of the name; another begins when the name was removed.
+    pub(crate) life: i64,
 }
 
 pub(crate) struct Keeper {
@@ -63,7 +65,7 @@ impl Keeper {
 
     pub(crate) async fn run(mut self) {
         let member = Arc::clone(&self.member);
-        while !member.stopped.is_cancelled() {
+        while !member.stopped.is_cancelled() && !self.is_removed() {
             self.claim();
             let pause = member.pause();
             tokio::select! {
@@ -78,14 +80,34 @@ impl Keeper {
                 self.commit();
             }
         }
+        if self.is_removed() {
+            self.note_removed();
+        }
         member.end_taking();
         member.dropped.cancelled().await;
         self.say_goodbye().await;
-        // The broker may be gone for good: whoever comes next reads a few steps again when this
-        // commit did not arrive.
-        self.commit();
         self.reader.close().await;
         member.left.cancel();
+    }
+
+    /// Whether the name was removed, as it can be only while others take this client for gone. A
+    /// commit would then make its group again, with a place that is nobody's.
+    fn is_removed(&self) -> bool {
+        let Some(work) = self.work else { return false };
+        let member = &self.member;
+        let name = member.plan.name.as_ref();
+        name.is_some_and(|name| member.link.table.life(name) != Some(work.life))
+    }
+
+    /// Ends a subscription whose name is gone, and leaves the name to those who use it anew.
+    fn note_removed(&self) {
+        let member = &self.member;
+        let name = member.plan.name.as_deref().unwrap_or_default();
+        tracing::warn!(
+            name,
+            "the durable name was removed while others took this client for gone, and its subscription ends; subscribe again"
+        );
+        member.link.retract(&member.id);
     }
 
     /// Reads what is there, at least one record.
@@ -182,7 +204,9 @@ impl Keeper {
 
     /// Commits how far the name has come, unless that is known.
     fn commit(&mut self) {
-        let Some(work) = self.work else { return };
+        let Some(work) = self.work.filter(|_| !self.is_removed()) else {
+            return;
+        };
         let (low, since) = self.member.ledger(Ledger::low);
         // Before all steps are read, those that are settled already do not look like it.
         let reached = (low, since.unwrap_or(work.next));
@@ -204,14 +228,17 @@ impl Keeper {
     }
 
     /// Leaves the name to the others.
-    async fn say_goodbye(&self) {
-        let member = &self.member;
+    async fn say_goodbye(&mut self) {
+        let member = Arc::clone(&self.member);
         let farewell = member.farewell();
         if member.plan.name.is_some()
             && let Err(error) = member.note(farewell).await
         {
             tracing::warn!(%error, "what was taken ahead is free when this client is missed");
         }
+        // Before others hear that the place is free, one of whom may remove the name. The broker may
+        // be gone for good: whoever comes next reads a few steps again when this did not arrive.
+        self.commit();
         member.link.retract(&member.id);
     }
 }

@@ -23,6 +23,10 @@ pub const PUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait until a subscription is known to the other side, over reconnects.
 pub const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Longest time for the removal of a durable name. Longer than it takes to know whether a client
+/// that has the name is gone, and then to have an answer of the broker.
+pub const REMOVAL_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Longest time that a stopped subscription waits for what was published before, and a close for
 /// what is under way.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);

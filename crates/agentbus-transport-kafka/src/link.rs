@@ -263,6 +263,13 @@ impl Link {
         written.is_ok()
     }
 
+    /// Removes the record of a durable name and waits until that is read here.
+    pub(crate) async fn forget(&self, name: &str) -> Result<(), TransportError> {
+        let key = Key::Durable(name).text();
+        let (at, _) = self.write(&self.topics.members, 0, &key, None).await?;
+        self.read_table(at + 1).await
+    }
+
     /// Shows that this client is alive. Returns the broker's time.
     async fn beat(&self) -> Result<i64, TransportError> {
         self.announce_raw(&Key::Client(&self.inbox.client).text(), b"{}")

@@ -101,20 +101,25 @@ impl remote::Taken for Taken {
 }
 
 impl Member {
-    /// A member that begins with the event `next`.
-    pub(crate) fn new(link: &Arc<Link>, number: u64, plan: Plan, next: i64) -> Arc<Self> {
+    /// A member that does not know yet where it begins.
+    pub(crate) fn new(link: &Arc<Link>, number: u64, plan: Plan) -> Arc<Self> {
         let id = link.member_id(number);
         Arc::new(Self {
             link: Arc::clone(link),
             number,
             plan,
-            state: Mutex::new(State::new(Ledger::new(id.clone(), next))),
+            state: Mutex::new(State::new(Ledger::new(id.clone(), 0))),
             id,
             changed: Notify::new(),
             stopped: CancellationToken::new(),
             dropped: CancellationToken::new(),
             left: CancellationToken::new(),
         })
+    }
+
+    /// Begins with the event `next`.
+    pub(crate) fn begin(&self, next: i64) {
+        self.state.lock().ledger = Ledger::new(self.id.clone(), next);
     }
 
     /// Takes an event in.

@@ -7,6 +7,8 @@
 //!
 //! Publishers deal messages to the members of groups from this table. One that has not read of a
 //! member yet deals it nothing; see [`Table::steps_in`] for a group that nobody had read of.
+//!
+//! Whoever removes a durable name stands in the table too, in one line with the name's members.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -29,6 +31,9 @@ pub(crate) struct Member {
     /// The durable name from whose queue it takes; empty for a replay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) durable: Option<String>,
+    /// Whether it takes nothing, but removes the name, and has it for itself until it is done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) removes: bool,
 }
 
 /// What a record says of a durable name.
@@ -103,13 +108,22 @@ pub(crate) struct Table {
 struct State {
     clients: HashMap<String, Life>,
     members: BTreeMap<Arc<str>, Entry>,
-    durables: HashMap<String, (Durable, Pattern)>,
+    durables: HashMap<String, Known>,
     /// Where each subject goes, as it was last looked up.
     routes: HashMap<String, Arc<Route>, RandomState>,
     /// The number of the next record.
     position: i64,
     /// Our own beats that were heard.
     beats: u64,
+}
+
+/// A durable name.
+#[derive(Debug)]
+struct Known {
+    durable: Durable,
+    pattern: Pattern,
+    /// The record that brought it; a name that was removed and made again has another.
+    life: i64,
 }
 
 /// When a client was last heard.
@@ -134,8 +148,8 @@ pub(crate) enum Change {
     None,
     /// A client said goodbye or was removed.
     Left(String),
-    /// A durable name was to get other properties than it has. Compaction keeps the last record,
-    /// so the first has to be written again.
+    /// A durable name was to get other properties than it has, or to be removed by somebody who may
+    /// not. Compaction keeps the last record, so the first has to be written again.
     Overwritten(String, Durable),
 }
 
@@ -159,11 +173,8 @@ impl Table {
             }
             (Some(Key::Member(id)), Some(value)) => state.join(id, value, at),
             (Some(Key::Member(id)), None) => state.leave(id),
-            (Some(Key::Durable(name)), Some(value)) => return state.name(name, value),
-            (Some(Key::Durable(name)), None) => {
-                state.durables.remove(name);
-                state.routes.clear();
-            }
+            (Some(Key::Durable(name)), Some(value)) => return state.name(at, name, value),
+            (Some(Key::Durable(name)), None) => return state.forget(name),
             (None, _) => {}
         }
         Change::None
@@ -221,16 +232,40 @@ impl Table {
         self.state.lock().leave(id);
     }
 
-    pub(crate) fn durable(&self, name: &str) -> Option<Durable> {
+    /// A durable name, and which life of it this is.
+    pub(crate) fn durable(&self, name: &str) -> Option<(Durable, i64)> {
         let state = self.state.lock();
-        state.durables.get(name).map(|(durable, _)| durable.clone())
+        let known = state.durables.get(name)?;
+        Some((known.durable.clone(), known.life))
+    }
+
+    /// Which life of a durable name this is; `None` for a name that there is not.
+    pub(crate) fn life(&self, name: &str) -> Option<i64> {
+        let state = self.state.lock();
+        state.durables.get(name).map(|known| known.life)
+    }
+
+    /// Whether a member, or somebody who removes a name, is known.
+    pub(crate) fn holds(&self, id: &str) -> bool {
+        self.state.lock().members.contains_key(id)
+    }
+
+    /// The first in the line of a durable name to stand before this one: of its members, or of those
+    /// who remove it. Before one that stands nowhere, everybody does.
+    pub(crate) fn before(&self, name: &str, id: &str, removes: bool) -> Option<Arc<str>> {
+        let state = self.state.lock();
+        let own = state.members.get(id);
+        let own = own.map_or(i64::MAX, |entry| entry.joined);
+        let line = state.line(name, removes);
+        let before = line.filter(|(_, entry)| entry.joined < own);
+        let first = before.min_by_key(|(_, entry)| entry.joined);
+        first.map(|(id, _)| Arc::clone(id))
     }
 
     /// The members of a durable name, the first to join first.
     pub(crate) fn members_of(&self, name: &str) -> Vec<Arc<str>> {
         let state = self.state.lock();
-        let all = state.members.iter();
-        let of_name = all.filter(|(_, entry)| entry.member.durable.as_deref() == Some(name));
+        let of_name = state.line(name, false);
         let mut found: Vec<_> = of_name.map(|(id, entry)| (entry.joined, id)).collect();
         found.sort_unstable();
         found.into_iter().map(|(_, id)| Arc::clone(id)).collect()
@@ -324,22 +359,47 @@ impl State {
         }
     }
 
-    fn name(&mut self, name: &str, value: &[u8]) -> Change {
+    /// Who stands in the line of a durable name: its members, or those who remove it.
+    fn line(&self, name: &str, removes: bool) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
+        self.members.iter().filter(move |(_, entry)| {
+            entry.member.removes == removes && entry.member.durable.as_deref() == Some(name)
+        })
+    }
+
+    fn name(&mut self, at: i64, name: &str, value: &[u8]) -> Change {
         let Ok(durable) = serde_json::from_slice::<Durable>(value) else {
             return Change::None;
         };
-        if let Some((first, _)) = self.durables.get(name) {
-            if *first == durable {
+        if let Some(known) = self.durables.get(name) {
+            if known.durable == durable {
                 return Change::None;
             }
-            return Change::Overwritten(name.to_owned(), first.clone());
+            return Change::Overwritten(name.to_owned(), known.durable.clone());
         }
         if self.durables.len() < limits::TABLE_ENTRIES
             && let Ok(pattern) = Pattern::parse(&durable.pattern)
         {
-            self.durables.insert(name.to_owned(), (durable, pattern));
+            let known = Known {
+                durable,
+                pattern,
+                life: at,
+            };
+            self.durables.insert(name.to_owned(), known);
             self.routes.clear();
         }
+        Change::None
+    }
+
+    /// Removes a name. Whoever does stands in its line until all have read this; one that was taken
+    /// for gone meanwhile has lost its place to members, and takes the name from nobody.
+    fn forget(&mut self, name: &str) -> Change {
+        let is_taken =
+            self.line(name, true).next().is_none() && self.line(name, false).next().is_some();
+        if is_taken && let Some(known) = self.durables.get(name) {
+            return Change::Overwritten(name.to_owned(), known.durable.clone());
+        }
+        self.durables.remove(name);
+        self.routes.clear();
         Change::None
     }
 
@@ -348,11 +408,11 @@ impl State {
             kept: self
                 .durables
                 .values()
-                .any(|(_, pattern)| pattern.matches(subject)),
+                .any(|known| known.pattern.matches(subject)),
             ..Route::default()
         };
         for (id, entry) in &self.members {
-            if !entry.pattern.matches(subject) {
+            if entry.member.removes || !entry.pattern.matches(subject) {
                 continue;
             }
             if entry.member.durable.is_some() {
@@ -376,3 +436,6 @@ impl State {
         silent.map(|(client, _)| client.clone()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ use crate::feed::FeedSource;
 use crate::joining;
 use crate::link::Link;
 use crate::publish::{self, EVENTS};
+use crate::removal;
 
 /// What Kafka gives, with what a client can add to it without pretending.
 const CAPABILITIES: Capabilities = Capabilities {
@@ -29,7 +30,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     exact_attempts: false,
     replay: true,
     durable: true,
-    durable_removal: false,
+    durable_removal: true,
     durable_listing: false,
     lease: true,
     dead_letters: true,
@@ -115,5 +116,9 @@ impl Transport for KafkaTransport {
 
     fn stats(&self) -> TransportStats {
         self.0.stats()
+    }
+
+    fn remove_durable<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), TransportError>> {
+        Box::pin(removal::remove(&self.0, name))
     }
 }
