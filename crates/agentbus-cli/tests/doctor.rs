@@ -266,3 +266,26 @@ fn a_password_is_not_printed() {
     let said = [stdout.as_slice(), stderr.as_slice()].concat();
     assert!(!String::from_utf8_lossy(&said).contains("hunter2"));
 }
+
+/// A password stands where the driver looks for it, and where it was written by mistake.
+#[test]
+fn no_way_to_write_the_store_tells_its_password() {
+    let dir = tempfile::tempdir().unwrap();
+    for url in [
+        "postgresql://user@127.0.0.1:1/bus?password=hun@ter2",
+        "postgresql://127.0.0.1:1/bus?user=u&password=hun@ter2",
+        "postgresql://user:ter2%40127.0.0.1/bus",
+        "postgresql://user:ter2/bus",
+        "mysql://user:ter2@127.0.0.1/bus",
+        "host=127.0.0.1 port=1 user=u password=ter2",
+    ] {
+        for verb in ["doctor", "config"] {
+            let mut command = alone(dir.path());
+            let command = command.arg(verb).env("AGENTBUS_CHAT_STORE", url);
+            let Output { stdout, stderr, .. } = command.output().unwrap();
+            let said = [stdout, stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            assert!(!said.contains("ter2"), "{verb} {url}: {said}");
+        }
+    }
+}

@@ -103,7 +103,7 @@ fn what_keeps_a_bus_out_of_a_database_is_told_with_what_to_do() {
     refused(
         &by("locked:right"),
         "may not make tables in the schema public",
-        "GRANT USAGE, CREATE",
+        "GRANT USAGE, CREATE ON SCHEMA \"public\" TO",
     );
     let option = |what: &str| format!("{url}?options=-c{what}");
     refused(

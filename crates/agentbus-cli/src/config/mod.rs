@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use agentbus::protocol::subject::DEFAULT_PREFIX;
 use agentbus::transport::remote::hidden;
 use agentbus_acp::AgentConfig;
+use agentbus_chat::store::PostgresStore;
 use serde::{Deserialize, Serialize};
 
 use crate::args::{Auth, McpProfile};
@@ -225,9 +226,25 @@ impl Config {
     /// The same to be shown: a URL may hold a password.
     pub(crate) fn without_passwords(mut self) -> Self {
         self.transport = hidden(&self.transport);
-        self.chat_store = self.chat_store.as_deref().map(hidden);
+        let shown = |url: &str| match store_place(url).split_once("://") {
+            Some((scheme, place)) if scheme != "sqlite" => format!("{scheme}://…@{place}"),
+            _ => url.to_owned(),
+        };
+        self.chat_store = self.chat_store.as_deref().map(shown);
         self
     }
+}
+
+/// Where a store of conversations is, without what only its user may know. Of what cannot be read as
+/// the store would read it, only the scheme is told.
+pub(crate) fn store_place(url: &str) -> String {
+    if url.starts_with("sqlite://") {
+        return url.to_owned();
+    }
+    PostgresStore::place(url).unwrap_or_else(|| match url.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://…"),
+        None => "…".to_owned(),
+    })
 }
 
 /// The text and what it says.

@@ -157,11 +157,12 @@ impl TlsConnect<Socket> for Plain {
     }
 }
 
+/// What to do when a server says nothing.
+pub(super) const ADVICE: &str = "look whether a database listens there, or give it longer with \
+     `?connect_timeout=SECONDS`";
+
 /// Not an error of the certificate: the same server may well answer the next time.
 pub(super) fn unfinished(what: &str, limit: Duration) -> io::Error {
-    let text = format!(
-        "{what} did not end within {limit:?}; look whether a database listens there, or give it \
-         longer with `?connect_timeout=SECONDS`"
-    );
+    let text = format!("{what} did not end within {limit:?}; {ADVICE}");
     io::Error::new(ErrorKind::TimedOut, text)
 }

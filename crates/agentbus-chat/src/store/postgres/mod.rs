@@ -19,6 +19,7 @@ mod login;
 mod messages;
 mod migrate;
 mod outcomes;
+mod place;
 mod query;
 mod reader;
 mod relay;
@@ -75,6 +76,13 @@ impl PostgresStore {
         looking
             .await
             .unwrap_or_else(|gone| Err(Obstacle::new(gone.to_string(), "try again")))
+    }
+
+    /// Hosts, ports and the name of the database of a URL, to be shown; `None` for one that cannot be
+    /// read.
+    #[must_use]
+    pub fn place(url: &str) -> Option<String> {
+        place::place(url)
     }
 
     fn open_here(url: &str) -> Result<Self, StoreError> {

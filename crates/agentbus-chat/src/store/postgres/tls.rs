@@ -95,14 +95,18 @@ pub(super) fn connector(
     Ok(Some(Encryption::new(tls, negotiation, limit)))
 }
 
-/// Refuses a URL in which the rest of a password is taken for the host: the driver ends it at the
-/// first `@`, and would ask the network for the rest by name.
+/// Refuses a URL in which the rest of a password is taken for the host: the driver ends user and
+/// password at the first `@`, even behind the `?`, and would ask the network for the rest by name.
 pub(super) fn refuse_broken_password(url: &str) -> Result<(), StoreError> {
-    let (_, place) = url.split_once('@').unwrap_or_default();
+    let (before, place) = url.split_once('@').unwrap_or_default();
     let (place, _) = place.split_once('?').unwrap_or((place, ""));
-    if place.contains('@') {
+    let (_, user) = before.split_once("://").unwrap_or_default();
+    let behind_place = user
+        .find('/')
+        .is_some_and(|path| user[path..].contains('?'));
+    if place.contains('@') || behind_place {
         return Err(StoreError::Failed(
-            "the URL of the database has more than one `@`; write one in a name or a password as %40"
+            "the URL of the database has an `@` in a name or a password; write it as %40"
                 .to_owned(),
         ));
     }
@@ -164,6 +168,10 @@ fn roots_of_system() -> RootCertStore {
     roots
 }
 
+/// What to do when the other side cannot or may not be spoken to in secret.
+pub(super) const ADVICE: &str = "name the authority that signed its certificate with \
+     `?sslrootcert=FILE`, or, if the network between is yours, add `?sslmode=disable`";
+
 /// Says what to do when the other side cannot or may not be spoken to in secret. That a connection
 /// breaks while it is being made says nothing about either.
 pub(super) fn explained(error: postgres::Error) -> StoreError {
@@ -173,13 +181,9 @@ pub(super) fn explained(error: postgres::Error) -> StoreError {
     let broke = io_cause(&error).is_some_and(|io| io.kind() != ErrorKind::InvalidData);
     let is_refusal = is_of_tls && !broke;
     match StoreError::from(error) {
-        StoreError::Failed(why) | StoreError::Unreachable(why) if is_refusal => {
-            StoreError::Failed(format!(
-                "no encrypted connection to the database ({why}); name the authority that signed \
-                 its certificate with `?sslrootcert=FILE`, or, if the network between is yours, \
-                 add `?sslmode=disable`"
-            ))
-        }
+        StoreError::Failed(why) | StoreError::Unreachable(why) if is_refusal => StoreError::Failed(
+            format!("no encrypted connection to the database ({why}); {ADVICE}"),
+        ),
         other => other,
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::Check;
 use super::databases::file_of;
 use super::locks::{beside, holder, in_use};
-use crate::config::Config;
+use crate::config::{Config, store_place};
 
 const TRANSPORT: &str = "transport";
 const STORE: &str = "store of conversations";
@@ -103,7 +103,7 @@ pub(super) async fn store(config: &Config) -> Option<Check> {
     if file_of(url).is_some() {
         return None;
     }
-    let shown = without_secrets(&hidden(url));
+    let shown = store_place(url);
     if !["postgres://", "postgresql://"]
         .iter()
         .any(|scheme| url.starts_with(scheme))
