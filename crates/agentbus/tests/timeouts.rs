@@ -5,7 +5,9 @@
     reason = "a test that cannot go on should say where"
 )]
 
+use std::future::{Future, IntoFuture};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use agentbus::transport::MemoryTransport;
@@ -88,6 +90,61 @@ fn calls_end_in_time_though_the_runtime_of_earlier_ones_is_gone() {
         let in_time = timeout.as_millis()..=timeout.as_millis() + 1;
         let took = guard.await.unwrap();
         assert!(took.iter().all(|ms| in_time.contains(ms)), "{took:?}");
+    });
+}
+
+/// As before, though it has not been polled once.
+#[test]
+fn calls_end_in_time_though_the_runtime_of_an_earlier_one_never_ran_again() {
+    let carrier = MemoryTransport::new();
+    let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    first.block_on(async {
+        let bus = bus_on(&carrier, "early").await;
+        bus.handle("mute", mute).await.unwrap();
+        let calls = (0..1000).map(|_| bus.invoke("mute", &1).into_future());
+        // Polled once, in the last step of the runtime.
+        let mut calls = std::pin::pin!(join_all(calls));
+        let polled = std::future::poll_fn(|cx| Poll::Ready(calls.as_mut().poll(cx).is_ready()));
+        assert!(!polled.await);
+    });
+    drop(first);
+    runtime().block_on(async {
+        tokio::time::pause();
+        let bus = bus_on(&carrier, "late").await;
+        bus.handle("mute-too", mute).await.unwrap();
+        let timeout = Duration::from_secs(3600);
+        let calls = (0..100).map(|_| given_up_after(&bus, "mute-too", timeout));
+        let guard = tokio::time::timeout(2 * timeout, join_all(calls));
+        assert_eq!(guard.await.unwrap().len(), 100);
+    });
+}
+
+#[test]
+fn who_waits_elsewhere_is_woken_in_time_though_the_runtime_that_kept_it_ends() {
+    let carrier = MemoryTransport::new();
+    let here = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let bus = here.block_on(bus_on(&carrier, "here"));
+    here.block_on(async { bus.handle("mute", mute).await.unwrap() });
+    let there = Builder::new_current_thread().enable_all().build().unwrap();
+    let pause = Duration::from_millis(20);
+    there.block_on(async {
+        let bus = bus_on(&carrier, "there").await;
+        tokio::spawn(async move { drop(bus.invoke("mute", &1).await) });
+        tokio::time::sleep(pause).await;
+    });
+    let waiting = here.spawn(async move {
+        given_up_after(&bus, "mute", 10 * pause).await;
+    });
+    std::thread::sleep(pause);
+    drop(there);
+    here.block_on(async {
+        let guard = tokio::time::timeout(Duration::from_secs(20), waiting);
+        guard.await.unwrap().unwrap();
     });
 }
 

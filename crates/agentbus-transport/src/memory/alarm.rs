@@ -20,71 +20,62 @@ const REST: u32 = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
-    state: Mutex<State>,
+    /// What the keeper sleeps for, or will after its look.
+    set_for: Mutex<Option<Instant>>,
     /// Tells the keeper that somebody is to be woken before the moment that it sleeps for.
     earlier: Notify,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// What the keeper sleeps for, or will after its look.
-    set_for: Option<Instant>,
-    /// Begins with the first call that waits, so that a bus without calls has no such task.
-    keeper: Option<AbortHandle>,
+    /// Begins with the first call that waits, so that a bus without calls has no such task. Never
+    /// locked by the keeper, which a runtime that is ending may drop while it is being spawned.
+    keeper: Mutex<Option<AbortHandle>>,
 }
 
 impl Alarm {
     /// Sees to it that somebody looks at that moment.
     pub(super) fn set(common: &Arc<Common>, due: Instant) {
-        let mut state = common.alarm.state.lock();
+        let alarm = &common.alarm;
+        let mut keeper = alarm.keeper.lock();
         // The runtime of an earlier keeper may be gone, and the keeper with it.
-        if state.keeper.as_ref().is_none_or(AbortHandle::is_finished) {
-            let keeper = tokio::spawn(keep(Arc::clone(common)));
-            state.keeper = Some(keeper.abort_handle());
+        if keeper.as_ref().is_none_or(AbortHandle::is_finished) {
+            let watch = Watch(Arc::clone(common));
+            *keeper = Some(tokio::spawn(keep(watch)).abort_handle());
         }
-        if state.bring_forward(due) {
-            drop(state);
-            common.alarm.earlier.notify_one();
+        drop(keeper);
+        if alarm.bring_forward(due) {
+            alarm.earlier.notify_one();
         }
-    }
-
-    /// Returns what the keeper sleeps for after a look that found this moment to be the next.
-    fn reset(&self, next: Option<Instant>) -> Option<Instant> {
-        let mut state = self.state.lock();
-        if let Some(next) = next {
-            state.bring_forward(next);
-        }
-        state.set_for
     }
 
     /// Ends the watch: nobody is left who could wait.
     pub(super) fn end(&self) {
-        if let Some(keeper) = self.state.lock().keeper.take() {
+        let keeper = self.keeper.lock().take();
+        if let Some(keeper) = keeper {
             keeper.abort();
         }
     }
-}
 
-impl State {
     /// Whether that moment is earlier than all that were known, and is known now.
-    fn bring_forward(&mut self, due: Instant) -> bool {
-        let earlier = self.set_for.is_none_or(|set_for| due < set_for);
+    fn bring_forward(&self, due: Instant) -> bool {
+        let mut set_for = self.set_for.lock();
+        let earlier = set_for.is_none_or(|set_for| due < set_for);
         if earlier {
-            self.set_for = Some(due);
+            *set_for = Some(due);
         }
         earlier
     }
 }
 
-async fn keep(common: Arc<Common>) {
-    let _watch = Watch(&common);
-    let alarm = &common.alarm;
+async fn keep(watch: Watch) {
+    let Common { alarm, inboxes, .. } = &*watch.0;
     loop {
-        alarm.state.lock().set_for = None;
+        *alarm.set_for.lock() = None;
         let begun = Instant::now();
-        let next = common.inboxes.wake_due(begun).await;
-        let rested = Instant::now() + REST * begun.elapsed();
-        match alarm.reset(next.map(|next| next.max(rested))) {
+        let next = inboxes.wake_due(begun).await;
+        if let Some(next) = next {
+            let rested = Instant::now() + REST * begun.elapsed();
+            alarm.bring_forward(next.max(rested));
+        }
+        let set_for = *alarm.set_for.lock();
+        match set_for {
             Some(moment) => tokio::select! {
                 () = sleep_until(moment) => {}
                 () = alarm.earlier.notified() => {}
@@ -94,13 +85,13 @@ async fn keep(common: Arc<Common>) {
     }
 }
 
-/// Says that nobody watches any more, however the watch came to its end, so that the next call
-/// begins another.
-struct Watch<'a>(&'a Common);
+/// The watch of a keeper. However it ends, also before the keeper has begun, whoever waits looks
+/// again, and the first to do so begins another.
+struct Watch(Arc<Common>);
 
-impl Drop for Watch<'_> {
+impl Drop for Watch {
     fn drop(&mut self) {
-        self.0.alarm.state.lock().set_for = None;
-        self.0.inboxes.forget_watch();
+        *self.0.alarm.set_for.lock() = None;
+        self.0.inboxes.end_watch();
     }
 }

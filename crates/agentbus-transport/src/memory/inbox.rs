@@ -122,6 +122,13 @@ impl Mailboxes {
         (overdue, self.watched, self.open.len())
     }
 
+    /// Takes out all callers that the alarm was set for.
+    fn unwatched(&mut self) -> Vec<Waker> {
+        self.watched = None;
+        let mailboxes = self.open.values_mut();
+        mailboxes.filter_map(Mailbox::unwatched).collect()
+    }
+
     fn remove(&mut self, token: Token) -> Option<Mailbox> {
         let closed = self.open.remove(&token);
         if self.open.is_empty() && self.open.capacity() > SHARD_KEPT {
@@ -258,10 +265,11 @@ impl Inboxes {
         next
     }
 
-    /// Forgets what the alarm was set for, so that whoever waits next sets it.
-    pub(super) fn forget_watch(&self) {
+    /// Wakes all callers who wait for some time only: nobody keeps it for them any more.
+    pub(super) fn end_watch(&self) {
         for shard in &self.shards {
-            shard.0.lock().watched = None;
+            let unwatched = shard.0.lock().unwatched();
+            unwatched.into_iter().for_each(Waker::wake);
         }
     }
 

@@ -182,6 +182,12 @@ impl Mailbox {
         self.receiver.take()
     }
 
+    /// The receiver, to be woken, if there is a time for that.
+    pub(super) fn unwatched(&mut self) -> Option<Waker> {
+        self.due.take()?;
+        self.receiver.take()
+    }
+
     /// When the receiver is to be woken at the latest.
     pub(super) const fn due(&self) -> Option<Instant> {
         self.due
