@@ -20,27 +20,35 @@ const REST: u32 = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
-    /// What the keeper sleeps for, or will after its look.
-    set_for: Mutex<Option<Instant>>,
+    state: Mutex<State>,
     /// Tells the keeper that somebody is to be woken before the moment that it sleeps for.
     earlier: Notify,
-    /// Begins with the first call that waits, so that a bus without calls has no such task. Never
-    /// locked by the keeper, which a runtime that is ending may drop while it is being spawned.
+    /// Begins with the first call that waits, so that a bus without calls has no such task.
     keeper: Mutex<Option<AbortHandle>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the keeper sleeps for, or will after its look.
+    set_for: Option<Instant>,
+    /// Whether there is a keeper, or will be at once.
+    kept: bool,
 }
 
 impl Alarm {
     /// Sees to it that somebody looks at that moment.
     pub(super) fn set(common: &Arc<Common>, due: Instant) {
         let alarm = &common.alarm;
-        let mut keeper = alarm.keeper.lock();
-        // The runtime of an earlier keeper may be gone, and the keeper with it.
-        if keeper.as_ref().is_none_or(AbortHandle::is_finished) {
+        let mut state = alarm.state.lock();
+        let begins = !std::mem::replace(&mut state.kept, true);
+        let earlier = state.bring_forward(due);
+        drop(state);
+        if begins {
+            // A runtime that is ending drops it at once, and the watch with it.
             let watch = Watch(Arc::clone(common));
-            *keeper = Some(tokio::spawn(keep(watch)).abort_handle());
-        }
-        drop(keeper);
-        if alarm.bring_forward(due) {
+            let keeper = tokio::spawn(keep(watch)).abort_handle();
+            *alarm.keeper.lock() = Some(keeper);
+        } else if earlier {
             alarm.earlier.notify_one();
         }
     }
@@ -52,13 +60,14 @@ impl Alarm {
             keeper.abort();
         }
     }
+}
 
+impl State {
     /// Whether that moment is earlier than all that were known, and is known now.
-    fn bring_forward(&self, due: Instant) -> bool {
-        let mut set_for = self.set_for.lock();
-        let earlier = set_for.is_none_or(|set_for| due < set_for);
+    fn bring_forward(&mut self, due: Instant) -> bool {
+        let earlier = self.set_for.is_none_or(|set_for| due < set_for);
         if earlier {
-            *set_for = Some(due);
+            self.set_for = Some(due);
         }
         earlier
     }
@@ -67,14 +76,14 @@ impl Alarm {
 async fn keep(watch: Watch) {
     let Common { alarm, inboxes, .. } = &*watch.0;
     loop {
-        *alarm.set_for.lock() = None;
+        alarm.state.lock().set_for = None;
         let begun = Instant::now();
         let next = inboxes.wake_due(begun).await;
         if let Some(next) = next {
             let rested = Instant::now() + REST * begun.elapsed();
-            alarm.bring_forward(next.max(rested));
+            alarm.state.lock().bring_forward(next.max(rested));
         }
-        let set_for = *alarm.set_for.lock();
+        let set_for = alarm.state.lock().set_for;
         match set_for {
             Some(moment) => tokio::select! {
                 () = sleep_until(moment) => {}
@@ -91,7 +100,7 @@ struct Watch(Arc<Common>);
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        *self.0.alarm.set_for.lock() = None;
+        *self.0.alarm.state.lock() = State::default();
         self.0.inboxes.end_watch();
     }
 }
