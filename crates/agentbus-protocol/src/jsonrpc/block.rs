@@ -1,109 +1,91 @@
 //! A few bytes of a line at a time, and which of them are a given one.
 //!
-//! A set of positions is a word in which bit `i` stands for byte `i`. Lanes have 128 bits, which
-//! every processor of the supported families compares in one step; asking for wider ones while
-//! running costs more than most lines take.
+//! A set of positions is a word in which bit `i` stands for byte `i`. Bytes are compared in the
+//! widest steps of the level of processors that the caller was compiled for, which is why all of
+//! this is inlined into it, always.
 
-use wide::u8x16;
+use fearless_simd::prelude::*;
+use fearless_simd::{u8x16, u8x64};
 
 /// Bytes of a lane.
 pub(super) const LANE: usize = 16;
 
-/// Bytes of a block: as many as a word has bits.
-pub(super) const BLOCK: usize = 4 * LANE;
-
 /// The highest of the characters that a string may only hold escaped.
 const LAST_CONTROL: u8 = 0x1f;
 
+/// Fills up what is shorter than what is taken at a time.
+fn padded<const N: usize>(rest: &[u8], filler: u8) -> [u8; N] {
+    let mut bytes = [filler; N];
+    bytes[..rest.len()].copy_from_slice(rest);
+    bytes
+}
+
 /// Sixteen bytes, for what is mostly short.
-pub(super) struct Lane(u8x16);
+pub(super) struct Lane<S: Simd>(u8x16<S>);
 
-impl Lane {
+impl<S: Simd> Lane<S> {
     /// Takes the bytes at `position`; behind the end of the text come blanks, which mean nothing.
-    #[inline]
-    pub(super) fn at(text: &[u8], position: usize) -> Self {
+    #[inline(always)]
+    pub(super) fn at(simd: S, text: &[u8], position: usize) -> Self {
         let rest = text.get(position..).unwrap_or_default();
-        if let Some(lane) = rest.first_chunk() {
-            return Self::new(lane);
-        }
-        let mut lane = [b' '; LANE];
-        lane[..rest.len()].copy_from_slice(rest);
-        Self::new(&lane)
-    }
-
-    #[inline]
-    fn new(bytes: &[u8; LANE]) -> Self {
-        Self(u8x16::new(*bytes))
-    }
-
-    /// Returns which bytes are `needle`.
-    #[inline]
-    fn equal(&self, needle: u8) -> u64 {
-        u64::from(self.0.simd_eq(u8x16::splat(needle)).to_bitmask())
+        let bytes = rest.first_chunk().copied();
+        let bytes = bytes.unwrap_or_else(|| padded::<LANE>(rest, b' '));
+        Self(bytes.simd_into(simd))
     }
 
     /// Returns where the first of these is: a quote, a backslash or a bare control character. What
     /// is before it is plain text of a string.
-    #[inline]
+    #[inline(always)]
     pub(super) fn first_mark(&self) -> Option<usize> {
-        let quote = self.0.simd_eq(u8x16::splat(b'"'));
-        let backslash = self.0.simd_eq(u8x16::splat(b'\\'));
-        let control = self.0.simd_eq(self.0.min(u8x16::splat(LAST_CONTROL)));
+        let quote = self.0.simd_eq(b'"');
+        let backslash = self.0.simd_eq(b'\\');
+        let control = self.0.simd_le(LAST_CONTROL);
         let marks = (quote | backslash | control).to_bitmask();
         (marks != 0).then(|| marks.trailing_zeros() as usize)
     }
-
-    #[inline]
-    fn with(&self, bits: u8) -> Self {
-        Self(self.0 | u8x16::splat(bits))
-    }
 }
 
-/// Sixty-four bytes.
-pub(super) struct Block([Lane; BLOCK / LANE]);
+/// Sixty-four bytes, as many as a word has bits.
+pub(super) struct Block<S: Simd>(u8x64<S>);
 
-impl Block {
-    /// Takes the bytes at `position`; behind the end of the line come zeros, which mean nothing.
-    #[inline]
-    pub(super) fn at(line: &[u8], position: usize) -> Self {
-        let rest = line.get(position..).unwrap_or_default();
-        if let Some(block) = rest.first_chunk() {
-            return Self::new(block);
+impl<S: Simd> Block<S> {
+    /// Takes the first bytes and returns the others with them; behind the end of the text come
+    /// zeros, which mean nothing.
+    #[inline(always)]
+    pub(super) fn split(simd: S, text: &[u8]) -> (Self, &[u8]) {
+        match text.split_first_chunk() {
+            Some((bytes, behind)) => (Self((*bytes).simd_into(simd)), behind),
+            None => (Self(padded(text, 0).simd_into(simd)), &[]),
         }
-        let mut block = [0; BLOCK];
-        block[..rest.len()].copy_from_slice(rest);
-        Self::new(&block)
-    }
-
-    #[inline]
-    fn new(bytes: &[u8; BLOCK]) -> Self {
-        let (lanes, _) = bytes.as_chunks();
-        Self(std::array::from_fn(|index| Lane::new(&lanes[index])))
     }
 
     /// Returns which bytes are `needle`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn equal(&self, needle: u8) -> u64 {
-        let mut set = 0;
-        for (index, lane) in self.0.iter().enumerate() {
-            set |= lane.equal(needle) << (LANE * index);
-        }
-        set
+        self.0.simd_eq(needle).to_bitmask()
     }
 
     /// The same bytes with bit 5 set, in which `[` and `{` differ, as do `]` and `}`, and no other
     /// byte becomes one of them.
-    #[inline]
+    #[inline(always)]
     pub(super) fn folded(&self) -> Self {
-        Self(std::array::from_fn(|index| self.0[index].with(0x20)))
+        Self(self.0 | 0x20)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use fearless_simd::{Level, dispatch};
     use proptest::prelude::*;
 
     use super::*;
+
+    const BLOCK: usize = 64;
+
+    /// What every processor knows, and what this one does.
+    fn levels() -> [Level; 2] {
+        [Level::baseline(), Level::new()]
+    }
 
     /// Bytes among which the needles are frequent, with their neighbours by one bit.
     fn byte() -> impl Strategy<Value = u8> {
@@ -120,22 +102,30 @@ mod tests {
             let lane = line.iter().enumerate().skip(position).take(LANE);
             let mut marks = lane.filter(|(_, byte)| matches!(byte, b'"' | b'\\' | ..0x20));
             let first = marks.next().map(|(index, _)| index - position);
-            prop_assert_eq!(Lane::at(&line, position).first_mark(), first);
+            for level in levels() {
+                let found = dispatch!(level, simd => Lane::at(simd, &line, position).first_mark());
+                prop_assert_eq!(found, first);
+            }
         }
 
         #[test]
         fn a_set_names_exactly_the_equal_bytes(
             line in prop::collection::vec(byte(), 0..150),
-            position in 0_usize..150,
             needle in byte(),
         ) {
-            let block = Block::at(&line, position);
-            let is_in = |set: u64, index: usize| set >> index & 1 == 1;
-            for index in 0..BLOCK {
-                let byte = line.get(position + index).copied().unwrap_or_default();
-                prop_assert_eq!(is_in(block.equal(needle), index), byte == needle);
-                let folded = byte | 0x20 == needle;
-                prop_assert_eq!(is_in(block.folded().equal(needle), index), folded);
+            let naive = |is_needle: &dyn Fn(u8) -> bool| -> u64 {
+                let byte = |index| line.get(index).copied().unwrap_or_default();
+                let bit = |index| u64::from(is_needle(byte(index))) << index;
+                (0..BLOCK).map(bit).sum()
+            };
+            let equal = naive(&|byte| byte == needle);
+            let folded = naive(&|byte| byte | 0x20 == needle);
+            for level in levels() {
+                let found = dispatch!(level, simd => {
+                    let (block, behind) = Block::split(simd, &line);
+                    (block.equal(needle), block.folded().equal(needle), behind)
+                });
+                prop_assert_eq!(found, (equal, folded, line.get(BLOCK..).unwrap_or_default()));
             }
         }
     }

@@ -10,9 +10,10 @@
 //! that inner brackets pair by kind, and a backslash outside of a string, which JSON does not know,
 //! hides the byte after it.
 
+use fearless_simd::{Level, Simd, dispatch};
 use memchr::memchr2;
 
-use super::block::{BLOCK, Block, LANE, Lane};
+use super::block::{Block, LANE, Lane};
 use super::{MAX_NESTING, ScanError};
 
 /// Bytes of a string looked at before it is handed to `memchr`, whose call would cost more than
@@ -32,7 +33,7 @@ pub(super) struct StringEnd {
 #[inline]
 pub(super) fn string(text: &[u8]) -> Option<StringEnd> {
     // Keys, methods and ids mostly end within the first lane.
-    let quote = Lane::at(text, 0).first_mark();
+    let quote = first_mark_at(text, 0);
     if quote.is_some_and(|quote| text.get(quote) == Some(&b'"')) {
         return quote.map(|quote| StringEnd { quote, plain: true });
     }
@@ -54,11 +55,18 @@ fn long_string(text: &[u8]) -> Option<StringEnd> {
     })
 }
 
+/// Finds the first mark of one lane, in the steps that every processor knows: a choice among wider
+/// ones costs more than they save.
+#[inline]
+fn first_mark_at(text: &[u8], position: usize) -> Option<usize> {
+    dispatch!(Level::baseline(), simd => Lane::at(simd, text, position).first_mark())
+}
+
 /// Finds the first mark of a string that is not long.
 fn first_mark(text: &[u8]) -> Option<usize> {
     let mut position = 0;
     while position < text.len().min(SHORT_STRING) {
-        if let Some(mark) = Lane::at(text, position).first_mark() {
+        if let Some(mark) = first_mark_at(text, position) {
             return Some(position + mark);
         }
         position += LANE;
@@ -75,32 +83,43 @@ fn first_quote_or_backslash(text: &[u8], start: usize) -> Option<usize> {
 /// was escaped once tends to hold an escape every few bytes, where calling `memchr` again and again
 /// is slow.
 fn marked_string(text: &[u8], start: usize) -> Option<usize> {
-    let mut position = start;
+    dispatch!(Level::new(), simd => marked_string_in(simd, text, start))
+}
+
+#[inline(always)]
+fn marked_string_in<S: Simd>(simd: S, text: &[u8], start: usize) -> Option<usize> {
+    let mut rest = text.get(start..)?;
     let mut strings = Strings {
         inside: INSIDE,
         escape: 0,
     };
-    while position < text.len() {
-        let marks = strings.read(&Block::at(text, position));
+    while !rest.is_empty() {
+        let (block, behind) = Block::split(simd, rest);
+        let marks = strings.read(&block);
         if marks.quotes != 0 {
             let offset = marks.quotes.trailing_zeros() as usize;
-            return Some(position + offset);
+            return Some(text.len() - rest.len() + offset);
         }
-        position = next_position(text, position, &strings, &marks)?;
+        rest = worth_reading(behind, &strings, &marks);
     }
     None
 }
 
 /// Finds the place behind the nested value that opens at `start`.
 pub(super) fn container(line: &[u8], start: usize) -> Result<usize, ScanError> {
-    let mut position = start;
+    dispatch!(Level::new(), simd => container_in(simd, line, start))
+}
+
+#[inline(always)]
+fn container_in<S: Simd>(simd: S, line: &[u8], start: usize) -> Result<usize, ScanError> {
+    let mut rest = line.get(start..).unwrap_or_default();
     let mut strings = Strings {
         inside: OUTSIDE,
         escape: 0,
     };
     let mut depth = 0;
-    while position < line.len() {
-        let block = Block::at(line, position);
+    while !rest.is_empty() {
+        let (block, behind) = Block::split(simd, rest);
         let marks = strings.read(&block);
         let outside = !strings.inside_of(marks.quotes);
         let folded = block.folded();
@@ -108,6 +127,7 @@ pub(super) fn container(line: &[u8], start: usize) -> Result<usize, ScanError> {
             open: folded.equal(b'{') & outside,
             close: folded.equal(b'}') & outside,
         };
+        let position = line.len() - rest.len();
         match brackets.descend(depth) {
             Descent::Inside(new_depth) => depth = new_depth,
             Descent::Ends(offset) => return close(line, start, position + offset),
@@ -117,7 +137,7 @@ pub(super) fn container(line: &[u8], start: usize) -> Result<usize, ScanError> {
                 });
             }
         }
-        position = next_position(line, position, &strings, &marks).ok_or(ScanError::Truncated)?;
+        rest = worth_reading(behind, &strings, &marks);
     }
     Err(ScanError::Truncated)
 }
@@ -130,13 +150,14 @@ fn close(line: &[u8], start: usize, end: usize) -> Result<usize, ScanError> {
     }
 }
 
-/// Returns the start of the next block worth reading; `None` if an open string never ends.
-fn next_position(line: &[u8], position: usize, strings: &Strings, marks: &Marks) -> Option<usize> {
-    let next = position + BLOCK;
-    if strings.inside == INSIDE && marks.is_plain {
-        return first_quote_or_backslash(line, next);
+/// Returns what is left to read of the text behind a block: nothing, if an open string never ends.
+#[inline(always)]
+fn worth_reading<'a>(behind: &'a [u8], strings: &Strings, marks: &Marks) -> &'a [u8] {
+    // In this order, since whether a block ends in a string is anyone's guess.
+    if marks.is_plain && strings.inside == INSIDE {
+        return memchr2(b'"', b'\\', behind).map_or(&[], |next| &behind[next..]);
     }
-    Some(next)
+    behind
 }
 
 /// Every byte of a set is all ones: the string goes on into the next block.
@@ -163,8 +184,8 @@ struct Marks {
 
 impl Strings {
     /// Finds the quotes that count and carries a trailing backslash over to the next block.
-    #[inline]
-    fn read(&mut self, block: &Block) -> Marks {
+    #[inline(always)]
+    fn read<S: Simd>(&mut self, block: &Block<S>) -> Marks {
         let mut quotes = block.equal(b'"');
         let backslashes = block.equal(b'\\');
         let is_plain = quotes | backslashes == 0;
@@ -179,6 +200,7 @@ impl Strings {
     /// Of a run of backslashes every second one hides its successor. Adding a run to its own first
     /// bit carries through the run, so one addition treats all runs of the block at once; runs that
     /// start at odd places are added and even ones left alone, which tells the two parities apart.
+    #[inline(always)]
     fn hidden(&mut self, backslashes: u64) -> u64 {
         const EVEN: u64 = 0x5555_5555_5555_5555;
         let active = backslashes & !self.escape;
@@ -193,7 +215,7 @@ impl Strings {
     ///
     /// A byte is in a string if the number of quotes up to it is odd, which six shifts tell of all
     /// bytes at once.
-    #[inline]
+    #[inline(always)]
     fn inside_of(&mut self, quotes: u64) -> u64 {
         let mut parity = quotes;
         for shift in [1, 2, 4, 8, 16, 32] {
@@ -213,7 +235,7 @@ struct Brackets {
 }
 
 /// How the nesting changes over one block.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 enum Descent {
     /// The value goes on, at this depth.
     Inside(usize),
@@ -225,18 +247,27 @@ enum Descent {
 
 impl Brackets {
     /// Counts where counting is enough to know that neither the end nor the limit is reached.
-    #[inline]
+    #[inline(always)]
     fn descend(&self, depth: usize) -> Descent {
-        // Most values end in the block in which they begin.
-        if depth == 0 {
-            return self.descend_by_bracket(0);
-        }
         let opened = self.open.count_ones() as usize;
         let closed = self.close.count_ones() as usize;
-        if closed < depth && depth + opened < MAX_NESTING {
+        let lowered = self.unmatched().count_ones() as usize;
+        if lowered < depth && depth + opened < MAX_NESTING {
             return Descent::Inside(depth + opened - closed);
         }
         self.descend_by_bracket(depth)
+    }
+
+    /// Returns the closing brackets but for those of the innermost values of this block, which
+    /// close what the bracket before them opened: such a pair cannot end what is around it.
+    ///
+    /// Added right behind an opening bracket, a bit carries through whatever is no bracket and
+    /// comes to rest on the next bracket, which has a zero in its place.
+    #[inline(always)]
+    fn unmatched(&self) -> u64 {
+        let others = !(self.open | self.close);
+        let behind_open = others.wrapping_add(self.open << 1);
+        self.close & !behind_open
     }
 
     fn descend_by_bracket(&self, mut depth: usize) -> Descent {
@@ -258,5 +289,47 @@ impl Brackets {
             }
         }
         Descent::Inside(depth)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Brackets of one block, from none to one at every place.
+    fn brackets() -> impl Strategy<Value = Brackets> {
+        let sparse = (any::<u64>(), any::<u64>()).prop_map(|(a, b)| a & b);
+        let places = prop_oneof![any::<u64>(), sparse, Just(u64::MAX)];
+        (places, any::<u64>()).prop_map(|(places, kinds)| Brackets {
+            open: places & kinds,
+            close: places & !kinds,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn counts_as_one_would_bracket_by_bracket(
+            brackets in brackets(),
+            depth in prop_oneof![1..8_usize, 1..MAX_NESTING],
+        ) {
+            prop_assert_eq!(brackets.descend(depth), brackets.descend_by_bracket(depth));
+        }
+
+        #[test]
+        fn an_innermost_value_ends_nothing_around_it(brackets in brackets()) {
+            let mut unmatched = 0;
+            let mut is_behind_open = false;
+            for bit in (0..64).map(|index| 1_u64 << index) {
+                if brackets.close & bit != 0 && !is_behind_open {
+                    unmatched |= bit;
+                }
+                if (brackets.open | brackets.close) & bit != 0 {
+                    is_behind_open = brackets.open & bit != 0;
+                }
+            }
+            prop_assert_eq!(brackets.unmatched(), unmatched);
+        }
     }
 }
