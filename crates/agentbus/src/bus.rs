@@ -268,7 +268,6 @@ impl Bus {
         self.0.closed.store(true, Ordering::Release);
         let deadline = agentbus_transport::clock::moment_in(drain);
         self.0.targets.stop_all();
-        self.0.cancellations.stop();
         self.0.tasks.close();
         if tokio::time::timeout_at(deadline, self.0.tasks.wait())
             .await
@@ -280,6 +279,8 @@ impl Bus {
             // Their callers hear of it before the transport, which tells them, is gone.
             self.0.tasks.wait().await;
         }
+        // Not earlier: a caller that gives up meanwhile is nobody a handler should be awaited for.
+        self.0.cancellations.stop().await;
         let left = deadline.saturating_duration_since(Instant::now());
         let drained = self.0.transport.close(left).await;
         self.0.tasks.wait().await;

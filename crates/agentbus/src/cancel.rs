@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::{Bus, Error, limits, mint};
 
@@ -39,6 +40,8 @@ pub(crate) struct Cancellations {
     has_early: AtomicBool,
     all_cancelled: AtomicBool,
     listening: OnceCell<()>,
+    /// Who listens. No task of the bus's, because those may wait for a cancel to end.
+    listener: TaskTracker,
     stop: CancellationToken,
 }
 
@@ -117,7 +120,8 @@ impl Cancellations {
         // Callers must never wait for somebody to hear that they gave up.
         request.overflow = Overflow::DropOldest;
         let subscription = bus.transport().subscribe(request).await?;
-        bus.inner().tasks.spawn(hear(bus.clone(), subscription));
+        let listener = &bus.inner().cancellations.listener;
+        listener.spawn(hear(bus.clone(), subscription));
         Ok(())
     }
 
@@ -182,8 +186,11 @@ impl Cancellations {
         found
     }
 
-    pub(crate) fn stop(&self) {
+    /// Ends the listening, when nothing is left that could be cancelled.
+    pub(crate) async fn stop(&self) {
         self.stop.cancel();
+        self.listener.close();
+        self.listener.wait().await;
     }
 
     pub(crate) fn cancel_all(&self) {

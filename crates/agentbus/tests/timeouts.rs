@@ -62,6 +62,28 @@ async fn a_call_may_end_before_those_that_were_made_earlier() {
     assert_eq!(tokio::join!(long, short), (60_000, 5));
 }
 
+/// What a handler does for a caller that is gone holds nothing up.
+#[tokio::test(start_paused = true)]
+async fn a_bus_that_closes_waits_for_no_handler_whose_caller_gave_up() {
+    let carrier = MemoryTransport::new();
+    let (bus, other) = (
+        bus_on(&carrier, "agent").await,
+        bus_on(&carrier, "caller").await,
+    );
+    bus.handle("mute", mute).await.unwrap();
+    given_up_after(&bus, "mute", Duration::from_secs(1)).await;
+    let begun = Instant::now();
+    // One gave up before the bus began to close, one does while it waits for the handler.
+    let (last, _) = tokio::join!(
+        given_up_after(&other, "mute", Duration::from_secs(5)),
+        async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            bus.close(Duration::from_secs(3600)).await
+        }
+    );
+    assert_eq!((last, begun.elapsed()), (5000, Duration::from_secs(5)));
+}
+
 /// The task that keeps the time ends with the runtime of the call that began it.
 #[test]
 fn calls_end_in_time_though_the_runtime_of_earlier_ones_is_gone() {
