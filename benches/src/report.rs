@@ -35,22 +35,20 @@ impl Report {
 
     /// Adds a rate: larger is better.
     pub(crate) fn rate(&mut self, what: &str, ours: f64, raw: f64, goal: &str) {
-        let mega = |rate: f64| {
-            if rate >= 1e6 {
-                format!("{:.2} M/s", rate / 1e6)
-            } else if rate >= 1e4 {
-                format!("{:.0} k/s", rate / 1e3)
-            } else {
-                format!("{rate:.0} /s")
-            }
+        let ratio = format!("{:.2}", ours / raw);
+        self.row(what, per_second(ours), per_second(raw), ratio, goal);
+    }
+
+    /// Adds a rate that was measured in several turns, as [`turns`](Self::turns) does a latency.
+    pub(crate) fn rates(&mut self, what: &str, ours: Vec<f64>, raw: Vec<f64>, goal: &str) {
+        let told = |turns: Vec<f64>| {
+            let best = turns.iter().copied().fold(0.0, f64::max);
+            let middle = median(turns);
+            let text = format!("{}, best {}", per_second(middle), per_second(best));
+            (middle, text)
         };
-        self.row(
-            what,
-            mega(ours),
-            mega(raw),
-            format!("{:.2}", ours / raw),
-            goal,
-        );
+        let ((rate, ours), (base, raw)) = (told(ours), told(raw));
+        self.row(what, ours, raw, format!("{:.2}", rate / base), goal);
     }
 
     /// Adds a figure without a baseline.
@@ -73,6 +71,16 @@ impl fmt::Display for Report {
         self.0
             .iter()
             .try_for_each(|row| writeln!(f, "| {} |", row.join(" | ")))
+    }
+}
+
+fn per_second(rate: f64) -> String {
+    if rate >= 1e6 {
+        format!("{:.2} M/s", rate / 1e6)
+    } else if rate >= 1e4 {
+        format!("{:.0} k/s", rate / 1e3)
+    } else {
+        format!("{rate:.0} /s")
     }
 }
 

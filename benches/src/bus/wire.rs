@@ -64,15 +64,26 @@ pub(crate) fn envelopes(report: &mut Report) {
     report.latency(what, ours, raw, "");
 }
 
+/// Bytes of a line that is scanned.
+const LINE: usize = 64 * 1024;
+
 /// Routing fields of a 64 KiB line with the keys last.
 pub(crate) fn scan_lines(report: &mut Report) {
-    let text = format!(r#"{{"params":{{"text":"{}"}},"#, "x".repeat(64 * 1024));
-    let many = format!(
-        r#"{{"params":[{}],"#,
-        vec![r#"{"role":"user","n":1}"#; 3000].join(",")
-    );
-    for (what, head) in [("one long string", text), ("3000 small objects", many)] {
-        let line = format!(r#"{head}"jsonrpc":"2.0","id":7,"method":"m","sessionId":"s"}}"#);
+    const KEYS: &str = r#""jsonrpc":"2.0","id":7,"method":"m","sessionId":"s"}"#;
+    const OBJECT: &str = r#"{"role":"user","n":1},"#;
+    let text = |room: usize| format!(r#"{{"params":{{"text":"{}"}},"#, "x".repeat(room));
+    let many = |room: usize| {
+        let objects = OBJECT.repeat(room / OBJECT.len());
+        let list = objects.trim_end_matches(',');
+        format!(r#"{{"params":[{list:room$}],"#)
+    };
+    let room = |head: &dyn Fn(usize) -> String| LINE - KEYS.len() - head(0).len();
+    for (what, head) in [
+        ("one long string", &text as &dyn Fn(usize) -> String),
+        ("2975 small objects", &many),
+    ] {
+        let line = head(room(head)) + KEYS;
+        assert_eq!(line.len(), LINE);
         let ours = time(&|| {
             let found = jsonrpc::scan(line.as_bytes()).unwrap();
             assert_eq!(found.method.as_deref(), Some("m"));
