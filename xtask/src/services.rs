@@ -9,6 +9,7 @@
 //! anything else happens, so that the next `up` or `down` finds what a killed command left behind.
 
 mod catalog;
+mod ended;
 mod install;
 mod kafka;
 mod probe;
@@ -199,6 +200,16 @@ impl<'a> Running<'a> {
             running.variables.push((service.variable, url));
         }
         Ok(running)
+    }
+
+    /// Says which of them ended although they were needed, and the last words of each.
+    pub(crate) fn tell_ended(&self) {
+        for service in SERVICES.iter().filter(|service| service.needed_by_tests) {
+            let folder = folder(self.workspace, service);
+            if let Some(words) = ended::last_words(service.name, &folder) {
+                eprintln!("\nerror: {words}");
+            }
+        }
     }
 }
 

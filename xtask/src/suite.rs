@@ -6,6 +6,7 @@
 
 mod again;
 mod count;
+mod room;
 mod step;
 
 use std::process::{Command, ExitCode};
@@ -21,13 +22,15 @@ use crate::{cargo, conformance, layers, measure};
 /// Runs all steps; `filters` choose among the tests by name.
 ///
 /// The services that tests need are up while the steps run and are stopped after the last one,
-/// however it ended.
+/// however it ended; one that ended on its own is told.
 pub(crate) fn run(workspace: &Workspace, filters: &[String]) -> Result<ExitCode, Failure> {
+    room::warn(workspace);
     let services = Running::start(workspace)?;
+    let temporary = room::temporary()?;
+    let mut variables = services.variables.clone();
+    variables.push(("TMPDIR", temporary.path().display().to_string()));
     let mut steps = steps(workspace, filters);
-    steps
-        .iter_mut()
-        .for_each(|step| step.tell(&services.variables));
+    steps.iter_mut().for_each(|step| step.tell(&variables));
     let total = steps.len();
     let mut sum = Count::default();
     for (step, number) in steps.into_iter().zip(1..) {
@@ -38,6 +41,7 @@ pub(crate) fn run(workspace: &Workspace, filters: &[String]) -> Result<ExitCode,
         println!("Step {number}, {name}: {count} in {time:.1} s");
         sum.add(count);
     }
+    services.tell_ended();
     if sum.flaky > 0 {
         println!(
             "\nOf the passed, {} failed at first: look for `flaky:` or `FLAKY` above.",

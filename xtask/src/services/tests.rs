@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 
 use super::choose;
+use super::ended::last_words;
 use super::process::{Record, start};
 
 fn names(arguments: &[&str]) -> Result<Vec<&'static str>, String> {
@@ -41,6 +42,31 @@ fn a_recorded_process_is_found_again_and_ended() {
     assert!(!record.is_alive());
     assert_eq!(record.stop(), Ok(false));
     assert!(!child.wait().unwrap().success());
+}
+
+#[test]
+fn a_service_that_ended_too_early_has_last_words() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(last_words("kafka", folder.path()), None, "it never ran");
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "seq 40; echo No space left on device >&2; exec sleep 600",
+    ]);
+    let mut child = start(command, folder.path()).unwrap();
+    let record = Record::of(child.id(), 9092, "kafka://x");
+    record.write(folder.path()).unwrap();
+    assert_eq!(last_words("kafka", folder.path()), None, "it runs");
+    let said = || std::fs::read_to_string(folder.path().join("log")).unwrap();
+    while !said().contains("No space") {
+        std::thread::yield_now();
+    }
+    assert_eq!(record.stop(), Ok(true));
+    let words = last_words("kafka", folder.path()).unwrap();
+    assert!(words.starts_with("kafka ended"), "{words}");
+    assert!(words.ends_with("\n40\nNo space left on device"), "{words}");
+    assert!(!words.contains("\n26\n"), "only the end is shown: {words}");
+    child.wait().unwrap();
 }
 
 #[test]
