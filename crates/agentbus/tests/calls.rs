@@ -557,3 +557,15 @@ async fn in_memory_a_payload_is_the_same_bytes_for_everybody() {
         "there and back"
     );
 }
+
+#[tokio::test]
+async fn a_publisher_that_never_has_to_wait_lets_others_run() {
+    let bus = Bus::builder("t").connect().await.unwrap();
+    let other = tokio::spawn(async {});
+    let mut published = 0;
+    while !other.is_finished() && published < 100_000 {
+        bus.publish("nobody.listens", &published).await.unwrap();
+        published += 1;
+    }
+    assert!(other.is_finished(), "not within {published} publishes");
+}
