@@ -176,6 +176,12 @@ impl Payload {
         Some(Self(short.unwrap_or_else(shared)))
     }
 
+    /// How deep arrays and objects are nested; 0 for any other value.
+    #[must_use]
+    pub fn nesting(&self) -> usize {
+        nesting(self.as_bytes())
+    }
+
     /// Writes a text as a JSON string.
     #[must_use]
     pub fn text(text: &str) -> Self {

@@ -169,8 +169,10 @@ impl Outgoing {
     /// Hands the record to the library, which keeps the order in which it gets them.
     fn send(&mut self, link: &Link) -> Result<Sent, KafkaError> {
         let (topic, partition) = match self.way {
-            // With a key the library chooses; our own lanes have one partition.
-            Way::Lane(lane) => (link.lanes.topic(lane), None),
+            // By the key the library chooses among the partitions of a shared topic.
+            Way::Lane(lane @ Lane::Amb(_)) => (link.lanes.topic(lane), None),
+            // Our own have one. Named, it spares the library a queue and the hash of the key.
+            Way::Lane(lane) => (link.lanes.topic(lane), Some(0)),
             Way::Reply(partition) => (&*link.topics.replies, Some(partition)),
         };
         let mut record = FutureRecord::to(topic).key(&self.key).payload(&self.data);

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::workspace::Workspace;
 
 /// What a first run fills: everything built for the tests, and the data of brokers and of tests.
-const NEEDED_GB: u64 = 12;
+const NEEDED_GB: u64 = 20;
 
 /// A temporary directory for all that tests write outside the project. It goes with the run, and
 /// with it what a test left that was killed or that holds its server until its process ends.
@@ -51,11 +51,11 @@ mod tests {
 
     #[test]
     fn a_disk_that_may_become_full_is_told() {
-        assert_eq!(scarce(12_000_000_000, true), None);
-        let words = scarce(11_999_999_999, true).unwrap();
-        assert!(words.starts_with("only 11 GB are free"), "{words}");
-        assert_eq!(scarce(11_999_999_999, false), None);
-        assert!(scarce(2_000_000_000, false).unwrap().contains("may need 3"));
+        assert_eq!(scarce(20_000_000_000, true), None);
+        let words = scarce(19_999_999_999, true).unwrap();
+        assert!(words.starts_with("only 19 GB are free"), "{words}");
+        assert_eq!(scarce(5_000_000_000, false), None);
+        assert!(scarce(4_999_999_999, false).unwrap().contains("may need 5"));
     }
 
     #[test]

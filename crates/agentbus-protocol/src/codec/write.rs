@@ -26,6 +26,12 @@ impl Envelope {
 
     /// Appends the JSON form to `out`.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
+        self.encode_around(out, b"", b"");
+    }
+
+    /// Appends the JSON form to `out`, with these bytes right before and after its payload: for
+    /// dialects whose payload is always within something else. They make it valid JSON.
+    pub fn encode_around(&self, out: &mut Vec<u8>, before: &[u8], after: &[u8]) {
         out.extend_from_slice(b"{\"spec_version\":");
         write_text(out, &self.spec_version);
         json(out, key!("schema_version"), &self.schema_version);
@@ -47,7 +53,9 @@ impl Envelope {
         }
         if let Some(payload) = &self.payload {
             out.extend_from_slice(key!("payload").as_bytes());
+            out.extend_from_slice(before);
             out.extend_from_slice(payload.as_bytes());
+            out.extend_from_slice(after);
         }
         if !self.metadata.is_empty() {
             json(out, key!("metadata"), &self.metadata);

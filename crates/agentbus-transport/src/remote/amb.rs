@@ -10,17 +10,17 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 use agentbus_protocol::codec::write_text;
+use agentbus_protocol::jsonrpc::MAX_NESTING;
 use agentbus_protocol::{
     DecodeError, Envelope, ErrorCode, ErrorPayload, EventId, EventType, Metadata, Pattern, Payload,
     Stamp, Subject, SubjectError, Timestamp,
 };
 use bytes::Bytes;
 use serde::de::{IgnoredAny, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::stamp;
@@ -220,13 +220,18 @@ pub fn encode(message: &Message, extra: &Extra<'_>) -> Vec<u8> {
     if let Some(replier) = extra.replier {
         text(&mut out, "replier", replier);
     }
-    match wrapped(envelope) {
-        Some(wrapped) => {
+    let (before, after) = match is_wrapped(envelope) {
+        true => {
             raw(&mut out, "wrapped", true);
-            append(&wrapped, &mut out);
+            WRAP
         }
-        None => append(envelope, &mut out),
-    }
+        false => (&b""[..], &b""[..]),
+    };
+    // The brace that opens the envelope takes the place of the last comma, and becomes it.
+    out.pop();
+    let brace = out.len();
+    envelope.encode_around(&mut out, before, after);
+    out[brace] = b',';
     out
 }
 
@@ -258,15 +263,6 @@ pub fn encode_gone(inbox: Subject) -> Vec<u8> {
     encode(&message, &extra)
 }
 
-/// Adds the envelope's own members behind those that are there.
-fn append(envelope: &Envelope, out: &mut Vec<u8>) {
-    // The brace that opens the envelope takes the place of the last comma, and becomes it.
-    out.pop();
-    let brace = out.len();
-    envelope.encode_into(out);
-    out[brace] = b',';
-}
-
 /// AMB counts whole seconds from `timestamp`; rounded up, because we check the exact time.
 fn amb_ttl(envelope: &Envelope, left: Duration) -> u64 {
     let expires = u128::from(unix_millis()) + left.as_millis();
@@ -274,16 +270,15 @@ fn amb_ttl(envelope: &Envelope, left: Duration) -> u64 {
     u64::try_from(since.div_ceil(1000)).unwrap_or(u64::MAX)
 }
 
-/// The envelope with its payload as the value of an object, unless it is an object.
-fn wrapped(envelope: &Envelope) -> Option<Envelope> {
-    let payload = envelope.payload.as_ref()?.as_bytes();
-    if payload.first() == Some(&b'{') {
-        return None;
-    }
-    let object = [WRAP.0, payload, WRAP.1].concat();
-    let mut wrapped = envelope.clone();
-    wrapped.payload = Payload::from_bytes(&object.into()).ok()?;
-    Some(wrapped)
+/// Whether the payload is written as the value of an object. One that would be nested too deep
+/// within it stays as it is.
+fn is_wrapped(envelope: &Envelope) -> bool {
+    let payload = envelope.payload.as_ref();
+    payload.is_some_and(|payload| match payload.as_bytes().first() {
+        Some(b'{') => false,
+        Some(b'[') => payload.nesting() < MAX_NESTING,
+        _ => true,
+    })
 }
 
 fn unwrap(payload: &Payload) -> Option<Payload> {
@@ -293,17 +288,23 @@ fn unwrap(payload: &Payload) -> Option<Payload> {
     Payload::from_bytes(&inner).ok()?
 }
 
-fn text(out: &mut Vec<u8>, key: &str, value: &str) {
-    out.extend_from_slice(b"\"");
-    out.extend_from_slice(key.as_bytes());
-    out.extend_from_slice(b"\":");
+fn text(out: &mut Vec<u8>, name: &str, value: &str) {
+    key(out, name);
     write_text(out, value);
     out.push(b',');
 }
 
-fn raw(out: &mut Vec<u8>, key: &str, value: impl fmt::Display) {
-    // Writing into memory cannot fail.
-    let _ = write!(out, "\"{key}\":{value},");
+fn raw(out: &mut Vec<u8>, name: &str, value: impl Serialize) {
+    key(out, name);
+    // Writing a number into memory cannot fail.
+    let _ = serde_json::to_writer(&mut *out, &value);
+    out.push(b',');
+}
+
+fn key(out: &mut Vec<u8>, name: &str) {
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
 }
 
 /// Reads a message.

@@ -45,6 +45,24 @@ fn a_peer_finds_an_object_and_its_own_keys() {
 }
 
 #[test]
+fn only_what_is_nested_too_deep_within_an_object_stays_as_it_is() {
+    for (depth, wrapped) in [(MAX_NESTING - 1, true), (MAX_NESTING, false)] {
+        let payload = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let mut sent = message(&payload);
+        sent.envelope.metadata.insert("k", &"v").unwrap();
+        let bytes = encode(&sent, &Extra::default());
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        assert_eq!(
+            text.contains("\"payload\":{\"value\":[["),
+            wrapped,
+            "{depth}"
+        );
+        let read = decode(&bytes.into()).unwrap();
+        assert_eq!(read.message.envelope, sent.envelope, "{depth}");
+    }
+}
+
+#[test]
 fn a_message_without_envelope_becomes_one() {
     let text = r#"{"id":"0191d3c5-5a3e-7000-8000-000000000001","topic":"order.paid","payload":{"a":1},"priority":"high",
         "sender":"till","correlation_id":null,"reply_to":"answers","timestamp":"2026-01-23T21:55:01.203615+00:00",
