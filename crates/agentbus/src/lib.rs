@@ -76,6 +76,7 @@ mod subscribe;
 mod targets;
 pub mod telemetry;
 pub mod transports;
+mod turn;
 mod worker;
 
 pub use agentbus_protocol as protocol;

@@ -26,7 +26,7 @@ use crate::handling::Handling;
 use crate::middleware::Recover;
 use crate::targets::TargetKind;
 use crate::telemetry::OpenSpan;
-use crate::{Error, StreamWriter, answer, dead_letters, limits};
+use crate::{Error, StreamWriter, answer, dead_letters, limits, turn};
 
 /// Puts the bus's layers around a handler.
 pub(crate) type Layers = Arc<dyn Fn(HandlerService) -> Box<dyn Start> + Send + Sync>;
@@ -145,8 +145,17 @@ impl Worker {
         let _over = Over(Arc::clone(&self.served));
         let mut batch = Vec::with_capacity(limits::RECEIVE_BATCH);
         let mut stopped = false;
-        while poll_fn(|cx| self.poll_receive(cx, &mut subscription, &mut stopped, &mut batch)).await
+        let mut worked = false;
+        while poll_fn(|cx| {
+            let received = self.poll_receive(cx, &mut subscription, &mut stopped, &mut batch);
+            if received.is_pending() && std::mem::take(&mut worked) {
+                turn::end(cx);
+            }
+            received
+        })
+        .await
         {
+            worked = true;
             let mut waiting = batch.drain(..);
             poll_fn(|cx| self.poll_start(cx, &mut waiting)).await;
         }
